@@ -1,0 +1,2 @@
+//! bench
+#![forbid(unsafe_code)]

@@ -1,0 +1,79 @@
+//! Every maximum, in one place, with the relations between them asserted when the crate is built.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// Bytes of the clear packet header (design: kind, epoch, length, session, packet number).
+pub const HEADER_SIZE: usize = 20;
+/// Bytes of the tag that closes each packet, AEAD or CRC alike.
+pub const TAG_SIZE: usize = 16;
+/// The largest packet (one UDP payload) this build sends or takes, in bytes.
+pub const PACKET_SIZE_MAX: usize = 16 * 1024;
+/// The packet size every path must carry (RFC 9000 §14: 1,200 bytes).
+pub const PACKET_SIZE_MIN: usize = 1_200;
+/// Bytes at the front of a packet kept free for control frames, so that an ack always rides along.
+pub const CONTROL_SIZE_RESERVED: usize = 96;
+/// Bytes one lent train buffer holds.
+pub const TRAIN_BUFFER_SIZE: usize = 64 * 1024;
+/// The most bytes one GSO send carries: an IPv4 packet less its headers (65,535 - 20 - 8).
+pub const TRAIN_SIZE_MAX: usize = 65_507;
+/// The most packets in one train (UDP_MAX_SEGMENTS was 64 before Linux 6.9).
+pub const TRAIN_PACKETS_MAX: usize = 64;
+/// A train leaves early once it holds this many packets…
+pub const TRAIN_PACKETS_EARLY: usize = 8;
+/// …or this many bytes.
+pub const TRAIN_SIZE_EARLY: usize = 16 * 1024;
+/// Packet-number ranges in one ack.
+pub const ACK_RANGES_MAX: usize = 32;
+/// Units a receiver tracks above its floor by default, and the most it may grant.
+pub const UNIT_WINDOW_DEFAULT: u32 = 4_096;
+/// See [`UNIT_WINDOW_DEFAULT`].
+pub const UNIT_WINDOW_MAX: u32 = 65_536;
+/// The smallest unit window a peer may declare.
+pub const UNIT_WINDOW_MIN: u32 = 64;
+/// The largest message sent as one record; a larger one is cut into fragments.
+pub const RECORD_SIZE_MAX: usize = PACKET_SIZE_MAX;
+/// Messages up to this size live on session credit alone; larger ones also need a GRANT beyond it.
+pub const UNGRANTED_SIZE_MAX: u64 = 64 * 1024;
+/// The largest message a peer may send unless configured otherwise.
+pub const MESSAGE_SIZE_DEFAULT: u64 = 64 << 20;
+/// The largest message that can be configured (a `u32` of fragments' offsets).
+pub const MESSAGE_SIZE_MAX: u64 = 1 << 32;
+/// Call slots a peer grants by default: calls in flight in one direction of one session.
+pub const CALL_SLOTS_DEFAULT: u32 = 16_384;
+/// A slot index is 16 bits of the call id.
+pub const CALL_SLOTS_MAX: u32 = 65_536;
+/// Ordered channels one session may open.
+pub const CHANNELS_MAX: usize = 1_024;
+/// Messages one ordered channel holds back behind a gap.
+pub const CHANNEL_HELD_MAX: usize = 65_536;
+/// Large messages in reassembly at once in one session.
+pub const REASSEMBLIES_MAX: usize = 1_024;
+/// Bytes of large messages that all sessions of one worker may hold in reassembly.
+pub const REASSEMBLY_BYTES_MAX: u64 = 256 << 20;
+/// Calls run in place between two transmits.
+pub const HANDLER_CALLS_MAX: usize = 256;
+/// Time spent in handlers between two transmits.
+pub const HANDLER_TIME_MAX: Duration = Duration::from_micros(50);
+/// Sessions of one worker.
+pub const SESSIONS_MAX: usize = 65_536;
+/// Workers of one endpoint: the worker's index is one byte of the session id.
+pub const WORKERS_MAX: usize = 255;
+/// Receive buffers a backend fills in one turn.
+pub const RECEIVE_BATCH_MAX: usize = 16;
+/// What a unit costs in session credit beside its bytes: the kernel charges a packet its true size.
+pub const UNIT_CREDIT_OVERHEAD: u64 = 768;
+/// Bytes queued in one session before a send is refused with back-pressure.
+pub const SEND_QUEUE_SIZE_MAX: usize = 4 << 20;
+
+const _: () = {
+    assert!(PACKET_SIZE_MIN > HEADER_SIZE + TAG_SIZE + CONTROL_SIZE_RESERVED);
+    assert!(PACKET_SIZE_MAX <= u16::MAX as usize);
+    assert!(TRAIN_SIZE_MAX <= TRAIN_BUFFER_SIZE);
+    assert!(PACKET_SIZE_MAX <= TRAIN_SIZE_MAX);
+    assert!(UNIT_WINDOW_DEFAULT.is_power_of_two());
+    assert!(UNIT_WINDOW_MAX.is_power_of_two());
+    assert!(CALL_SLOTS_DEFAULT <= CALL_SLOTS_MAX);
+    assert!(MESSAGE_SIZE_DEFAULT <= MESSAGE_SIZE_MAX);
+    assert!(UNGRANTED_SIZE_MAX > PACKET_SIZE_MAX as u64);
+};

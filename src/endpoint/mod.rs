@@ -1,0 +1,2 @@
+//! endpoint
+#![forbid(unsafe_code)]

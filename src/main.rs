@@ -1,0 +1,4 @@
+//! The `ringwire` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

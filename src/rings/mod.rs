@@ -1,0 +1,2 @@
+//! rings
+#![allow(unsafe_code)]

@@ -1,0 +1,104 @@
+//! Time as a value: the engine is told what time it is and never asks.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Nanoseconds on a monotonic clock whose origin means nothing. Only differences mean something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The latest moment there is: a timer set to it never fires.
+    pub const NEVER: Timestamp = Timestamp(u64::MAX);
+
+    /// Nanoseconds from `earlier` to here; 0 when `earlier` is later.
+    #[must_use]
+    pub fn since_ns(self, earlier: Timestamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This moment `ns` nanoseconds later, at most [`Timestamp::NEVER`].
+    #[must_use]
+    pub fn after_ns(self, ns: u64) -> Timestamp {
+        Timestamp(self.0.saturating_add(ns))
+    }
+
+    /// This moment `duration` later, at most [`Timestamp::NEVER`].
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Timestamp {
+        self.after_ns(saturating_ns(duration))
+    }
+
+    /// The time from here to `later`; zero when it has passed.
+    #[must_use]
+    pub fn until(self, later: Timestamp) -> Duration {
+        Duration::from_nanos(later.since_ns(self))
+    }
+}
+
+/// A duration in nanoseconds, at most `u64::MAX` (584 years).
+#[must_use]
+pub fn saturating_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Where a worker's time comes from: the host's monotonic clock, or the simulator's virtual one.
+pub trait Clock {
+    /// The time now. Never decreases.
+    fn now(&self) -> Timestamp;
+}
+
+/// `CLOCK_MONOTONIC`, read without a system call where the vDSO allows.
+#[derive(Clone, Copy, Debug)]
+pub struct MonotonicClock {
+    origin: std::time::Instant,
+}
+
+impl MonotonicClock {
+    /// A clock whose origin is now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the host's clock")]
+    pub fn new() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+}
+
+impl Default for MonotonicClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(saturating_ns(self.origin.elapsed()))
+    }
+}
+
+/// A clock that moves only when told to: the simulator's, and the unit tests'.
+#[derive(Clone, Debug, Default)]
+pub struct VirtualClock {
+    now: Rc<Cell<u64>>,
+}
+
+impl VirtualClock {
+    /// A clock that stands at `start`; its clones share the hand.
+    #[must_use]
+    pub fn new(start: Timestamp) -> Self {
+        Self { now: Rc::new(Cell::new(start.0)) }
+    }
+
+    /// Moves the hand to `to`. Time never runs back.
+    pub fn advance_to(&self, to: Timestamp) {
+        assert!(to.0 >= self.now.get(), "a virtual clock never runs back");
+        self.now.set(to.0);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now.get())
+    }
+}

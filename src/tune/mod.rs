@@ -1,0 +1,2 @@
+//! tune
+#![forbid(unsafe_code)]
