@@ -1,0 +1,130 @@
+//! The control frames: small, fixed, made afresh whenever they are needed (P-6.5).
+
+use super::{DecodeError, MessageId, Reader, SessionId, Writer, kind};
+
+/// Bytes of a PING.
+pub const PING_SIZE: usize = 1;
+/// Bytes of an ACK_REQUEST.
+pub const ACK_REQUEST_SIZE: usize = 1;
+/// Bytes of a CREDIT.
+pub const CREDIT_SIZE: usize = 9;
+/// Bytes of a BLOCKED.
+pub const BLOCKED_SIZE: usize = 17;
+/// Bytes of a GRANT.
+pub const GRANT_SIZE: usize = 17;
+/// Bytes of a CLOSE without its reason.
+pub const CLOSE_FIXED_SIZE: usize = 4;
+/// Bytes of the largest CLOSE.
+pub const CLOSE_SIZE_MAX: usize = CLOSE_FIXED_SIZE + REASON_SIZE_MAX;
+/// Bytes of a LANE_REQUEST.
+pub const LANE_REQUEST_SIZE: usize = 10;
+/// Bytes of a LANE_GRANT.
+pub const LANE_GRANT_SIZE: usize = 18;
+/// Bytes of a STATS.
+pub const STATS_SIZE: usize = 34;
+/// Bytes of the longest reason in a CLOSE or REFUSE.
+pub const REASON_SIZE_MAX: usize = 255;
+
+/// In BLOCKED: the session's own credit is exhausted, not one message's (P-3.11).
+const BLOCKED_SESSION: u64 = u64::MAX;
+
+/// What one end counted on its side of the session, since it opened (P-3.16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets the kernel dropped for want of room in the socket's buffer; shared by all its sessions.
+    pub socket_drops: u64,
+    /// Packets received that opened.
+    pub packets_received: u64,
+    /// Packets received whose tag was wrong.
+    pub corrupt: u64,
+    /// Units or packets received more than once.
+    pub duplicate: u64,
+}
+
+impl Stats {
+    /// Writes a STATS frame, [`STATS_SIZE`] bytes, which must fit.
+    pub fn encode(&self, writer: &mut Writer<'_>) {
+        writer.put_array([kind::STATS, 0]);
+        writer.put_u64(self.socket_drops);
+        writer.put_u64(self.packets_received);
+        writer.put_u64(self.corrupt);
+        writer.put_u64(self.duplicate);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let [_, flags] = *reader.array("STATS")?;
+        if flags != 0 {
+            return Err(DecodeError::Field { what: "STATS flags", value: u64::from(flags) });
+        }
+        Ok(Self {
+            socket_drops: reader.u64("STATS socket drops")?,
+            packets_received: reader.u64("STATS packets received")?,
+            corrupt: reader.u64("STATS corrupt")?,
+            duplicate: reader.u64("STATS duplicate")?,
+        })
+    }
+}
+
+/// Writes a PING: [`PING_SIZE`] bytes, which must fit.
+#[inline]
+pub fn encode_ping(writer: &mut Writer<'_>) {
+    writer.put_u8(kind::PING);
+}
+
+/// Writes an ACK_REQUEST: [`ACK_REQUEST_SIZE`] bytes, which must fit.
+#[inline]
+pub fn encode_ack_request(writer: &mut Writer<'_>) {
+    writer.put_u8(kind::ACK_REQUEST);
+}
+
+/// Writes a CREDIT: [`CREDIT_SIZE`] bytes, which must fit.
+pub fn encode_credit(writer: &mut Writer<'_>, limit: u64) {
+    writer.put_u8(kind::CREDIT);
+    writer.put_u64(limit);
+}
+
+/// Writes a BLOCKED: [`BLOCKED_SIZE`] bytes, which must fit. `None` is the session's own credit.
+pub fn encode_blocked(writer: &mut Writer<'_>, message: Option<MessageId>, limit: u64) {
+    writer.put_u8(kind::BLOCKED);
+    writer.put_u64(message.map_or(BLOCKED_SESSION, |message| message.0));
+    writer.put_u64(limit);
+}
+
+/// Writes a GRANT: [`GRANT_SIZE`] bytes, which must fit.
+pub fn encode_grant(writer: &mut Writer<'_>, message: MessageId, offset: u64) {
+    writer.put_u8(kind::GRANT);
+    writer.put_u64(message.0);
+    writer.put_u64(offset);
+}
+
+/// Writes a CLOSE: [`CLOSE_FIXED_SIZE`] bytes and the reason's, which must fit. Of a reason longer than
+/// [`REASON_SIZE_MAX`] the front is sent.
+pub fn encode_close(writer: &mut Writer<'_>, code: u16, reason: &str) {
+    writer.put_u8(kind::CLOSE);
+    writer.put_u16(code);
+    put_reason(writer, reason.as_bytes());
+}
+
+/// Writes a LANE_REQUEST: [`LANE_REQUEST_SIZE`] bytes, which must fit.
+pub fn encode_lane_request(writer: &mut Writer<'_>, worker: u8, session: SessionId) {
+    writer.put_array([kind::LANE_REQUEST, worker]);
+    writer.put_u64(session.0);
+}
+
+/// Writes a LANE_GRANT: [`LANE_GRANT_SIZE`] bytes, which must fit. `status` 0 is granted.
+pub fn encode_lane_grant(writer: &mut Writer<'_>, status: u8, session: SessionId, granted: SessionId) {
+    writer.put_array([kind::LANE_GRANT, status]);
+    writer.put_u64(session.0);
+    writer.put_u64(granted.0);
+}
+
+pub(super) fn blocked_message(value: u64) -> Option<MessageId> {
+    (value != BLOCKED_SESSION).then_some(MessageId(value))
+}
+
+/// A length byte and at most 255 bytes of reason.
+pub(super) fn put_reason(writer: &mut Writer<'_>, reason: &[u8]) {
+    let reason = &reason[..reason.len().min(REASON_SIZE_MAX)];
+    writer.put_u8(reason.len() as u8);
+    writer.put_bytes(reason);
+}

@@ -1,0 +1,204 @@
+//! The frames of a DATA packet, one after the other (P-3).
+
+use super::error::narrow;
+use super::{
+    Ack, DecodeError, FragmentUnit, MessageId, MessagesUnit, Reader, SessionId, Stats, control, datagram,
+    kind, unit,
+};
+
+/// One frame. Offsets count from the start of the slice given to [`Frames::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// Asks for an ack, carries nothing.
+    Ping,
+    /// Asks for an ack at once.
+    AckRequest,
+    /// Which packets and units arrived.
+    Ack(Ack),
+    /// The session's bytes sent may reach `limit`, counted from the session's start (P-7.1).
+    Credit {
+        /// Cumulative bytes.
+        limit: u64,
+    },
+    /// The sender has more to send than it may.
+    Blocked {
+        /// The message that waits for a GRANT; `None` when the session waits for CREDIT.
+        message: Option<MessageId>,
+        /// The limit it stands at.
+        limit: u64,
+    },
+    /// The message's bytes may be sent up to `offset` (P-7.3).
+    Grant {
+        /// The message.
+        message: MessageId,
+        /// Bytes from the message's start.
+        offset: u64,
+    },
+    /// The session ends now.
+    Close {
+        /// Why, for the program.
+        code: u16,
+        /// Why, for the reader: UTF-8, but shown lossily rather than refused.
+        reason: &'a [u8],
+    },
+    /// The peer asks for one more lane.
+    LaneRequest {
+        /// The worker it wants at the other end; 255 is any.
+        worker: u8,
+        /// What the requester calls the new lane.
+        session: SessionId,
+    },
+    /// The answer to a LANE_REQUEST.
+    LaneGrant {
+        /// 0 is granted.
+        status: u8,
+        /// The requester's name for the lane, repeated.
+        session: SessionId,
+        /// What the granter calls it.
+        granted: SessionId,
+    },
+    /// What the peer counted.
+    Stats(Stats),
+    /// A unit of whole messages.
+    Messages(MessagesUnit),
+    /// A unit that is a piece of a large message.
+    Fragment(FragmentUnit),
+    /// An unreliable datagram.
+    Datagram {
+        /// Where its bytes start.
+        offset: usize,
+        /// How many they are.
+        length: usize,
+    },
+}
+
+impl Frame<'_> {
+    /// True when a packet that carries this frame is to be acknowledged (P-8.2): all but ACK, CLOSE and
+    /// STATS, whose loss is repaired by the next one or not at all.
+    #[inline]
+    #[must_use]
+    pub fn is_ack_eliciting(&self) -> bool {
+        !matches!(self, Self::Ack(_) | Self::Close { .. } | Self::Stats(_))
+    }
+}
+
+/// The frames of one packet, up to the padding. After an error it yields nothing more.
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    reader: Reader<'a>,
+    unit_seen: bool,
+    done: bool,
+}
+
+impl<'a> Frames<'a> {
+    /// The frames in `frames`: what lies between a packet's header and its tag.
+    #[inline]
+    #[must_use]
+    pub fn new(frames: &'a [u8]) -> Self {
+        Self { reader: Reader::new(frames), unit_seen: false, done: false }
+    }
+
+    fn decode(&mut self, kind: u8) -> Result<Option<Frame<'a>>, DecodeError> {
+        let frame = match kind {
+            kind::MESSAGES => {
+                self.note_unit()?;
+                Frame::Messages(unit::decode_messages(&mut self.reader)?)
+            }
+            kind::FRAGMENT => {
+                self.note_unit()?;
+                Frame::Fragment(unit::decode_fragment(&mut self.reader)?)
+            }
+            kind::ACK => Frame::Ack(Ack::decode(&mut self.reader)?),
+            kind::DATAGRAM => {
+                let (offset, length) = datagram::decode(&mut self.reader)?;
+                Frame::Datagram { offset, length }
+            }
+            kind::EXTENSION_FIRST.. => {
+                self.skip_extension(kind)?;
+                return Ok(None);
+            }
+            _ => self.decode_control(kind)?,
+        };
+        Ok(Some(frame))
+    }
+
+    fn decode_control(&mut self, kind: u8) -> Result<Frame<'a>, DecodeError> {
+        let at = narrow(self.reader.position());
+        let reader = &mut self.reader;
+        if kind == kind::STATS {
+            return Stats::decode(reader).map(Frame::Stats);
+        }
+        reader.u8("frame kind")?;
+        Ok(match kind {
+            kind::PING => Frame::Ping,
+            kind::ACK_REQUEST => Frame::AckRequest,
+            kind::CREDIT => Frame::Credit { limit: reader.u64("CREDIT limit")? },
+            kind::BLOCKED => Frame::Blocked {
+                message: control::blocked_message(reader.u64("BLOCKED message")?),
+                limit: reader.u64("BLOCKED limit")?,
+            },
+            kind::GRANT => Frame::Grant {
+                message: MessageId(reader.u64("GRANT message")?),
+                offset: reader.u64("GRANT offset")?,
+            },
+            kind::CLOSE => {
+                let code = reader.u16("CLOSE code")?;
+                let size = reader.u8("CLOSE reason length")?;
+                Frame::Close { code, reason: reader.bytes(usize::from(size), "CLOSE reason")? }
+            }
+            kind::LANE_REQUEST => Frame::LaneRequest {
+                worker: reader.u8("LANE_REQUEST worker")?,
+                session: SessionId(reader.u64("LANE_REQUEST session")?),
+            },
+            kind::LANE_GRANT => Frame::LaneGrant {
+                status: reader.u8("LANE_GRANT status")?,
+                session: SessionId(reader.u64("LANE_GRANT session")?),
+                granted: SessionId(reader.u64("LANE_GRANT granted")?),
+            },
+            _ => return Err(DecodeError::UnknownFrame { kind, at }),
+        })
+    }
+
+    fn note_unit(&mut self) -> Result<(), DecodeError> {
+        if std::mem::replace(&mut self.unit_seen, true) {
+            return Err(DecodeError::SecondUnit { at: narrow(self.reader.position()) });
+        }
+        Ok(())
+    }
+
+    /// P-3.3: an odd kind from 0x40 on may be stepped over, an even one may not.
+    fn skip_extension(&mut self, kind: u8) -> Result<(), DecodeError> {
+        if kind & 1 == 0 {
+            return Err(DecodeError::UnknownFrame { kind, at: narrow(self.reader.position()) });
+        }
+        let [_, _, low, high] = *self.reader.array("extension frame")?;
+        self.reader.bytes(usize::from(u16::from_le_bytes([low, high])), "extension bytes")?;
+        Ok(())
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, DecodeError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.done {
+            let kind = *self.reader.rest().first()?;
+            if kind == kind::PADDING {
+                break;
+            }
+            match self.decode(kind) {
+                Ok(Some(frame)) => return Some(Ok(frame)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.done = true;
+        None
+    }
+}
+
+impl std::iter::FusedIterator for Frames<'_> {}
