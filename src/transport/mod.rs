@@ -1,2 +1,8 @@
 //! transport
 #![forbid(unsafe_code)]
+
+pub mod ack_tracker;
+pub mod received;
+pub mod rtt;
+pub mod timer_wheel;
+pub mod unit_window;
