@@ -1,0 +1,200 @@
+//! The handshake as a provider sees it: two opaque blobs, two secrets.
+//!
+//! Shaped after Noise IK, the provider to come: the prologue is bound by the first message, the
+//! ACCEPT body by the second, and either may carry a short payload for the other end.
+
+use std::fmt;
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// One direction's secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub [u8; SECRET_SIZE]);
+
+impl Secret {
+    /// The first 16 bytes.
+    #[must_use]
+    pub fn first_half(&self) -> [u8; 16] {
+        *self.0.first_chunk().expect("a secret is 32 bytes")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What both ends share once the handshake is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// Protects what the client sends.
+    pub client_to_server: Secret,
+    /// Protects what the server sends.
+    pub server_to_client: Secret,
+}
+
+/// Why a handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// The blob is not one of this provider's.
+    #[error(
+        "the peer's handshake is not of the kind expected here: check that both ends agree on --insecure"
+    )]
+    Malformed,
+    /// The blob does not prove what it must.
+    #[error("the peer's handshake proves nothing: wrong key, or damaged on the way")]
+    Unproven,
+}
+
+/// What the server has after the first message.
+#[derive(Debug)]
+pub struct Response {
+    /// For the ACCEPT packet.
+    pub blob: Vec<u8>,
+    /// The session's secrets.
+    pub keys: Keys,
+    /// What the client's first message carried.
+    pub payload: Vec<u8>,
+}
+
+/// What the client has after the second message.
+#[derive(Debug)]
+pub struct Finished {
+    /// The session's secrets.
+    pub keys: Keys,
+    /// What the server's message carried.
+    pub payload: Vec<u8>,
+}
+
+/// A way to agree on secrets in one round trip. Shared by an endpoint's workers.
+pub trait Handshake: fmt::Debug + Send + Sync {
+    /// Opens a handshake as the client. `prologue` is what both ends know of each other before (the
+    /// INIT body without cookie and blob); `payload` travels in the blob that is returned.
+    fn initiate(&self, prologue: &[u8], payload: &[u8]) -> (Box<dyn Initiator>, Vec<u8>);
+
+    /// Answers as the server. `accept` is the ACCEPT body without its blob, bound by the answer.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; nothing was changed, and strangers get silence.
+    fn respond(
+        &self,
+        prologue: &[u8],
+        blob: &[u8],
+        accept: &[u8],
+        payload: &[u8],
+    ) -> Result<Response, HandshakeError>;
+}
+
+/// A client between its two messages.
+pub trait Initiator: fmt::Debug + Send {
+    /// Takes the server's answer. A forged one leaves the handshake open for the true one, so this
+    /// may be called again after an error.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; the answer must be dropped and counted.
+    fn finish(&self, accept: &[u8], blob: &[u8]) -> Result<Finished, HandshakeError>;
+}
+
+/// No secrets at all, for `--insecure`: both "secrets" follow from what is sent in the clear. They
+/// tell sessions apart and protect nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NullHandshake;
+
+#[derive(Debug)]
+struct NullInitiator {
+    prologue: Vec<u8>,
+}
+
+impl Handshake for NullHandshake {
+    fn initiate(&self, prologue: &[u8], payload: &[u8]) -> (Box<dyn Initiator>, Vec<u8>) {
+        (Box::new(NullInitiator { prologue: prologue.to_vec() }), null_blob(payload))
+    }
+
+    fn respond(
+        &self,
+        prologue: &[u8],
+        blob: &[u8],
+        accept: &[u8],
+        payload: &[u8],
+    ) -> Result<Response, HandshakeError> {
+        let theirs = null_payload(blob)?;
+        Ok(Response { blob: null_blob(payload), keys: null_keys(prologue, accept), payload: theirs })
+    }
+}
+
+impl Initiator for NullInitiator {
+    fn finish(&self, accept: &[u8], blob: &[u8]) -> Result<Finished, HandshakeError> {
+        let payload = null_payload(blob)?;
+        Ok(Finished { keys: null_keys(&self.prologue, accept), payload })
+    }
+}
+
+/// A null blob opens with these bytes, so that a secure and an insecure end notice each other.
+const NULL_MARK: &[u8; 4] = b"null";
+
+fn null_blob(payload: &[u8]) -> Vec<u8> {
+    [NULL_MARK, payload].concat()
+}
+
+fn null_payload(blob: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+    blob.strip_prefix(NULL_MARK).map(<[u8]>::to_vec).ok_or(HandshakeError::Malformed)
+}
+
+fn null_keys(prologue: &[u8], accept: &[u8]) -> Keys {
+    let secret = |direction: u8| {
+        let mut secret = [0; SECRET_SIZE];
+        for (half, bytes) in (0u8..).zip(secret.chunks_exact_mut(16)) {
+            let mut hasher = SipHasher24::new_with_key(&[direction * 2 + half; 16]);
+            // Lengths first, so that no byte can move from one part to the other.
+            hasher.write(&(prologue.len() as u64).to_le_bytes());
+            hasher.write(prologue);
+            hasher.write(accept);
+            bytes.copy_from_slice(&hasher.finish128().as_bytes());
+        }
+        Secret(secret)
+    };
+    Keys { client_to_server: secret(0), server_to_client: secret(1) }
+}
+
+/// Bytes of one direction's secret.
+pub const SECRET_SIZE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_hold_the_same_keys_and_each_others_payload() {
+        let (initiator, blob) = NullHandshake.initiate(b"prologue", b"from the client");
+        let response = NullHandshake.respond(b"prologue", &blob, b"accept", b"from the server").unwrap();
+        let finished = initiator.finish(b"accept", &response.blob).unwrap();
+        assert_eq!(finished.keys, response.keys);
+        assert_eq!(response.payload, b"from the client");
+        assert_eq!(finished.payload, b"from the server");
+        assert_ne!(finished.keys.client_to_server, finished.keys.server_to_client);
+    }
+
+    #[test]
+    fn keys_differ_when_anything_of_the_handshake_does() {
+        let keys = null_keys(b"ab", b"cd");
+        assert_ne!(keys, null_keys(b"ab", b"ce"));
+        assert_ne!(keys, null_keys(b"aa", b"cd"));
+        assert_ne!(keys, null_keys(b"abc", b"d"));
+    }
+
+    #[test]
+    fn a_blob_of_another_provider_is_refused_and_the_true_answer_still_taken() {
+        assert_eq!(NullHandshake.respond(b"", b"noise", b"", b"").unwrap_err(), HandshakeError::Malformed);
+        let (initiator, blob) = NullHandshake.initiate(b"p", b"");
+        let response = NullHandshake.respond(b"p", &blob, b"a", b"").unwrap();
+        assert_eq!(initiator.finish(b"a", b"").unwrap_err(), HandshakeError::Malformed);
+        assert_eq!(initiator.finish(b"a", &response.blob).unwrap().keys, response.keys);
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_logs() {
+        assert_eq!(format!("{:?}", Secret([7; 32])), "Secret(..)");
+    }
+}
