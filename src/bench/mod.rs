@@ -1,2 +1,22 @@
-//! bench
+//! Load generation, schedules, recording and reports: what `ringwire bench` measures with.
+//!
+//! Not for the wire: everything here goes through the worker's public face, as an application's
+//! would, and what a run says about itself is its [`report::Report`].
+//!
+//! ```text
+//!  schedule --when--> driver --call--> worker ~~~ network ~~~ worker --> echo service
+//!                       |                 |
+//!                    flight <--outcome----+      every call issued after the warm-up is followed
+//!                       +--> recorder --> report to its outcome
+//! ```
+//!
+//! Invariant: `issued = completed + failed + unknown`, and every call is in exactly one of them.
 #![forbid(unsafe_code)]
+
+pub mod env;
+pub mod flight;
+pub mod payload;
+pub mod recorder;
+pub mod report;
+pub mod schedule;
+pub mod units;
