@@ -263,10 +263,10 @@ mod tests {
     fn a_timer_fires_once_and_to_the_nanosecond() {
         let mut wheel = TimerWheel::new();
         wheel.arm(3, Timestamp(75 * US + 1));
-        assert_eq!(fired(&mut wheel, 75 * US), []);
+        assert_eq!(fired(&mut wheel, 75 * US), [0u32; 0]);
         assert_eq!(wheel.next(), Some(Timestamp(75 * US + 1)));
         assert_eq!(fired(&mut wheel, 75 * US + 1), [3]);
-        assert_eq!(fired(&mut wheel, S), []);
+        assert_eq!(fired(&mut wheel, S), [0u32; 0]);
         assert_eq!(wheel.next(), None);
     }
 
@@ -277,8 +277,8 @@ mod tests {
         let placed = wheel.entries[1].tick;
         wheel.arm(1, Timestamp(900 * US));
         assert_eq!(wheel.entries[1].tick, placed);
-        assert_eq!(fired(&mut wheel, 100 * US), []);
-        assert_eq!(fired(&mut wheel, 899 * US), []);
+        assert_eq!(fired(&mut wheel, 100 * US), [0u32; 0]);
+        assert_eq!(fired(&mut wheel, 899 * US), [0u32; 0]);
         assert_eq!(fired(&mut wheel, 900 * US), [1]);
     }
 
@@ -289,7 +289,7 @@ mod tests {
         wheel.arm(1, Timestamp(10 * US));
         assert_eq!(wheel.next(), Some(Timestamp(10 * US)));
         assert_eq!(fired(&mut wheel, 10 * US), [1]);
-        assert_eq!(fired(&mut wheel, 3_600 * S), []);
+        assert_eq!(fired(&mut wheel, 3_600 * S), [0u32; 0]);
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
         wheel.cancel(1);
         wheel.cancel(77);
         assert_eq!(wheel.armed(1), None);
-        assert_eq!(fired(&mut wheel, 20 * US), []);
+        assert_eq!(fired(&mut wheel, 20 * US), [0u32; 0]);
         wheel.arm(1, Timestamp(30 * US));
         assert_eq!(fired(&mut wheel, 30 * US), [1]);
     }
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_moment_in_the_past_fires_at_the_next_look() {
         let mut wheel = TimerWheel::new();
-        assert_eq!(fired(&mut wheel, 5 * S), []);
+        assert_eq!(fired(&mut wheel, 5 * S), [0u32; 0]);
         wheel.arm(1, Timestamp(1));
         wheel.arm(2, Timestamp(5 * S));
         let mut keys = fired(&mut wheel, 5 * S);
