@@ -61,6 +61,8 @@ pub const SESSIONS_MAX: usize = 65_536;
 pub const WORKERS_MAX: usize = 255;
 /// Receive buffers a backend fills in one turn.
 pub const RECEIVE_BATCH_MAX: usize = 16;
+/// Train buffers one backend lends at once.
+pub const TRAIN_BUFFERS_MAX: usize = 64;
 /// What a unit costs in session credit beside its bytes: the kernel charges a packet its true size.
 pub const UNIT_CREDIT_OVERHEAD: u64 = 768;
 /// Bytes queued in one session before a send is refused with back-pressure.

@@ -14,11 +14,21 @@
 //! `submit` and its completion a train buffer is the backend's alone.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod mmsg;
+mod open;
+mod outbox;
+mod paths;
+mod refusal;
+mod report;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::bounds::TRAIN_BUFFER_SIZE;
+
+pub use config::Config;
 
 /// Index into the worker's path table: one remote address seen through one local socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,287 @@
+//! Many packets in one system call: recvmmsg and sendmmsg with their control messages.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+
+use super::address::{RAW_ADDRESS_SIZE, RawAddress};
+use super::checked;
+use super::control::{CONTROL_SIZE, Control, error_number, facts};
+
+/// One filled receive buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// Bytes in the buffer.
+    pub length: u32,
+    /// Bytes of each packet that the kernel joined; `length` when it joined none.
+    pub segment_size: u32,
+    /// The sender; `None` when the kernel named none we know.
+    pub from: Option<SocketAddr>,
+    /// The low two bits of the traffic class.
+    pub ecn_bits: u8,
+    /// The packet was longer than the buffer and lost its end.
+    pub truncated: bool,
+}
+
+/// `count` receive buffers of `size` bytes and the arrays recvmmsg wants, all made once.
+///
+/// Buffers are filled from index 0 on, so light traffic touches one buffer's cache lines only.
+#[derive(Debug)]
+pub struct ReceiveArena {
+    bytes: NonNull<[u8]>,
+    slots: NonNull<[Slot]>,
+    headers: NonNull<[libc::mmsghdr]>,
+    size: usize,
+}
+
+struct Slot {
+    name: RawAddress,
+    control: Control,
+    iovec: libc::iovec,
+}
+
+impl ReceiveArena {
+    /// Memory for `count` receives of up to `size` bytes. Pages are touched only once used.
+    #[must_use]
+    pub fn new(count: usize, size: usize) -> Self {
+        let bytes = leak(vec![0u8; count * size].into_boxed_slice());
+        let slots: Vec<Slot> = (0..count)
+            .map(|index| Slot {
+                name: RawAddress::EMPTY,
+                control: Control::EMPTY,
+                iovec: libc::iovec {
+                    // SAFETY: index < count, so the offset stays inside the allocation of count * size.
+                    iov_base: unsafe { bytes.cast::<u8>().add(index * size) }.as_ptr().cast(),
+                    iov_len: size,
+                },
+            })
+            .collect();
+        let slots = leak(slots.into_boxed_slice());
+        let headers: Vec<libc::mmsghdr> = (0..count)
+            .map(|index| {
+                // SAFETY: index < count, the number of slots.
+                let slot = unsafe { slots.cast::<Slot>().add(index) }.as_ptr();
+                // SAFETY: all-zero is a valid mmsghdr, and `slot` points to a live Slot.
+                unsafe {
+                    let mut header: libc::mmsghdr = std::mem::zeroed();
+                    header.msg_hdr.msg_name = (&raw mut (*slot).name).cast();
+                    header.msg_hdr.msg_control = (&raw mut (*slot).control).cast();
+                    header.msg_hdr.msg_iov = &raw mut (*slot).iovec;
+                    header.msg_hdr.msg_iovlen = 1;
+                    header
+                }
+            })
+            .collect();
+        Self { bytes, slots, headers: leak(headers.into_boxed_slice()), size }
+    }
+
+    /// How many buffers there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Receives into the first `limit` buffers without waiting; how many were filled. A limit of 1 is
+    /// one recvmsg, cheaper than a recvmmsg that must find the queue empty to stop.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing waits; a pending ICMP error of a connected socket.
+    pub fn receive(&mut self, socket: impl AsFd, limit: usize) -> io::Result<usize> {
+        let limit = limit.min(self.count());
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: `headers` owns its slice, and &mut self makes this the only reference to it.
+        let headers = unsafe { self.headers.as_mut() };
+        for header in &mut headers[..limit] {
+            header.msg_hdr.msg_namelen = RAW_ADDRESS_SIZE as libc::socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL_SIZE;
+        }
+        if limit == 1 {
+            // SAFETY: the header's pointers lead to this arena's buffer, name and control memory of
+            // exactly the sizes it states; &mut self keeps everyone else out during the call.
+            let size = unsafe { libc::recvmsg(fd, &raw mut headers[0].msg_hdr, libc::MSG_DONTWAIT) };
+            if size < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            headers[0].msg_len = size as u32;
+            return Ok(1);
+        }
+        // SAFETY: as above, for the `limit` headers passed; a null timeout is allowed.
+        let filled = unsafe {
+            libc::recvmmsg(
+                fd,
+                headers.as_mut_ptr(),
+                limit as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        Ok(checked(filled)? as usize)
+    }
+
+    /// What the last [`ReceiveArena::receive`] put into buffer `index`.
+    #[must_use]
+    pub fn arrived(&self, index: usize) -> Arrived {
+        // SAFETY: both slices are owned by self, and &self allows no writer beside this reader.
+        let (header, slot) = unsafe { (&self.headers.as_ref()[index], &self.slots.as_ref()[index]) };
+        let control = header.msg_hdr.msg_controllen.min(CONTROL_SIZE);
+        let facts = facts(&slot.control.0[..control]);
+        let length = header.msg_len.min(self.size as u32);
+        Arrived {
+            length,
+            segment_size: if facts.segment_size == 0 { length } else { facts.segment_size },
+            from: slot.name.decode(),
+            ecn_bits: facts.ecn_bits,
+            truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        }
+    }
+
+    /// Buffer `index`, whole.
+    pub fn buffer_mut(&mut self, index: usize) -> &mut [u8] {
+        let at = index * self.size;
+        // SAFETY: `bytes` is owned by self and &mut self makes this the only reference into it; the
+        // kernel writes to it only inside `receive`.
+        unsafe { &mut self.bytes.as_mut()[at..at + self.size] }
+    }
+}
+
+impl Drop for ReceiveArena {
+    fn drop(&mut self) {
+        // SAFETY: each pointer came from leak(Box) in `new` and is freed here only.
+        unsafe {
+            drop(Box::from_raw(self.headers.as_ptr()));
+            drop(Box::from_raw(self.slots.as_ptr()));
+            drop(Box::from_raw(self.bytes.as_ptr()));
+        }
+    }
+}
+
+fn leak<T: ?Sized>(memory: Box<T>) -> NonNull<T> {
+    NonNull::from(Box::leak(memory))
+}
+
+/// One train on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The packets, end to end.
+    pub bytes: &'a [u8],
+    /// Bytes of each packet but the last, when there is more than one.
+    pub segment_size: Option<u16>,
+    /// Where to; `None` on a connected socket.
+    pub to: Option<&'a RawAddress>,
+}
+
+/// The arrays sendmmsg wants, made once.
+pub struct SendBatch {
+    headers: Box<[libc::mmsghdr]>,
+    iovecs: Box<[libc::iovec]>,
+    controls: Box<[Control]>,
+}
+
+impl SendBatch {
+    /// Room for `count` trains a call.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        // SAFETY: all-zero is a valid mmsghdr and a valid iovec.
+        let (header, iovec) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        Self {
+            headers: vec![header; count].into_boxed_slice(),
+            iovecs: vec![iovec; count].into_boxed_slice(),
+            controls: vec![Control::EMPTY; count].into_boxed_slice(),
+        }
+    }
+
+    /// Hands trains to the kernel in one call, as many as fit the batch; how many it took.
+    ///
+    /// # Errors
+    /// What the kernel said about the *first* train: a later one's error shows when it is sent again.
+    pub fn send<'a>(
+        &mut self,
+        socket: impl AsFd,
+        trains: impl Iterator<Item = Outgoing<'a>>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for train in trains.take(self.headers.len()) {
+            let control = &mut self.controls[count];
+            let control_size = train.segment_size.map_or(0, |size| control.write_segment(size));
+            let iovec = &mut self.iovecs[count];
+            iovec.iov_base = train.bytes.as_ptr().cast_mut().cast();
+            iovec.iov_len = train.bytes.len();
+            let header = &mut self.headers[count].msg_hdr;
+            header.msg_iov = iovec;
+            header.msg_iovlen = 1;
+            header.msg_control =
+                if control_size == 0 { std::ptr::null_mut() } else { control.0.as_mut_ptr().cast() };
+            header.msg_controllen = control_size;
+            (header.msg_name, header.msg_namelen) = match train.to {
+                Some(to) => (to.as_ptr().cast_mut(), to.size()),
+                None => (std::ptr::null_mut(), 0),
+            };
+            count += 1;
+        }
+        self.call(socket.as_fd(), count)
+    }
+
+    fn call(&mut self, fd: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
+        let fd = fd.as_raw_fd();
+        match count {
+            0 => Ok(0),
+            1 => {
+                // SAFETY: `send` just pointed the header at this batch's iovec and control and at the
+                // caller's bytes and address, which its iterator items borrow until `send` returns. The
+                // kernel only reads through them.
+                let sent =
+                    unsafe { libc::sendmsg(fd, &raw const self.headers[0].msg_hdr, libc::MSG_DONTWAIT) };
+                if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) }
+            }
+            _ => {
+                // SAFETY: as above, for `count` headers.
+                let sent = unsafe {
+                    libc::sendmmsg(fd, self.headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT)
+                };
+                Ok(checked(sent)? as usize)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for SendBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SendBatch({})", self.headers.len())
+    }
+}
+
+/// One entry of a socket's error queue (`IP_RECVERR`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuedError {
+    /// errno: ECONNREFUSED, EHOSTUNREACH, EMSGSIZE...
+    pub errno: i32,
+    /// Where the packet it is about was going.
+    pub to: Option<SocketAddr>,
+}
+
+/// Takes one entry off the error queue without waiting; `None` when it is empty.
+pub fn take_error(socket: impl AsFd) -> Option<QueuedError> {
+    let mut name = RawAddress::EMPTY;
+    let mut control = [Control::EMPTY; 2];
+    // SAFETY: all-zero is a valid msghdr: no iovec, no name, no control.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_name = name.as_mut_ptr();
+    header.msg_namelen = RAW_ADDRESS_SIZE as libc::socklen_t;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: name and control live on this frame, with the sizes stated, and outlive the call.
+    let size = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) };
+    if size < 0 {
+        return None;
+    }
+    let length = header.msg_controllen.min(size_of_val(&control));
+    let bytes: [u8; 2 * CONTROL_SIZE] = {
+        let mut bytes = [0; 2 * CONTROL_SIZE];
+        bytes[..CONTROL_SIZE].copy_from_slice(&control[0].0);
+        bytes[CONTROL_SIZE..].copy_from_slice(&control[1].0);
+        bytes
+    };
+    Some(QueuedError { errno: error_number(&bytes[..length]).unwrap_or(0), to: name.decode() })
+}
