@@ -55,3 +55,20 @@ macro_rules! socket_suite {
 
 socket_suite!(mmsg_v4, Kind::Mmsg, Family::V4);
 socket_suite!(mmsg_v6, Kind::Mmsg, Family::V6);
+
+suite!(
+    memory,
+    Kind::Memory,
+    Family::V4,
+    [
+        a_single_packet_arrives_whole_and_names_its_sender,
+        a_train_is_cut_exactly_and_rejoined,
+        a_train_arrives_packet_by_packet_without_gro,
+        trains_to_64_kib_arrive_in_order,
+        a_full_batch_says_so,
+        buffers_run_out_and_come_back,
+        a_packet_too_big_is_an_event_and_the_next_one_leaves,
+        the_counters_add_up,
+        ecn_bits_are_carried,
+    ]
+);

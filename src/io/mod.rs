@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod memory;
 pub mod mmsg;
 mod open;
 mod outbox;

@@ -1,14 +1,18 @@
 //! Pairs of backends to try the promises on.
 
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
+use ringwire::io::memory::{MemoryBackend, Switch};
 use ringwire::io::mmsg::Mmsg;
 use ringwire::io::{Backend, Config, Ecn, Event, PathId, Received, Train};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Mmsg,
+    Memory,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +46,22 @@ pub fn open(kind: Kind, config: &Config) -> Box<dyn Backend> {
 
 fn try_open(kind: Kind, config: &Config) -> Result<Box<dyn Backend>, String> {
     match kind {
+        Kind::Memory => Ok(Box::new(memory_end(config))),
         Kind::Mmsg => Mmsg::open(config).map(|b| Box::new(b) as _).map_err(|e| e.to_string()),
     }
+}
+
+/// An end on this test thread's own switch, at a port of its own.
+fn memory_end(config: &Config) -> MemoryBackend<Switch> {
+    thread_local! {
+        static SWITCH: (Rc<RefCell<Switch>>, Cell<u16>) = Default::default();
+    }
+    SWITCH.with(|(switch, ports)| {
+        ports.set(ports.get() + 1);
+        let at = SocketAddr::new(config.bind.ip(), ports.get());
+        let end = MemoryBackend::new(at, Rc::clone(switch)).with_ecn(config.ecn);
+        if config.gro { end } else { end.without_gro() }
+    })
 }
 
 /// Two ends that know each other as path 0.
