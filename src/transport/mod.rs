@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ack_tracker;
+pub mod congestion;
 pub mod received;
 pub mod rtt;
 pub mod timer_wheel;
