@@ -15,9 +15,13 @@
 pub mod address;
 pub mod batch;
 pub mod control;
+pub mod cores;
 pub mod probe;
+pub mod process;
 pub mod route;
+pub mod signal;
 pub mod socket;
+pub mod steer;
 pub mod wait;
 
 pub use address::RawAddress;
