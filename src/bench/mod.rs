@@ -13,10 +13,17 @@
 //! Invariant: `issued = completed + failed + unknown`, and every call is in exactly one of them.
 #![forbid(unsafe_code)]
 
+pub mod advice;
+pub mod child;
 pub mod env;
 pub mod flight;
 pub mod payload;
+pub mod placement;
+pub mod plan;
 pub mod recorder;
 pub mod report;
 pub mod schedule;
+pub mod table;
 pub mod units;
+pub mod usage;
+pub mod validity;

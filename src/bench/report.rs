@@ -17,8 +17,9 @@ pub struct Report {
     pub over: &'static str,
     /// Bytes of one call's request, or of one message.
     pub size: u64,
-    /// Calls or messages in flight per session; of an open loop the most that may be.
-    pub window: u64,
+    /// Calls in flight per session, of an open loop the most that may be; `None` for one-way messages,
+    /// which flow as credit allows.
+    pub window: Option<u64>,
     /// Sessions.
     pub sessions: u64,
     /// Length of the measured window.

@@ -1,0 +1,149 @@
+//! Flags that several verbs share, each described once.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::bench::placement::CoreList;
+use crate::bench::units::{parse_size, parse_time};
+
+/// Where `serve` listens and `bench TARGET` calls unless told: a port that IANA lists as unassigned.
+pub const DEFAULT_PORT: u16 = 7405;
+
+/// How this host's end is run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Host")]
+pub struct HostOptions {
+    /// Cores of this process's workers, one each: 0, 1,3 or 2-5
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CoreList>,
+    /// What moves the packets: auto, uring, mmsg, or a list in order of preference
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub backend: String,
+    /// How a worker waits when there is nothing to do [default: spin; adaptive where both ends share a core]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub poll: Option<Poll>,
+    /// Congestion control
+    #[arg(long, value_enum, value_name = "NAME", default_value = "dc")]
+    pub congestion: Congestion,
+    /// Socket buffer to ask the kernel for, each way
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub socket_buffer: Option<u64>,
+    /// Run without encryption: on loopback, or with =anywhere on both ends
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "loopback")]
+    pub insecure: Option<Insecure>,
+}
+
+/// How a worker waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Poll {
+    /// Never: it looks again at once
+    Spin,
+    /// It looks again for a while, then sleeps
+    Adaptive,
+    /// It sleeps at once
+    Park,
+}
+
+impl Poll {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Poll::Spin => "spin",
+            Poll::Adaptive => "adaptive",
+            Poll::Park => "park",
+        }
+    }
+}
+
+/// Congestion control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Congestion {
+    /// For data centres: a delay target
+    Dc,
+    /// For wide areas: RFC 9438
+    Cubic,
+}
+
+impl Congestion {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Congestion::Dc => "dc",
+            Congestion::Cubic => "cubic",
+        }
+    }
+}
+
+/// Where plaintext is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Insecure {
+    /// Within this host
+    Loopback,
+    /// On any network
+    Anywhere,
+}
+
+/// The load of one run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Load")]
+pub struct LoadOptions {
+    /// Bytes of each call or message [default: 64; bulk: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub size: Option<u64>,
+    /// Length of the measured window
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = parse_time)]
+    pub duration: Duration,
+    /// Load before the window, not measured
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    pub warmup: Duration,
+    /// Sessions, shared out among the workers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub sessions: u32,
+    /// Time each call has
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    pub deadline: Duration,
+    /// Seed of contents and of random gaps
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Compare every byte of every reply (else one call in 512)
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// Reads `HOST`, `HOST:PORT` or `ADDRESS:PORT`; the first address that a name has is taken.
+pub fn parse_target(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let resolved = match text.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() && text.parse::<std::net::Ipv6Addr>().is_err() => {
+            text.to_socket_addrs()
+        }
+        _ => (text.trim_matches(['[', ']']), DEFAULT_PORT).to_socket_addrs(),
+    };
+    let advice = format!("write an address such as 127.0.0.1:{DEFAULT_PORT}");
+    match resolved {
+        Ok(mut addresses) => addresses.next().ok_or(format!("'{text}' has no address: {advice}")),
+        Err(error) => Err(format!("'{text}' is no address ({error}): {advice}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_may_leave_its_port_out() {
+        let default = |text| parse_target(text).expect(text).to_string();
+        assert_eq!(default("127.0.0.1"), "127.0.0.1:7405");
+        assert_eq!(default("127.0.0.1:9"), "127.0.0.1:9");
+        assert_eq!(default("::1"), "[::1]:7405");
+        assert_eq!(default("[::1]:9"), "[::1]:9");
+        assert!(parse_target("").is_err());
+        assert!(parse_target("127.0.0.1:99999").is_err());
+    }
+}
