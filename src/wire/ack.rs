@@ -25,7 +25,7 @@ const FLAG_DUPLICATE_SEEN: u8 = 0x01;
 pub struct Ack {
     /// The largest packet number received; the largest of the first range.
     pub largest: PacketNumber,
-    /// Every unit below was received (P-6.4).
+    /// Every unit below was received (P-5.4).
     pub unit_floor: UnitNumber,
     /// From the arrival of `largest` to the sending of this ack, in nanoseconds.
     pub ack_delay_ns: u32,

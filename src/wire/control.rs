@@ -1,4 +1,4 @@
-//! The control frames: small, fixed, made afresh whenever they are needed (P-6.5).
+//! The control frames: small, fixed, made afresh whenever they are needed (P-5.5).
 
 use super::{DecodeError, MessageId, Reader, SessionId, Writer, kind};
 

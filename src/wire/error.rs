@@ -68,7 +68,7 @@ pub enum DecodeError {
         /// What it held.
         value: u64,
     },
-    /// A handshake body of a version this build does not speak (P-5.2).
+    /// A handshake body of a version this build does not speak (P-6.2).
     #[error("protocol version {version:#010x} is not spoken here")]
     Version {
         /// The version found.

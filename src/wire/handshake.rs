@@ -1,4 +1,4 @@
-//! The bodies of handshake packets: what lies between their header and their tag (P-5).
+//! The bodies of handshake packets: what lies between their header and their tag (P-6).
 
 use super::control::{REASON_SIZE_MAX, put_reason};
 use super::{DecodeError, Reader, SessionId, Writer};
@@ -8,7 +8,7 @@ use crate::bounds::{
 
 /// The protocol this build speaks: "RW", insecure handshake 1.
 pub const VERSION: u32 = 0x5257_0001;
-/// Bytes of every INIT packet, header and tag included (P-5.1).
+/// Bytes of every INIT packet, header and tag included (P-6.1).
 pub const INIT_PACKET_SIZE: usize = 1_200;
 /// Bytes of every INIT body.
 pub const INIT_BODY_SIZE: usize = INIT_PACKET_SIZE - HEADER_SIZE - TAG_SIZE;
@@ -29,7 +29,7 @@ const INIT_FIXED_SIZE: usize = 4 + 8 + 8 + BOUNDS_SIZE + 1 + 2;
 
 const _: () = assert!(INIT_FIXED_SIZE + COOKIE_SIZE_MAX + BLOB_SIZE_MAX <= INIT_BODY_SIZE);
 
-/// What one end is ready to take, declared once (P-5.5). The sender keeps to the smaller of its own
+/// What one end is ready to take, declared once (P-6.5). The sender keeps to the smaller of its own
 /// wish and this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -122,7 +122,7 @@ impl<'a> Init<'a> {
         INIT_BODY_SIZE
     }
 
-    /// Reads the body. The version comes first and is looked at before anything else (P-5.2), the size
+    /// Reads the body. The version comes first and is looked at before anything else (P-6.2), the size
     /// included.
     pub fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
@@ -290,7 +290,7 @@ impl VersionHint {
         &self.versions[..usize::from(self.count)]
     }
 
-    /// Bytes of the whole packet, header and tag included; it answers only larger ones (P-5.3).
+    /// Bytes of the whole packet, header and tag included; it answers only larger ones (P-6.3).
     #[must_use]
     pub fn packet_size(&self) -> usize {
         HEADER_SIZE + 1 + 4 * usize::from(self.count) + TAG_SIZE
@@ -326,7 +326,7 @@ impl VersionHint {
     }
 }
 
-/// RESET: the sender knows no such session. The token shows that it once did (P-5.8).
+/// RESET: the sender knows no such session. The token shows that it once did (P-6.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reset {
     /// What the peer that once knew the session can compute, and no one else.

@@ -21,12 +21,12 @@ number! {
 }
 
 number! {
-    /// Counts packets of one direction of one session. Nonce, ack and loss; never used twice (P-6.1).
+    /// Counts packets of one direction of one session. Nonce, ack and loss; never used twice (P-5.1).
     PacketNumber(u64)
 }
 
 number! {
-    /// The stable name of a retransmittable payload (P-6.2).
+    /// The stable name of a retransmittable payload (P-5.2).
     UnitNumber(u64)
 }
 
