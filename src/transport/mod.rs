@@ -3,6 +3,7 @@
 
 pub mod ack_tracker;
 pub mod congestion;
+pub mod planted;
 pub mod received;
 pub mod rtt;
 pub mod timer_wheel;

@@ -1,0 +1,119 @@
+//! Planted faults: ten ways to break a promise on purpose, so that the simulator can show it would
+//! have noticed.
+//!
+//! Not for users. Without the feature `planted-faults` the question [`is`] is the constant `false`
+//! and the hooks leave no trace in the build. The suite that arms them (`tests/planted/`) is a
+//! package of its own over the same sources, so that building the whole workspace never puts them
+//! into the product.
+//!
+//! ```text
+//! arm(fault) --> this thread's current fault --> is(fault)? at the hook --> the broken branch
+//! ```
+//!
+//! Invariant: at most one fault is armed per thread, and none unless a test armed it.
+
+/// One way of being wrong. Each hook sits where the promise is kept, and breaks just that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// A unit received before is delivered again.
+    NoDuplicateSuppression,
+    /// A packet is acknowledged although its unit was thrown away.
+    AckBeforeQueued,
+    /// A packet whose tag does not fit is taken all the same.
+    ChecksumNotVerified,
+    /// A sender blocked on credit neither says so again nor probes.
+    LostCreditNeverProbed,
+    /// The probe timer is never armed: a lost tail stays lost.
+    ProbeTimerNeverArmed,
+    /// Fragments are put together in the order they arrive, whatever their offset.
+    ReassemblyIgnoresOffset,
+    /// An ordered channel hands over what it has and steps over the gap.
+    ChannelSkipsGap,
+    /// A call slot is used again before its reply is known to have arrived.
+    SlotReusedBeforeAck,
+    /// A call's outcome is told twice.
+    CompletionReportedTwice,
+    /// A call whose deadline passed is told as replied.
+    TimedOutReportedAsReplied,
+}
+
+impl Fault {
+    /// Every fault there is.
+    pub const ALL: [Fault; 10] = [
+        Fault::NoDuplicateSuppression,
+        Fault::AckBeforeQueued,
+        Fault::ChecksumNotVerified,
+        Fault::LostCreditNeverProbed,
+        Fault::ProbeTimerNeverArmed,
+        Fault::ReassemblyIgnoresOffset,
+        Fault::ChannelSkipsGap,
+        Fault::SlotReusedBeforeAck,
+        Fault::CompletionReportedTwice,
+        Fault::TimedOutReportedAsReplied,
+    ];
+}
+
+/// True while `fault` is armed on this thread.
+#[cfg(not(feature = "planted-faults"))]
+#[inline(always)]
+#[must_use]
+pub const fn is(_fault: Fault) -> bool {
+    false
+}
+
+#[cfg(feature = "planted-faults")]
+pub use armed::{Armed, arm, is};
+
+#[cfg(feature = "planted-faults")]
+mod armed {
+    use std::cell::Cell;
+    use std::marker::PhantomData;
+
+    use super::Fault;
+
+    thread_local! {
+        static CURRENT: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// True while `fault` is armed on this thread.
+    #[inline]
+    #[must_use]
+    pub fn is(fault: Fault) -> bool {
+        CURRENT.with(|current| current.get() == Some(fault))
+    }
+
+    /// Arms `fault` on this thread until the guard is dropped; `None` arms nothing.
+    #[must_use = "the fault is disarmed when the guard is dropped"]
+    pub fn arm(fault: Option<Fault>) -> Armed {
+        let before = CURRENT.replace(fault);
+        Armed { before, one_thread: PhantomData }
+    }
+
+    /// Keeps a fault armed. Stays on its thread.
+    #[derive(Debug)]
+    pub struct Armed {
+        before: Option<Fault>,
+        one_thread: PhantomData<*const ()>,
+    }
+
+    impl Drop for Armed {
+        fn drop(&mut self) {
+            CURRENT.set(self.before);
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_fault_is_armed_until_its_guard_falls() {
+            assert!(!is(Fault::ChannelSkipsGap));
+            let guard = arm(Some(Fault::ChannelSkipsGap));
+            assert!(is(Fault::ChannelSkipsGap));
+            assert!(!is(Fault::AckBeforeQueued));
+            drop(guard);
+            assert!(!is(Fault::ChannelSkipsGap));
+        }
+    }
+}
