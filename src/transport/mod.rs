@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod ack_tracker;
+pub mod channel;
 pub mod congestion;
+pub mod credit;
+pub mod pacer;
 pub mod planted;
 pub mod received;
 pub mod rtt;
