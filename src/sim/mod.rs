@@ -1,2 +1,18 @@
-//! sim
+//! A whole network in one thread, on a virtual clock, from one seed: it runs the product's own
+//! `turn()` on networks worse than any real one, and holds what applications saw against the
+//! promises.
+//!
+//! Not for speed figures: nothing here says how fast anything is.
+//!
+//! ```text
+//!  seed --> plan --> workload --> workers' turn() <--> network (impairment models, virtual time)
+//!                        |             |
+//!                        +-> checker <-+  what was sent, what was seen
+//! ```
+//!
+//! Invariant: a run is a function of its seed, whatever machine, day or thread it runs on.
 #![forbid(unsafe_code)]
+
+pub mod checker;
+pub mod contents;
+pub mod network;

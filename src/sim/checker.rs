@@ -1,0 +1,461 @@
+//! The checker: what applications sent and saw, held against the promises M and R1.
+//!
+//! It shares no code with the engine it judges: ids travel inside payloads, contents are functions of
+//! their ids, and the rules are written out here a second time.
+//!
+//! ```text
+//! application sends    -> record by id ----+
+//! application receives -> id in payload ---+--> violation at once, or at the end: silence
+//! ```
+//!
+//! - **M**: delivered exactly once, unchanged, in order on an ordered channel; if its session failed,
+//!   delivered once or reported; reported `NotSent` means never delivered.
+//! - **R1**: a call runs at most once and completes exactly once; `Replied` means that it ran, and
+//!   carries its reply; `NotSent` means that it never runs.
+//! - **Progress**: when faults have stopped, nothing stays pending, and a session between two living
+//!   incarnations does not fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::sim::contents::{Purpose, id_of, is_contents};
+use crate::time::Timestamp;
+
+/// One life of one process: the n-th endpoint's k-th.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Life {
+    /// Which endpoint.
+    pub node: u32,
+    /// Which of its lives, from 0.
+    pub incarnation: u32,
+}
+
+/// One ordering domain as its sender knows it: session and channel, both numbered by the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    /// The sender's life.
+    pub sender: Life,
+    /// The sender's number of the session.
+    pub session: u64,
+    /// The channel.
+    pub channel: u32,
+}
+
+/// How a call was told to have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended<'a> {
+    /// With these bytes.
+    Replied(&'a [u8]),
+    /// The handler failed with this code.
+    Failed(u8),
+    /// Its deadline passed.
+    TimedOut,
+    /// Its session failed after it was sent.
+    Unknown,
+    /// Its session failed before it was sent.
+    NotSent,
+}
+
+/// How a message was told to have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It may have arrived.
+    Unknown,
+    /// It never arrives.
+    NotSent,
+}
+
+/// What a handler is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// So many bytes of the reply's contents.
+    Reply(u32),
+    /// This failure code.
+    Fail(u8),
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// Which promise.
+    pub promise: Promise,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} broken at {} us: {}", self.promise, self.at.0 / 1_000, self.what)
+    }
+}
+
+/// The promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// Messages: exactly once, unchanged, in order, never silence.
+    M,
+    /// Calls: at most one run, exactly one completion, and a true one.
+    R1,
+    /// What is pending completes once faults have stopped.
+    Progress,
+    /// Datagrams: at most once, unchanged.
+    Datagram,
+}
+
+/// Everything sent and seen in one run.
+#[derive(Debug, Default)]
+pub struct Checker {
+    messages: BTreeMap<u64, Message>,
+    calls: BTreeMap<u64, Call>,
+    datagrams: BTreeMap<u64, Datagram>,
+    /// Per lane: ids in the order they were accepted, and how many were delivered.
+    lanes: BTreeMap<Lane, Vec<u64>>,
+    lane_next: BTreeMap<Lane, usize>,
+    failed_sessions: BTreeSet<(Life, u64)>,
+    dead: BTreeSet<Life>,
+    violations: Vec<Violation>,
+    next_id: u64,
+    totals: Totals,
+}
+
+/// What a run did, counted from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Messages accepted.
+    pub messages: u64,
+    /// Messages delivered.
+    pub messages_delivered: u64,
+    /// Messages reported `Unknown` or `NotSent`.
+    pub messages_reported: u64,
+    /// Calls accepted.
+    pub calls: u64,
+    /// Calls that ran.
+    pub calls_run: u64,
+    /// Calls that replied.
+    pub calls_replied: u64,
+    /// Calls that timed out.
+    pub calls_timed_out: u64,
+    /// Calls that ended otherwise.
+    pub calls_ended: u64,
+    /// Datagrams delivered.
+    pub datagrams: u64,
+}
+
+#[derive(Debug)]
+struct Message {
+    sender: Life,
+    receiver: u32,
+    session: u64,
+    lane: Option<Lane>,
+    size: u32,
+    delivered: bool,
+    told: Option<Told>,
+}
+
+#[derive(Debug)]
+struct Call {
+    caller: Life,
+    callee: u32,
+    size: u32,
+    answer: Answer,
+    deadline: Timestamp,
+    runs: u32,
+    completed: bool,
+    not_sent: bool,
+}
+
+#[derive(Debug)]
+struct Datagram {
+    receiver: u32,
+    size: u32,
+    delivered: bool,
+}
+
+impl Checker {
+    /// A fresh id, for the payload of what is sent next.
+    pub fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// `id` was accepted as a message to `receiver` of `size` bytes, in order on `channel` if any.
+    pub fn message_accepted(
+        &mut self,
+        id: u64,
+        (sender, session): (Life, u64),
+        receiver: u32,
+        channel: Option<u32>,
+        size: u32,
+    ) {
+        self.totals.messages += 1;
+        let lane = channel.map(|channel| Lane { sender, session, channel });
+        if let Some(lane) = lane {
+            self.lanes.entry(lane).or_default().push(id);
+        }
+        let message = Message { sender, receiver, session, lane, size, delivered: false, told: None };
+        let before = self.messages.insert(id, message);
+        assert!(before.is_none(), "ids are fresh");
+    }
+
+    /// A message's bytes arrived at `receiver`.
+    pub fn message_delivered(&mut self, at: Timestamp, receiver: Life, channel: Option<u32>, bytes: &[u8]) {
+        self.totals.messages_delivered += 1;
+        let found = id_of(bytes).and_then(|id| self.messages.get_mut(&id).map(|message| (id, message)));
+        let Some((id, message)) = found else {
+            return self.broken(at, Promise::M, format!("{receiver:?} got a message nobody sent"));
+        };
+        let mut wrong = Vec::new();
+        if message.receiver != receiver.node {
+            wrong.push("at the wrong endpoint");
+        }
+        if message.lane.map(|lane| lane.channel) != channel {
+            wrong.push("on the wrong channel");
+        }
+        if message.delivered {
+            wrong.push("a second time");
+        }
+        if message.told == Some(Told::NotSent) {
+            wrong.push("although it was reported NotSent");
+        }
+        if !is_contents(id, Purpose::Message, message.size, bytes) {
+            wrong.push("with changed contents");
+        }
+        message.delivered = true;
+        if let Some(lane) = message.lane {
+            let next = self.lane_next.entry(lane).or_default();
+            if self.lanes[&lane].get(*next) != Some(&id) {
+                wrong.push("out of order");
+            }
+            *next += 1;
+        }
+        for what in wrong {
+            self.broken(at, Promise::M, format!("message {id} was delivered {what}"));
+        }
+    }
+
+    /// The sender was told that message `id` was not acknowledged when its session failed.
+    pub fn message_told(&mut self, at: Timestamp, id: u64, told: Told) {
+        self.totals.messages_reported += 1;
+        let Some(message) = self.messages.get_mut(&id) else {
+            return self.broken(at, Promise::M, format!("message {id} was reported and never sent"));
+        };
+        let twice = message.told.replace(told).is_some();
+        let delivered = message.delivered;
+        if twice {
+            self.broken(at, Promise::M, format!("message {id} was reported twice"));
+        }
+        if delivered && told == Told::NotSent {
+            self.broken(at, Promise::M, format!("message {id} was reported NotSent and had been delivered"));
+        }
+    }
+
+    /// `id` was accepted as a call to `callee` with a request of `size` bytes.
+    pub fn call_accepted(
+        &mut self,
+        id: u64,
+        caller: Life,
+        callee: u32,
+        (size, answer): (u32, Answer),
+        deadline: Timestamp,
+    ) {
+        self.totals.calls += 1;
+        let call =
+            Call { caller, callee, size, answer, deadline, runs: 0, completed: false, not_sent: false };
+        let before = self.calls.insert(id, call);
+        assert!(before.is_none(), "ids are fresh");
+    }
+
+    /// A handler runs for a request with these bytes. What it is to answer, if the call is known.
+    pub fn call_runs(&mut self, at: Timestamp, callee: Life, bytes: &[u8]) -> Option<(u64, Answer)> {
+        self.totals.calls_run += 1;
+        let found = id_of(bytes).and_then(|id| self.calls.get_mut(&id).map(|call| (id, call)));
+        let Some((id, call)) = found else {
+            self.broken(at, Promise::R1, format!("{callee:?} runs a call nobody made"));
+            return None;
+        };
+        call.runs += 1;
+        let answer = call.answer;
+        let mut wrong = Vec::new();
+        if call.runs > 1 {
+            wrong.push("a second time");
+        }
+        if call.callee != callee.node {
+            wrong.push("at the wrong endpoint");
+        }
+        if call.not_sent {
+            wrong.push("although it was reported NotSent");
+        }
+        if !is_contents(id, Purpose::Request, call.size, bytes) {
+            wrong.push("with changed contents");
+        }
+        for what in wrong {
+            self.broken(at, Promise::R1, format!("call {id} ran {what}"));
+        }
+        Some((id, answer))
+    }
+
+    /// The caller was told how call `id` ended.
+    pub fn call_ended(&mut self, at: Timestamp, caller: Life, id: u64, ended: Ended<'_>) {
+        match ended {
+            Ended::Replied(_) => self.totals.calls_replied += 1,
+            Ended::TimedOut => self.totals.calls_timed_out += 1,
+            Ended::Failed(_) | Ended::Unknown | Ended::NotSent => self.totals.calls_ended += 1,
+        }
+        let Some(call) = self.calls.get_mut(&id) else {
+            return self.broken(at, Promise::R1, format!("call {id} ended and was never made"));
+        };
+        let mut wrong = Vec::new();
+        if std::mem::replace(&mut call.completed, true) {
+            wrong.push("a second time");
+        }
+        if call.caller != caller {
+            wrong.push("at the wrong caller");
+        }
+        call.not_sent |= ended == Ended::NotSent;
+        wrong.extend(untrue(id, call, at, ended));
+        for what in wrong {
+            self.broken(at, Promise::R1, format!("call {id} ended {what} ({})", name(ended)));
+        }
+    }
+
+    /// `id` was handed to the network as a datagram to `receiver`.
+    pub fn datagram_sent(&mut self, id: u64, receiver: u32, size: u32) {
+        self.datagrams.insert(id, Datagram { receiver, size, delivered: false });
+    }
+
+    /// A datagram's bytes arrived.
+    pub fn datagram_delivered(&mut self, at: Timestamp, receiver: Life, bytes: &[u8]) {
+        self.totals.datagrams += 1;
+        let found = id_of(bytes).and_then(|id| self.datagrams.get_mut(&id).map(|datagram| (id, datagram)));
+        let Some((id, datagram)) = found else {
+            return self.broken(at, Promise::Datagram, format!("{receiver:?} got one nobody sent"));
+        };
+        let again = std::mem::replace(&mut datagram.delivered, true);
+        let good =
+            datagram.receiver == receiver.node && is_contents(id, Purpose::Datagram, datagram.size, bytes);
+        if again {
+            self.broken(at, Promise::Datagram, format!("datagram {id} arrived a second time"));
+        }
+        if !good {
+            self.broken(at, Promise::Datagram, format!("datagram {id} arrived changed or astray"));
+        }
+    }
+
+    /// The sender was told that a session ended. `excused`: somebody closed it, a process at one end
+    /// died, or it had not opened.
+    pub fn session_ended(&mut self, at: Timestamp, life: Life, session: u64, excused: bool, why: &str) {
+        self.failed_sessions.insert((life, session));
+        if !excused {
+            let what = format!("{life:?}'s session {session} failed between two living ends: {why}");
+            self.broken(at, Promise::Progress, what);
+        }
+    }
+
+    /// A process died: nobody is left to be told anything.
+    pub fn died(&mut self, life: Life) {
+        self.dead.insert(life);
+    }
+
+    /// How many messages and calls still owe their delivery, report or completion.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        let messages = self.messages.values().filter(|message| self.is_owed(message)).count();
+        let calls = self.calls.values().filter(|call| self.is_call_pending(call)).count();
+        messages + calls
+    }
+
+    /// Closes the books: whatever is pending now stays silent for ever.
+    pub fn finish(&mut self, at: Timestamp) {
+        let messages = self.messages.iter().filter(|(_, message)| self.is_owed(message));
+        let calls = self.calls.iter().filter(|(_, call)| self.is_call_pending(call));
+        let mut silent: Vec<String> = Vec::new();
+        silent.extend(messages.map(|(id, message)| {
+            format!("message {id} of {} bytes was neither delivered nor reported", message.size)
+        }));
+        silent.extend(calls.map(|(id, call)| {
+            format!("call {id} of {} bytes never completed (it ran {} times)", call.size, call.runs)
+        }));
+        let count = silent.len();
+        for what in silent.into_iter().take(SILENT_SHOWN_MAX) {
+            self.broken(at, Promise::Progress, what);
+        }
+        if count > SILENT_SHOWN_MAX {
+            let rest = count - SILENT_SHOWN_MAX;
+            self.broken(at, Promise::Progress, format!("{rest} more messages and calls are silent"));
+        }
+    }
+
+    /// The promises broken so far.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn is_owed(&self, message: &Message) -> bool {
+        let settled = message.delivered || message.told.is_some() || self.dead.contains(&message.sender);
+        !settled && !self.is_behind_a_report(message)
+    }
+
+    /// An ordered message that arrived behind a gap is acknowledged and held; when the session fails
+    /// before the gap is filled, the report of the gap speaks for what stood behind it.
+    fn is_behind_a_report(&self, message: &Message) -> bool {
+        let Some(lane) = message.lane else { return false };
+        if !self.failed_sessions.contains(&(message.sender, message.session)) {
+            return false;
+        }
+        let next = self.lane_next.get(&lane).copied().unwrap_or(0);
+        let gap = self.lanes[&lane].get(next).and_then(|id| self.messages.get(id));
+        gap.is_some_and(|gap| gap.told.is_some())
+    }
+
+    fn is_call_pending(&self, call: &Call) -> bool {
+        !call.completed && !self.dead.contains(&call.caller)
+    }
+
+    fn broken(&mut self, at: Timestamp, promise: Promise, what: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation { at, promise, what });
+        }
+    }
+}
+
+/// What is untrue about how a call was told to have ended.
+fn untrue(id: u64, call: &Call, at: Timestamp, ended: Ended<'_>) -> Option<&'static str> {
+    match ended {
+        Ended::Replied(_) | Ended::Failed(_) if call.runs == 0 => Some("as if it had run"),
+        Ended::Replied(bytes) => match call.answer {
+            Answer::Reply(size) if is_contents(id, Purpose::Reply, size, bytes) => None,
+            Answer::Reply(_) => Some("with another reply than the handler gave"),
+            Answer::Fail(_) => Some("well although the handler failed"),
+        },
+        Ended::Failed(code) if call.answer == Answer::Fail(code) => None,
+        Ended::Failed(_) => Some("with a failure the handler did not report"),
+        Ended::TimedOut if at < call.deadline => Some("before its deadline"),
+        Ended::TimedOut if at.since_ns(call.deadline) > LATE_NS_MAX => Some("long after its deadline"),
+        Ended::NotSent if call.runs > 0 => Some("as never sent, and it had run"),
+        Ended::TimedOut | Ended::Unknown | Ended::NotSent => None,
+    }
+}
+
+fn name(ended: Ended<'_>) -> String {
+    match ended {
+        Ended::Replied(bytes) => format!("Replied, {} bytes", bytes.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A timed-out call is told within this long after its deadline.
+const LATE_NS_MAX: u64 = 60_000_000;
+const VIOLATIONS_MAX: usize = 64;
+const SILENT_SHOWN_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests;

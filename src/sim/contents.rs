@@ -1,0 +1,75 @@
+//! What simulated payloads hold: bytes that only one id, one purpose and one size have, so that a
+//! payload that arrives tells where it came from and whether it is whole.
+
+/// What bytes are for: the same id has other contents for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A one-way message.
+    Message,
+    /// A call's request.
+    Request,
+    /// A call's reply. It carries no id: the caller knows which call it made.
+    Reply,
+    /// A datagram.
+    Datagram,
+}
+
+/// The bytes for `id`: the id itself first, except in a reply, then a stream that only this id, this
+/// purpose and this size have.
+#[must_use]
+pub fn contents(id: u64, purpose: Purpose, size: u32) -> Vec<u8> {
+    let mut bytes = vec![0; size as usize];
+    let body = if purpose == Purpose::Reply { 0 } else { ID_SIZE.min(bytes.len()) };
+    bytes[..body].copy_from_slice(&id.to_le_bytes()[..body]);
+    let mut state = id ^ (purpose as u64 + 1) << 56 ^ u64::from(size) << 32;
+    for chunk in bytes[body..].chunks_mut(8) {
+        state = state.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        state ^= state >> 29;
+        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+    }
+    bytes
+}
+
+/// True when `bytes` are exactly those of `id`.
+#[must_use]
+pub fn is_contents(id: u64, purpose: Purpose, size: u32, bytes: &[u8]) -> bool {
+    bytes.len() == size as usize && bytes == contents(id, purpose, size)
+}
+
+/// The id at the front of a payload.
+#[must_use]
+pub fn id_of(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|id| u64::from_le_bytes(*id))
+}
+
+/// Bytes of an id at the front of a payload: the least a payload holds.
+pub const ID_SIZE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_differ_by_id_purpose_and_size() {
+        let base = contents(1, Purpose::Message, 40);
+        assert!(is_contents(1, Purpose::Message, 40, &base));
+        assert_eq!(id_of(&base), Some(1));
+        assert!(!is_contents(2, Purpose::Message, 40, &base));
+        assert!(!is_contents(1, Purpose::Request, 40, &base));
+        assert_ne!(base[8..39], contents(1, Purpose::Message, 39)[8..]);
+    }
+
+    #[test]
+    fn swapped_stretches_are_noticed() {
+        let mut bytes = contents(9, Purpose::Message, 100_000);
+        let (a, b) = bytes.split_at_mut(50_000);
+        a[16..1_016].swap_with_slice(&mut b[..1_000]);
+        assert!(!is_contents(9, Purpose::Message, 100_000, &bytes));
+    }
+
+    #[test]
+    fn short_payloads_hold_what_fits() {
+        assert_eq!(contents(1, Purpose::Reply, 0), [] as [u8; 0]);
+        assert_eq!(id_of(&contents(0x0102, Purpose::Message, 4)), None);
+    }
+}

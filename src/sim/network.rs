@@ -1,0 +1,309 @@
+//! The virtual network: packets in flight, ordered by the virtual time at which they arrive.
+//!
+//! ```text
+//! Hub::send -> link's Impairment -> in flight (by due time) -> deliver_due -> inbox -> Hub::receive
+//!                 | lost                                          | inbox full
+//!                 v counted                                       v counted
+//! ```
+//!
+//! Every packet that enters is folded into the trace: two runs of one seed leave the same trace.
+
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+
+use rustc_hash::FxHashMap;
+
+use crate::io::Ecn;
+use crate::io::memory::Hub;
+use crate::time::{Clock, Timestamp, VirtualClock};
+use crate::worker::impair::{Direction, ImpairCounters, ImpairSpec, Impairment};
+
+/// A network of endpoints, each pair joined by two one-way links.
+#[derive(Debug)]
+pub struct Network {
+    clock: VirtualClock,
+    links: FxHashMap<(SocketAddr, SocketAddr), Impairment>,
+    /// What a link does that nobody described.
+    link_default: ImpairSpec,
+    in_flight: BinaryHeap<InFlight>,
+    inboxes: FxHashMap<SocketAddr, Inbox>,
+    spare: Vec<Vec<u8>>,
+    order: u64,
+    trace: u64,
+    inbox_size_max: u64,
+    packet_size_max: usize,
+}
+
+impl Network {
+    /// A network whose links all do what `link_default` says, each with chances of its own.
+    #[must_use]
+    pub fn new(clock: VirtualClock, link_default: ImpairSpec) -> Self {
+        Self {
+            clock,
+            links: FxHashMap::default(),
+            link_default,
+            in_flight: BinaryHeap::new(),
+            inboxes: FxHashMap::default(),
+            spare: Vec::new(),
+            order: 0,
+            trace: TRACE_START,
+            inbox_size_max: INBOX_SIZE_DEFAULT,
+            packet_size_max: crate::bounds::TRAIN_SIZE_MAX,
+        }
+    }
+
+    /// How many bytes of true size an endpoint's receive buffer holds.
+    pub fn set_inbox_size(&mut self, size_max: u64) {
+        self.inbox_size_max = size_max;
+    }
+
+    /// The largest packet that the links take, in bytes of UDP payload.
+    pub fn set_packet_size(&mut self, size_max: usize) {
+        self.packet_size_max = size_max;
+    }
+
+    /// From here on the link from `from` to `to` does what `spec` says. Packets in flight go on.
+    pub fn set_link(&mut self, from: SocketAddr, to: SocketAddr, spec: ImpairSpec) {
+        match self.links.get_mut(&(from, to)) {
+            Some(link) => link.set_spec(spec),
+            None => drop(self.links.insert((from, to), Impairment::new(spec, Direction::Outbound))),
+        }
+    }
+
+    /// Forgets what waits at `at`: its process died, and its socket's buffer with it.
+    pub fn clear_inbox(&mut self, at: SocketAddr) {
+        if let Some(inbox) = self.inboxes.get_mut(&at) {
+            inbox.packets.clear();
+            inbox.size = 0;
+        }
+    }
+
+    /// When the next packet in flight arrives.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.in_flight.peek().map(|packet| packet.due)
+    }
+
+    /// Moves packets that are due into their inboxes, calling `arrived` with each inbox's address.
+    pub fn deliver_due(&mut self, mut arrived: impl FnMut(SocketAddr)) {
+        let now = self.clock.now();
+        while self.in_flight.peek().is_some_and(|packet| packet.due <= now) {
+            let packet = self.in_flight.pop().expect("it was looked at above");
+            arrived(packet.to);
+            let inbox = self.inboxes.entry(packet.to).or_default();
+            let size = true_size(packet.bytes.len());
+            if inbox.size + size > self.inbox_size_max {
+                inbox.dropped += 1;
+                self.spare.push(packet.bytes);
+                continue;
+            }
+            inbox.size += size;
+            inbox.packets.push_back(packet);
+        }
+    }
+
+    /// True when packets wait at `at`.
+    #[must_use]
+    pub fn has_arrived(&self, at: SocketAddr) -> bool {
+        self.inboxes.get(&at).is_some_and(|inbox| !inbox.packets.is_empty())
+    }
+
+    /// What all links together did.
+    #[must_use]
+    pub fn counters(&self) -> ImpairCounters {
+        let mut sum = ImpairCounters::default();
+        self.links.values().for_each(|link| sum += link.counters());
+        sum
+    }
+
+    /// Packets that found an inbox full.
+    #[must_use]
+    pub fn inbox_drops(&self) -> u64 {
+        self.inboxes.values().map(|inbox| inbox.dropped).sum()
+    }
+
+    /// A hash over every packet that entered so far: its time, its ends, its bytes.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    fn fold(&mut self, word: u64) {
+        self.trace = (self.trace ^ word).wrapping_mul(TRACE_FACTOR).rotate_left(29);
+    }
+
+    fn trace_packet(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
+        self.fold(self.clock.now().0);
+        self.fold(u64::from(from.port()) << 32 | u64::from(to.port()));
+        self.fold(packet.len() as u64);
+        for chunk in packet.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.fold(u64::from_le_bytes(word));
+        }
+    }
+}
+
+impl Hub for Network {
+    fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
+        self.trace_packet(from, to, packet);
+        let link_default = &self.link_default;
+        let link = self.links.entry((from, to)).or_insert_with(|| {
+            let seed = link_default.seed ^ (u64::from(from.port()) << 32 | u64::from(to.port()));
+            Impairment::new(ImpairSpec { seed, ..link_default.clone() }, Direction::Outbound)
+        });
+        for delivery in link.decide(self.clock.now(), packet.len()) {
+            let mut bytes = self.spare.pop().unwrap_or_default();
+            bytes.clear();
+            bytes.extend_from_slice(packet);
+            if let Some(corruption) = delivery.corruption {
+                corruption.apply(&mut bytes);
+            }
+            self.order += 1;
+            self.in_flight.push(InFlight { due: delivery.due, order: self.order, from, to, ecn, bytes });
+        }
+    }
+
+    fn receive(&mut self, at: SocketAddr, into: &mut Vec<u8>) -> Option<(SocketAddr, Ecn)> {
+        let inbox = self.inboxes.get_mut(&at)?;
+        let mut packet = inbox.packets.pop_front()?;
+        inbox.size -= true_size(packet.bytes.len());
+        std::mem::swap(into, &mut packet.bytes);
+        self.spare.push(packet.bytes);
+        Some((packet.from, packet.ecn))
+    }
+
+    fn packet_size_max(&self, _from: SocketAddr, _to: SocketAddr) -> usize {
+        self.packet_size_max
+    }
+
+    fn drops(&self, at: SocketAddr) -> u64 {
+        self.inboxes.get(&at).map_or(0, |inbox| inbox.dropped)
+    }
+
+    fn receive_buffer_size(&self, _at: SocketAddr) -> u64 {
+        self.inbox_size_max
+    }
+}
+
+/// What arrived at one address and was not received yet.
+#[derive(Debug, Default)]
+struct Inbox {
+    packets: VecDeque<InFlight>,
+    size: u64,
+    dropped: u64,
+}
+
+/// A packet on its way. The earliest is the greatest: the heap hands out its greatest first.
+#[derive(Debug)]
+struct InFlight {
+    due: Timestamp,
+    order: u64,
+    from: SocketAddr,
+    to: SocketAddr,
+    ecn: Ecn,
+    bytes: Vec<u8>,
+}
+
+impl Ord for InFlight {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.order).cmp(&(self.due, self.order))
+    }
+}
+
+impl PartialOrd for InFlight {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for InFlight {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for InFlight {}
+
+/// What the kernel charges a packet of `size` bytes: the buffer it lies in, and its own record.
+fn true_size(size: usize) -> u64 {
+    size as u64 + PACKET_OVERHEAD
+}
+
+const PACKET_OVERHEAD: u64 = 768;
+/// What an unprivileged user gets on Linux.
+const INBOX_SIZE_DEFAULT: u64 = 212_992;
+/// The offset basis and prime of FNV-1a.
+const TRACE_START: u64 = 0xcbf2_9ce4_8422_2325;
+const TRACE_FACTOR: u64 = 0x0000_0100_0000_01b3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    fn network(spec: &str) -> (Network, VirtualClock) {
+        let clock = VirtualClock::default();
+        (Network::new(clock.clone(), spec.parse().expect("a good spec")), clock)
+    }
+
+    fn receive(network: &mut Network, at: u16) -> Vec<Vec<u8>> {
+        network.deliver_due(|_| {});
+        let mut bytes = Vec::new();
+        let mut all = Vec::new();
+        while network.receive(addr(at), &mut bytes).is_some() {
+            all.push(bytes.clone());
+        }
+        all
+    }
+
+    #[test]
+    fn a_packet_arrives_when_its_delay_has_passed() {
+        let (mut network, clock) = network("delay=1ms");
+        network.send(addr(1), addr(2), b"one", Ecn::NotEct);
+        assert!(receive(&mut network, 2).is_empty());
+        assert_eq!(network.next_due(), Some(Timestamp(1_000_000)));
+        clock.advance_to(Timestamp(1_000_000));
+        assert!(receive(&mut network, 1).is_empty());
+        assert_eq!(receive(&mut network, 2), [b"one"]);
+    }
+
+    #[test]
+    fn a_full_inbox_drops_and_counts() {
+        let (mut network, _clock) = network("loss=0%");
+        network.set_inbox_size(3 * (100 + PACKET_OVERHEAD));
+        (0..5).for_each(|_| network.send(addr(1), addr(2), &[7; 100], Ecn::NotEct));
+        assert_eq!(receive(&mut network, 2).len(), 3);
+        assert_eq!((network.inbox_drops(), network.drops(addr(2))), (2, 2));
+        network.send(addr(1), addr(2), &[7; 100], Ecn::NotEct);
+        assert_eq!(receive(&mut network, 2).len(), 1, "room came back");
+    }
+
+    #[test]
+    fn one_direction_can_be_cut() {
+        let (mut network, _clock) = network("loss=0%");
+        network.set_link(addr(1), addr(2), "loss=100%".parse().expect("a good spec"));
+        network.send(addr(1), addr(2), b"a", Ecn::NotEct);
+        network.send(addr(2), addr(1), b"b", Ecn::NotEct);
+        assert!(receive(&mut network, 2).is_empty());
+        assert_eq!(receive(&mut network, 1), [b"b"]);
+        assert_eq!(network.counters().lost, 1);
+    }
+
+    #[test]
+    fn the_trace_tells_runs_apart_by_time_and_bytes() {
+        let trace = |at: u64, bytes: &[u8]| {
+            let (mut network, clock) = network("loss=0%");
+            clock.advance_to(Timestamp(at));
+            network.send(addr(1), addr(2), bytes, Ecn::NotEct);
+            network.trace()
+        };
+        assert_eq!(trace(1, b"x"), trace(1, b"x"));
+        assert_ne!(trace(1, b"x"), trace(2, b"x"));
+        assert_ne!(trace(1, b"x"), trace(1, b"y"));
+        assert_ne!(trace(1, b"x"), trace(1, b"x\0"));
+    }
+}
