@@ -55,6 +55,8 @@ macro_rules! socket_suite {
 
 socket_suite!(mmsg_v4, Kind::Mmsg, Family::V4);
 socket_suite!(mmsg_v6, Kind::Mmsg, Family::V6);
+socket_suite!(uring_v4, Kind::Uring, Family::V4);
+socket_suite!(uring_v6, Kind::Uring, Family::V6);
 
 suite!(
     memory,

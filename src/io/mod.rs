@@ -17,11 +17,14 @@
 pub mod config;
 pub mod memory;
 pub mod mmsg;
-mod open;
 mod outbox;
 mod paths;
+mod port;
 mod refusal;
 mod report;
+pub mod select;
+mod sender;
+pub mod uring;
 
 use std::io;
 use std::net::SocketAddr;
@@ -58,6 +61,16 @@ impl TrainBuffer {
     #[must_use]
     pub fn new() -> Self {
         Self(vec![0; TRAIN_BUFFER_SIZE].into_boxed_slice())
+    }
+
+    /// The memory itself, for a backend that hands its ownership to the kernel.
+    pub(crate) fn into_memory(self) -> Box<[u8]> {
+        self.0
+    }
+
+    pub(crate) fn from_memory(memory: Box<[u8]>) -> Self {
+        debug_assert_eq!(memory.len(), TRAIN_BUFFER_SIZE);
+        Self(memory)
     }
 
     /// The bytes, to read.

@@ -22,6 +22,7 @@ pub mod route;
 pub mod signal;
 pub mod socket;
 pub mod steer;
+pub mod uring;
 pub mod wait;
 
 pub use address::RawAddress;

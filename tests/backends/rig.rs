@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use ringwire::io::memory::{MemoryBackend, Switch};
 use ringwire::io::mmsg::Mmsg;
+use ringwire::io::uring::Uring;
 use ringwire::io::{Backend, Config, Ecn, Event, PathId, Received, Train};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Mmsg,
+    Uring,
     Memory,
 }
 
@@ -46,6 +48,7 @@ pub fn open(kind: Kind, config: &Config) -> Box<dyn Backend> {
 
 fn try_open(kind: Kind, config: &Config) -> Result<Box<dyn Backend>, String> {
     match kind {
+        Kind::Uring => Uring::open(config).map(|b| Box::new(b) as _).map_err(|e| e.to_string()),
         Kind::Memory => Ok(Box::new(memory_end(config))),
         Kind::Mmsg => Mmsg::open(config).map(|b| Box::new(b) as _).map_err(|e| e.to_string()),
     }

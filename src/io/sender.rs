@@ -1,0 +1,167 @@
+//! Sending trains with batched system calls, and what becomes of those the kernel refuses.
+
+use std::io;
+
+use super::outbox::{Outbox, Piece, TrainPool};
+use super::port::Port;
+use super::refusal::Refusal;
+use super::{Event, PathId, Train, TrainBuffer};
+use crate::bounds::TRAIN_BUFFERS_MAX;
+use crate::sys::{Outgoing, SendBatch};
+
+/// Trains waiting to be sent, and the memory that trains are sealed into.
+#[derive(Debug)]
+pub(super) struct Sender {
+    batch: SendBatch,
+    outbox: Outbox,
+    pool: TrainPool,
+    gso: bool,
+}
+
+impl Sender {
+    pub fn new(gso: bool) -> Self {
+        Self {
+            batch: SendBatch::new(SEND_BATCH_MAX),
+            outbox: Outbox::default(),
+            pool: TrainPool::default(),
+            gso,
+        }
+    }
+
+    /// Does the kernel cut trains into packets?
+    pub fn gso(&self) -> bool {
+        self.gso
+    }
+
+    pub fn lend(&mut self) -> Option<TrainBuffer> {
+        self.pool.lend()
+    }
+
+    pub fn give_back(&mut self, buffer: TrainBuffer) {
+        self.pool.give_back(buffer);
+    }
+
+    pub fn push(&mut self, train: Train) {
+        self.outbox.push(train, self.gso);
+    }
+
+    /// Sends everything pushed, or gives it up with an event. An error means the socket is gone.
+    pub fn flush(&mut self, port: &mut Port) -> io::Result<()> {
+        let result = self.send_pending(port);
+        if result.is_err() {
+            while !self.outbox.pending().is_empty() {
+                self.outbox.drop_first_train();
+            }
+        }
+        self.outbox.recycle(&mut self.pool);
+        result
+    }
+
+    fn send_pending(&mut self, port: &mut Port) -> io::Result<()> {
+        let mut tries = Tries::default();
+        while let Some(first) = self.outbox.pending().first().copied() {
+            let (outbox, paths) = (&self.outbox, &port.paths);
+            let trains = outbox.pending().iter().map(|piece| Outgoing {
+                bytes: outbox.bytes(piece),
+                segment_size: piece.is_train().then_some(piece.segment_size as u16),
+                to: paths.address(outbox.path(piece)),
+            });
+            match self.batch.send(&port.socket, trains) {
+                Ok(taken) => {
+                    tries = Tries::default();
+                    self.on_sent(port, &first, taken);
+                }
+                Err(error) => self.on_refused(port, &first, error, &mut tries)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn on_sent(&mut self, port: &mut Port, first: &Piece, taken: usize) {
+        if first.second_try && self.gso {
+            // The very packets that failed as a train went out one by one: it was the offload.
+            self.gso = false;
+            port.report.push(Event::GsoOff);
+        }
+        let packets: usize = self.outbox.pending()[..taken].iter().map(Piece::packets).sum();
+        port.report.counters.packets_sent += packets as u64;
+        port.report.counters.send_calls += 1;
+        self.outbox.advance(taken);
+    }
+
+    /// The kernel refused the first pending piece: decide what becomes of it.
+    #[cold]
+    fn on_refused(
+        &mut self,
+        port: &mut Port,
+        first: &Piece,
+        error: io::Error,
+        tries: &mut Tries,
+    ) -> io::Result<()> {
+        let refusal = Refusal::of(&error);
+        let path = self.outbox.path(first);
+        if refusal.may_be_pending() {
+            port.drain_errors(Refusal::Rejected);
+            if tries.pending_error() {
+                return Ok(());
+            }
+        }
+        match refusal {
+            Refusal::Interrupted => return Ok(()),
+            Refusal::NoRoom if tries.no_room() => return Ok(()),
+            Refusal::Offload if first.is_train() => {
+                self.outbox.split_first();
+                return Ok(());
+            }
+            Refusal::TooBig => {
+                let segment_size = first.segment_size as usize;
+                port.report.push(Event::PacketTooBig { path, segment_size });
+                port.report.counters.send_dropped += self.outbox.drop_first_train() as u64;
+            }
+            Refusal::Unreachable => {
+                port.report.push(Event::Unreachable { path: Some(path) });
+                self.drop_first(port, path);
+            }
+            Refusal::Broken => {
+                self.drop_first(port, path);
+                return Err(error);
+            }
+            _ => self.drop_first(port, path),
+        }
+        *tries = Tries::default();
+        Ok(())
+    }
+
+    fn drop_first(&mut self, port: &mut Port, path: PathId) {
+        let packets = self.outbox.drop_first_train();
+        port.report.dropped(path, packets);
+    }
+}
+
+/// How often the piece at the head has been tried.
+#[derive(Debug, Default)]
+struct Tries {
+    no_room: u32,
+    pending_errors: u32,
+}
+
+impl Tries {
+    /// May the send be tried again after the kernel had no room? Spins a moment first.
+    fn no_room(&mut self) -> bool {
+        self.no_room += 1;
+        (0..NO_ROOM_SPINS).for_each(|_| std::hint::spin_loop());
+        self.no_room <= NO_ROOM_TRIES_MAX
+    }
+
+    /// May the send be tried again after what may have been an earlier packet's error?
+    fn pending_error(&mut self) -> bool {
+        self.pending_errors += 1;
+        self.pending_errors <= 1
+    }
+}
+
+/// Trains, or packets where GSO is off, in one sendmmsg.
+const SEND_BATCH_MAX: usize = TRAIN_BUFFERS_MAX;
+/// Sends tried again while the kernel has no room, with a few microseconds in all between them.
+const NO_ROOM_TRIES_MAX: u32 = 3;
+const NO_ROOM_SPINS: u32 = 50;
