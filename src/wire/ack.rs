@@ -209,3 +209,90 @@ impl std::fmt::Debug for AckRanges {
         f.debug_list().entries(self.iter().map(|(smallest, largest)| smallest.0..=largest.0)).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(pairs: &[(u64, u64)]) -> AckRanges {
+        let mut ranges = AckRanges::new();
+        for &(smallest, largest) in pairs {
+            assert!(push(&mut ranges, smallest, largest), "{smallest}..={largest}");
+        }
+        ranges
+    }
+
+    fn push(ranges: &mut AckRanges, smallest: u64, largest: u64) -> bool {
+        ranges.push(PacketNumber(smallest), PacketNumber(largest))
+    }
+
+    fn ack_of(ranges: AckRanges) -> Ack {
+        let unit_floor = UnitNumber(0);
+        Ack { largest: ranges.largest, unit_floor, ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0, ranges }
+    }
+
+    #[test]
+    fn ranges_come_back_newest_first_as_they_were_pushed() {
+        let ranges = pushed(&[(95, 100), (93, 93), (0, 91)]);
+        let pairs: Vec<_> = ranges.iter().map(|(smallest, largest)| (smallest.0, largest.0)).collect();
+        assert_eq!(pairs, [(95, 100), (93, 93), (0, 91)]);
+        assert_eq!(ranges.len(), 3);
+        assert!([100, 95, 93, 91, 0].into_iter().all(|number| ranges.contains(PacketNumber(number))));
+        assert!([101, 94, 92].into_iter().all(|number| !ranges.contains(PacketNumber(number))));
+    }
+
+    #[test]
+    fn no_ranges_hold_no_packet() {
+        let ranges = AckRanges::new();
+        assert!(ranges.is_empty());
+        assert_eq!(ranges.iter().count(), 0);
+        assert!(!ranges.contains(PacketNumber(0)));
+    }
+
+    #[test]
+    fn a_range_that_touches_overlaps_or_runs_backwards_is_not_added() {
+        let before = pushed(&[(95, 100)]);
+        let mut ranges = before;
+        assert!(!push(&mut ranges, 90, 94), "touches");
+        assert!(!push(&mut ranges, 90, 97), "overlaps");
+        assert!(!push(&mut ranges, 102, 103), "is newer");
+        assert!(!push(&mut ranges, 80, 70), "runs backwards");
+        assert_eq!(ranges, before);
+        assert!(push(&mut ranges, 90, 93));
+    }
+
+    #[test]
+    fn the_33rd_range_is_not_added_and_the_largest_ack_has_the_size_it_says() {
+        let mut ranges = AckRanges::new();
+        for index in 0..ACK_RANGES_MAX as u64 {
+            assert!(push(&mut ranges, 1_000 - 2 * index, 1_000 - 2 * index));
+        }
+        assert!(!push(&mut ranges, 0, 0));
+        assert_eq!(ranges.len(), ACK_RANGES_MAX);
+        let ack = ack_of(ranges);
+        let mut bytes = [0; ACK_SIZE_MAX];
+        let mut writer = Writer::new(&mut bytes);
+        ack.encode(&mut writer);
+        assert_eq!(writer.remaining(), 0);
+        assert_eq!(ack.encoded_size(), ACK_SIZE_MAX);
+        assert_eq!(Ack::decode(&mut Reader::new(&bytes)), Ok(ack));
+    }
+
+    #[test]
+    fn a_range_of_more_than_2_to_the_32_packets_keeps_its_newest() {
+        // P-3.9: a session that lost nothing for an hour has such a range.
+        let mut ranges = pushed(&[(0, (1 << 32) + 9)]);
+        assert_eq!(ranges.iter().next(), Some((PacketNumber(10), PacketNumber((1 << 32) + 9))));
+        assert!(push(&mut ranges, 0, 8));
+        assert!(!ranges.contains(PacketNumber(9)));
+    }
+
+    #[test]
+    fn a_range_too_far_below_the_others_is_not_added() {
+        let top = 1 << 40;
+        let mut ranges = pushed(&[(top, top)]);
+        let farthest = top - u64::from(u32::MAX) - 2;
+        assert!(!push(&mut ranges, 0, farthest - 1));
+        assert!(push(&mut ranges, 0, farthest));
+    }
+}

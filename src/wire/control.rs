@@ -100,9 +100,7 @@ pub fn encode_grant(writer: &mut Writer<'_>, message: MessageId, offset: u64) {
 /// Writes a CLOSE: [`CLOSE_FIXED_SIZE`] bytes and the reason's, which must fit. Of a reason longer than
 /// [`REASON_SIZE_MAX`] the front is sent.
 pub fn encode_close(writer: &mut Writer<'_>, code: u16, reason: &str) {
-    writer.put_u8(kind::CLOSE);
-    writer.put_u16(code);
-    put_reason(writer, reason.as_bytes());
+    encode_close_bytes(writer, code, reason.as_bytes());
 }
 
 /// Writes a LANE_REQUEST: [`LANE_REQUEST_SIZE`] bytes, which must fit.
@@ -118,6 +116,12 @@ pub fn encode_lane_grant(writer: &mut Writer<'_>, status: u8, session: SessionId
     writer.put_u64(granted.0);
 }
 
+pub(super) fn encode_close_bytes(writer: &mut Writer<'_>, code: u16, reason: &[u8]) {
+    writer.put_u8(kind::CLOSE);
+    writer.put_u16(code);
+    put_reason(writer, reason);
+}
+
 pub(super) fn blocked_message(value: u64) -> Option<MessageId> {
     (value != BLOCKED_SESSION).then_some(MessageId(value))
 }
@@ -127,4 +131,41 @@ pub(super) fn put_reason(writer: &mut Writer<'_>, reason: &[u8]) {
     let reason = &reason[..reason.len().min(REASON_SIZE_MAX)];
     writer.put_u8(reason.len() as u8);
     writer.put_bytes(reason);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Frame, Frames};
+
+    #[test]
+    fn every_control_frame_has_the_size_its_constant_says() {
+        let size = |encode: &dyn Fn(&mut Writer<'_>)| {
+            let mut bytes = [0; 512];
+            let mut writer = Writer::new(&mut bytes);
+            encode(&mut writer);
+            writer.position()
+        };
+        let session = SessionId(1);
+        assert_eq!(size(&|w| encode_ping(w)), PING_SIZE);
+        assert_eq!(size(&|w| encode_ack_request(w)), ACK_REQUEST_SIZE);
+        assert_eq!(size(&|w| encode_credit(w, 1)), CREDIT_SIZE);
+        assert_eq!(size(&|w| encode_blocked(w, None, 1)), BLOCKED_SIZE);
+        assert_eq!(size(&|w| encode_grant(w, MessageId(1), 1)), GRANT_SIZE);
+        assert_eq!(size(&|w| encode_close(w, 1, "")), CLOSE_FIXED_SIZE);
+        assert_eq!(size(&|w| encode_close(w, 1, &"x".repeat(999))), CLOSE_SIZE_MAX);
+        assert_eq!(size(&|w| encode_lane_request(w, 1, session)), LANE_REQUEST_SIZE);
+        assert_eq!(size(&|w| encode_lane_grant(w, 0, session, session)), LANE_GRANT_SIZE);
+        assert_eq!(size(&|w| Stats::default().encode(w)), STATS_SIZE);
+    }
+
+    #[test]
+    fn a_reason_cut_inside_a_character_still_decodes() {
+        // 128 characters of two bytes are 256: the cut at 255 falls inside the last.
+        let mut bytes = [0; CLOSE_SIZE_MAX];
+        encode_close(&mut Writer::new(&mut bytes), 1, &"é".repeat(128));
+        let Some(Ok(Frame::Close { reason, .. })) = Frames::new(&bytes).next() else { panic!("a CLOSE") };
+        assert_eq!(reason.len(), REASON_SIZE_MAX);
+        assert!(String::from_utf8_lossy(reason).ends_with('\u{fffd}'));
+    }
 }

@@ -201,3 +201,24 @@ impl<'a> Writer<'a> {
         self.take(size).fill(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_refused_stays_where_it_was() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert_eq!(reader.u8("one"), Ok(1));
+        let refused = reader.u32("four");
+        assert_eq!(refused, Err(DecodeError::Truncated { what: "four", at: 1, need: 4, have: 2 }));
+        assert_eq!(reader.u16("two"), Ok(0x0302));
+        assert_eq!(reader.finish("all"), Ok(()));
+    }
+
+    #[test]
+    #[should_panic(expected = "out of range")]
+    fn a_writer_never_writes_beyond_its_slice() {
+        Writer::new(&mut [0; 3]).put_u32(1);
+    }
+}

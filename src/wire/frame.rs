@@ -8,6 +8,10 @@ use super::{
 
 /// One frame. Offsets count from the start of the slice given to [`Frames::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an ack comes in most packets, and a box would be an allocation each"
+)]
 pub enum Frame<'a> {
     /// Asks for an ack, carries nothing.
     Ping,
@@ -96,6 +100,13 @@ impl<'a> Frames<'a> {
     #[must_use]
     pub fn new(frames: &'a [u8]) -> Self {
         Self { reader: Reader::new(frames), unit_seen: false, done: false }
+    }
+
+    /// Where the next frame starts: behind the last one yielded, or at the padding or the error.
+    #[inline]
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.reader.position()
     }
 
     fn decode(&mut self, kind: u8) -> Result<Option<Frame<'a>>, DecodeError> {
@@ -202,3 +213,40 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl std::iter::FusedIterator for Frames<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{AckRanges, PacketNumber, UnitNumber};
+
+    #[test]
+    fn acks_closes_and_stats_want_no_ack_and_all_else_does() {
+        // P-8.2: no ack answers an ack.
+        let (largest, unit_floor, ranges) = (PacketNumber(1), UnitNumber(0), AckRanges::new());
+        let ack = Ack { largest, unit_floor, ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0, ranges };
+        let silent = [Frame::Ack(ack), Frame::Close { code: 0, reason: b"" }, Frame::Stats(Stats::default())];
+        let session = SessionId(1);
+        let eliciting = [
+            Frame::Ping,
+            Frame::AckRequest,
+            Frame::Credit { limit: 0 },
+            Frame::Blocked { message: None, limit: 0 },
+            Frame::Grant { message: MessageId(0), offset: 0 },
+            Frame::LaneRequest { worker: 0, session },
+            Frame::LaneGrant { status: 0, session, granted: session },
+            Frame::Messages(MessagesUnit { unit: UnitNumber(0), offset: 0, length: 0 }),
+            Frame::Datagram { offset: 0, length: 0 },
+        ];
+        assert!(silent.iter().all(|frame| !frame.is_ack_eliciting()));
+        assert!(eliciting.iter().all(Frame::is_ack_eliciting));
+    }
+
+    #[test]
+    fn nothing_follows_an_error_even_when_it_could() {
+        // A bad kind, then a good PING.
+        let mut frames = Frames::new(&[0x07, 0x01]);
+        assert_eq!(frames.next(), Some(Err(DecodeError::UnknownFrame { kind: 0x07, at: 0 })));
+        assert_eq!(frames.next(), None);
+        assert_eq!(frames.next(), None);
+    }
+}

@@ -18,6 +18,8 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+#[doc(hidden)]
+pub mod check;
 mod control;
 mod cursor;
 mod datagram;

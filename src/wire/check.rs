@@ -1,0 +1,166 @@
+//! What must hold for any bytes whatever. The fuzz targets, the property tests and the replay of the
+//! committed seeds all run these functions, so that they cannot drift apart.
+//!
+//! Each takes arbitrary bytes, panics when a promise of this room is broken, and returns how many
+//! things it decoded, so that a caller can see that its input was not all refused.
+
+use super::{
+    Accept, Ack, AckRanges, CookieReply, DecodeError, Frame, Frames, Header, Init, PacketNumber, Record,
+    Records, Refuse, Reset, VersionHint, Writer, control, encode_ack_request, encode_blocked, encode_credit,
+    encode_datagram, encode_fragment_head, encode_grant, encode_lane_grant, encode_lane_request,
+    encode_messages_head, encode_ping, unit,
+};
+use crate::bounds::{ACK_RANGES_MAX, HEADER_SIZE, TAG_SIZE};
+
+/// A header that decodes names a packet inside the bytes, and encodes to the same 20.
+pub fn header(bytes: &[u8]) -> usize {
+    let header = match Header::decode(bytes) {
+        Ok(header) => header,
+        Err(error) => return refused(&error),
+    };
+    let length = usize::from(header.length);
+    assert!(length >= HEADER_SIZE + TAG_SIZE);
+    assert!(length <= bytes.len());
+    let mut again = [0xa5; HEADER_SIZE];
+    header.encode(&mut again);
+    assert_eq!(again, bytes[..HEADER_SIZE]);
+    1
+}
+
+/// Every frame that decodes encodes to the bytes it came from; after an error nothing follows; at
+/// most one is a unit; and the records inside are held to [`records`].
+pub fn frames(bytes: &[u8]) -> usize {
+    let mut frames = Frames::new(bytes);
+    let mut again = vec![0xa5; bytes.len()];
+    let (mut count, mut units) = (0, 0);
+    while let Some(frame) = frames.next() {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                assert!(frames.next().is_none(), "nothing follows an error");
+                return count + refused(&error);
+            }
+        };
+        count += 1;
+        let end = frames.position();
+        let mut writer = Writer::new(&mut again);
+        encode(&frame, bytes, &mut writer);
+        let size = writer.position();
+        assert_eq!(again[..size], bytes[end - size..end], "{frame:?} encodes to the bytes it came from");
+        match frame {
+            Frame::Messages(unit) => {
+                units += 1;
+                records(&bytes[unit.offset..unit.offset + unit.length]);
+            }
+            Frame::Fragment(fragment) => {
+                units += 1;
+                assert!(fragment.header.offset + fragment.length as u64 <= fragment.header.total);
+            }
+            _ => {}
+        }
+    }
+    assert!(units <= 1);
+    assert!(frames.next().is_none(), "an exhausted iterator stays exhausted");
+    count
+}
+
+/// Records that decode lie end to end, fill the bytes, and encode to the same heads.
+pub fn records(bytes: &[u8]) -> usize {
+    let mut records = Records::new(bytes);
+    let (mut at, mut count) = (0, 0);
+    while let Some(record) = records.next() {
+        let Record { header, offset, length } = match record {
+            Ok(record) => record,
+            Err(error) => {
+                assert!(records.next().is_none(), "nothing follows an error");
+                return count + refused(&error);
+            }
+        };
+        assert_eq!(offset, at + header.size(), "no bytes between two records");
+        let mut head = [0xa5; super::RECORD_HEAD_SIZE_MAX];
+        let payload_length = u16::try_from(length).expect("a record's length is 16 bits on the wire");
+        header.encode(payload_length, &mut head);
+        assert_eq!(head[..header.size()], bytes[at..offset], "{header:?} encodes to the bytes it came from");
+        at = offset + length;
+        count += 1;
+    }
+    assert_eq!(at, bytes.len(), "records without an error fill their bytes");
+    count
+}
+
+/// The ranges of an ack are ordered, apart, above zero, and the same when built by `push`.
+pub fn ack(bytes: &[u8]) -> usize {
+    frames(bytes);
+    let Some(Ok(Frame::Ack(ack))) = Frames::new(bytes).next() else { return 0 };
+    let Ack { largest, ranges, .. } = ack;
+    assert!((1..=ACK_RANGES_MAX).contains(&ranges.len()));
+    assert_eq!(ranges.iter().count(), ranges.len());
+    let mut built = AckRanges::new();
+    let mut before: Option<PacketNumber> = None;
+    for (low, high) in ranges.iter() {
+        assert!(low <= high);
+        assert!(before.map_or(high == largest, |before| high.0 + 1 < before.0));
+        assert!(ranges.contains(low));
+        assert!(ranges.contains(high));
+        assert!(low.0.checked_sub(1).is_none_or(|below| !ranges.contains(PacketNumber(below))));
+        assert!(built.push(low, high), "what was decoded can be said again");
+        before = Some(low);
+    }
+    assert_eq!(built, ranges);
+    1
+}
+
+/// Every handshake body that decodes encodes to the same bytes.
+pub fn handshake(bytes: &[u8]) -> usize {
+    let mut again = vec![0xa5; bytes.len()];
+    let mut count = 0;
+    let mut same = |name: &str, encode: &dyn Fn(&mut [u8]) -> usize| {
+        let size = encode(&mut again);
+        assert_eq!(again[..size], *bytes, "{name} encodes to the bytes it came from");
+        count += 1;
+    };
+    let _ = Init::decode(bytes).map(|body| same("INIT", &|out| body.encode(out)));
+    let _ = CookieReply::decode(bytes).map(|body| same("COOKIE", &|out| body.encode(out)));
+    let _ = Accept::decode(bytes).map(|body| same("ACCEPT", &|out| body.encode(out)));
+    let _ = Refuse::decode(bytes).map(|body| same("REFUSE", &|out| body.encode(out)));
+    let _ = VersionHint::decode(bytes).map(|body| same("VERSION_HINT", &|out| body.encode(out)));
+    let _ = Reset::decode(bytes).map(|body| same("RESET", &|out| body.encode(out)));
+    count
+}
+
+/// Writes `frame`, whose offsets count into `source`.
+pub fn encode(frame: &Frame<'_>, source: &[u8], writer: &mut Writer<'_>) {
+    match *frame {
+        Frame::Ping => encode_ping(writer),
+        Frame::AckRequest => encode_ack_request(writer),
+        Frame::Ack(ack) => {
+            let start = writer.position();
+            ack.encode(writer);
+            assert_eq!(writer.position() - start, ack.encoded_size());
+        }
+        Frame::Credit { limit } => encode_credit(writer, limit),
+        Frame::Blocked { message, limit } => encode_blocked(writer, message, limit),
+        Frame::Grant { message, offset } => encode_grant(writer, message, offset),
+        Frame::Close { code, reason } => control::encode_close_bytes(writer, code, reason),
+        Frame::LaneRequest { worker, session } => encode_lane_request(writer, worker, session),
+        Frame::LaneGrant { status, session, granted } => encode_lane_grant(writer, status, session, granted),
+        Frame::Stats(stats) => stats.encode(writer),
+        Frame::Messages(unit) => {
+            let length = unit.length as u16;
+            encode_messages_head(writer.take(unit::MESSAGES_HEAD_SIZE), unit.unit, length);
+            writer.put_bytes(&source[unit.offset..unit.offset + unit.length]);
+        }
+        Frame::Fragment(unit) => {
+            let length = unit.length as u16;
+            encode_fragment_head(writer.take(unit::FRAGMENT_HEAD_SIZE), &unit.header, unit.unit, length);
+            writer.put_bytes(&source[unit.data_offset..unit.data_offset + unit.length]);
+        }
+        Frame::Datagram { offset, length } => encode_datagram(writer, &source[offset..offset + length]),
+    }
+}
+
+/// An error can always be shown.
+fn refused(error: &DecodeError) -> usize {
+    assert!(!error.to_string().is_empty());
+    0
+}
