@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 
 use super::outbox::TrainPool;
 use super::{Backend, Doorbell, Ecn, Event, IoCounters, PathId, Received, Train, TrainBuffer};
-use crate::bounds::{RECEIVE_BATCH_MAX, TRAIN_SIZE_MAX};
+use crate::bounds::{PACKET_SIZE_MAX, RECEIVE_BATCH_MAX, TRAIN_SIZE_MAX};
 
 /// The network between memory backends, packet by packet.
 pub trait Hub {
@@ -155,6 +155,10 @@ impl<H: Hub + ?Sized> Backend for MemoryBackend<H> {
 
     fn local_addr(&self) -> SocketAddr {
         self.at
+    }
+
+    fn route_size(&self, _remote: SocketAddr) -> usize {
+        PACKET_SIZE_MAX
     }
 
     fn register_path(&mut self, path: PathId, remote: SocketAddr) {

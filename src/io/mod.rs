@@ -30,7 +30,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::bounds::TRAIN_BUFFER_SIZE;
+use crate::bounds::{PACKET_SIZE_MAX, PACKET_SIZE_MIN, TRAIN_BUFFER_SIZE};
 
 pub use config::Config;
 
@@ -180,6 +180,13 @@ pub trait Backend {
 
     /// The address the socket is bound to.
     fn local_addr(&self) -> SocketAddr;
+
+    /// The largest packet the route to `remote` carries, in bytes of UDP payload, at most
+    /// [`PACKET_SIZE_MAX`]; [`PACKET_SIZE_MIN`] when the route cannot tell.
+    fn route_size(&self, remote: SocketAddr) -> usize {
+        let told = crate::sys::route::route(remote).map(|route| route.payload_size(remote));
+        told.unwrap_or(PACKET_SIZE_MIN).min(PACKET_SIZE_MAX)
+    }
 
     /// Tells the backend where `path` leads. Ids come in order from 0; a known id is re-pointed.
     fn register_path(&mut self, path: PathId, remote: SocketAddr);

@@ -1,15 +1,57 @@
-//! transport
+//! The reliability engine, sans-IO: time, chance and packets are passed in, packets and events come
+//! out.
+//!
+//! Not for sockets, threads or clocks. `Engine` holds the sessions of one worker; a `Session` only
+//! routes between leaves that take values and return decisions, one file a concept of its RFC.
+//!
+//! ```text
+//!  handle_datagram --> engine --> session --> Deliveries, events
+//!  call, message ----> engine --> session --> poll_transmit --> PacketSink
+//!                                   |  ^
+//!             rtt  sent  units_out  |  |  received  unit_window  ack_tracker
+//!             congestion  pacer  credit  reassembly  channel  calls  path_mtu
+//! ```
+//!
+//! Invariant: state changes only after a packet's tag was checked; every accepted message and call is
+//! delivered or named in an event.
 #![forbid(unsafe_code)]
 
 pub mod ack_tracker;
+pub mod calls;
 pub mod channel;
+mod config;
 pub mod congestion;
+mod connecting;
+mod counters;
 pub mod credit;
+mod delivery;
+mod engine;
+mod error;
+mod event;
+mod large_out;
 pub mod pacer;
+pub mod path_mtu;
 pub mod planted;
 pub mod reassembly;
 pub mod received;
 pub mod rtt;
-pub mod spans;
+mod send_queue;
+pub mod sent;
+mod session;
+mod shared;
+mod sink;
+mod spans;
 pub mod timer_wheel;
+mod token;
 pub mod unit_window;
+pub mod units_out;
+
+pub use config::{Config, Profile};
+pub use congestion::CongestionKind;
+pub use counters::Counters;
+pub use delivery::{BodyRef, Deliveries, Delivery, DeliveryKind};
+pub use engine::{Engine, Meta, SessionKey};
+pub use error::{ConnectError, SendError};
+pub use event::{CloseReason, Event, Fate};
+pub use sink::{PacketSink, PathIndex};
+pub use token::CallToken;

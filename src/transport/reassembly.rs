@@ -4,7 +4,7 @@
 //! first fragment declares the total
 //!   up to 64 KiB ---------> memory at once, charged to the session's credit
 //!   beyond ----> 64 KiB ungranted; then reserve the whole, shortest remaining first --> GRANT, GRANT …
-//! last byte  -> Complete { buffer } -> the application -> recycle(), Reserve::give_back()
+//! last byte  -> Complete { buffer } -> the application -> Reserve::recycle(), give_back()
 //! ```
 //!
 //! Not for duplicates: units suppress those, so a byte that comes twice is the peer's lie, as is
@@ -77,9 +77,11 @@ pub enum ReassemblyError {
 }
 
 /// The memory one worker sets aside for large messages of all its sessions.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reserve {
     available: u64,
+    /// Buffers for messages to come.
+    pool: Vec<Vec<u8>>,
 }
 
 impl Default for Reserve {
@@ -93,7 +95,7 @@ impl Reserve {
     /// never begin otherwise.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        Self { available: bytes }
+        Self { available: bytes, pool: Vec::new() }
     }
 
     /// Bytes not set aside.
@@ -105,6 +107,20 @@ impl Reserve {
     /// Takes back what a [`Complete`] message had reserved, once its buffer is recycled or gone.
     pub fn give_back(&mut self, bytes: u64) {
         self.available += bytes;
+    }
+
+    /// Takes a buffer back for messages to come.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= POOLED_SIZE_MAX && self.pool.len() < POOLED_MAX {
+            self.pool.push(buffer);
+        }
+    }
+
+    fn buffer(&mut self, size: usize) -> Vec<u8> {
+        let mut buffer = self.pool.pop().unwrap_or_default();
+        // Old bytes may stay: a message is complete only when all of them were overwritten.
+        buffer.resize(size, 0);
+        buffer
     }
 
     fn take(&mut self, bytes: u64) -> bool {
@@ -123,7 +139,7 @@ pub struct Complete {
     pub message: MessageId,
     /// What it is.
     pub record: RecordHeader,
-    /// All its bytes. Give it to [`Reassemblies::recycle`] when the application is done.
+    /// All its bytes. Give it to [`Reserve::recycle`] when the application is done.
     pub buffer: Vec<u8>,
     /// Session credit to return when the application has taken it.
     pub credit: u64,
@@ -157,8 +173,6 @@ pub struct Reassemblies {
     // A tree, not a hash table: the peer chooses the keys (S11).
     messages: BTreeMap<MessageId, Partial>,
     grants_due: bool,
-    /// Buffers for messages to come.
-    pool: Vec<Vec<u8>>,
     /// Scratch for [`Reassemblies::next_grants`]: (bytes missing, message).
     order: Vec<(u64, MessageId)>,
 }
@@ -185,7 +199,6 @@ impl Reassemblies {
             size_max: message_size_max,
             messages: BTreeMap::new(),
             grants_due: false,
-            pool: Vec::new(),
             order: Vec::new(),
         }
     }
@@ -199,11 +212,12 @@ impl Reassemblies {
         header: &FragmentHeader,
         data: &[u8],
         credit: u64,
+        reserve: &mut Reserve,
     ) -> Result<Progress, ReassemblyError> {
         self.check(header, data)?;
         let partial = match self.messages.get_mut(&header.message) {
             Some(partial) => partial,
-            None => self.begin(header)?,
+            None => self.begin(header, reserve)?,
         };
         partial.place(header, data)?;
         let returned = partial.charge(credit);
@@ -252,25 +266,16 @@ impl Reassemblies {
         self.messages.get(&message).map(|partial| partial.granted)
     }
 
-    /// Takes a buffer back for messages to come.
-    pub fn recycle(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() <= POOLED_SIZE_MAX && self.pool.len() < POOLED_MAX {
-            self.pool.push(buffer);
-        }
-    }
-
     /// Forgets all messages and gives their memory back: the session has ended.
     pub fn clear(&mut self, reserve: &mut Reserve) {
         for partial in std::mem::take(&mut self.messages).into_values() {
             reserve.give_back(partial.reserved);
         }
-        self.pool = Vec::new();
         self.grants_due = false;
     }
 
     /// Gives pooled memory back: the session is idle.
     pub fn release(&mut self) {
-        self.pool = Vec::new();
         self.order = Vec::new();
     }
 
@@ -301,20 +306,22 @@ impl Reassemblies {
         Ok(())
     }
 
-    fn begin(&mut self, header: &FragmentHeader) -> Result<&mut Partial, ReassemblyError> {
+    fn begin(&mut self, header: &FragmentHeader, reserve: &mut Reserve) -> Result<&mut Partial, ReassemblyError> {
         if self.messages.len() >= REASSEMBLIES_MAX {
             return Err(ReassemblyError::TooMany);
         }
         let granted = header.total.min(UNGRANTED_SIZE_MAX);
-        let mut buffer = self.pool.pop().unwrap_or_default();
-        // Old bytes may stay: a message is complete only when all of them were overwritten.
-        buffer.resize(granted as usize, 0);
+        let buffer = reserve.buffer(granted as usize);
+        // A message that needs no grant moves to reserved memory at once, if there is some: its bytes
+        // have left the socket's buffer, which is what session credit protects. A share smaller than
+        // 64 KiB could otherwise never take a message of 64 KiB whole.
+        let small = header.total == granted && reserve.take(header.total);
         let partial = Partial {
             record: header.record,
             total: header.total,
             received: 0,
             granted,
-            reserved: 0,
+            reserved: if small { header.total } else { 0 },
             credit: 0,
             buffer,
             spans: Spans::new(),

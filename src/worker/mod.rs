@@ -1,6 +1,320 @@
-//! worker
+//! One pinned core: receive, think, run handlers, send, in turns that never block.
+//!
+//! Not for policy about retransmission (transport) or system calls (io): they meet here and nowhere
+//! else.
+//!
+//! ```text
+//!  turn():  backend.receive --> engine.handle_datagram --> deliveries --> handlers in place
+//!                                engine.handle_timeout                        |
+//!           backend.flush  <-- trains <-- engine.poll_transmit <--------------+
+//! ```
+//!
+//! Invariant: a received buffer goes back at the end of the turn, whatever the handlers did.
 #![forbid(unsafe_code)]
 
+mod app;
+mod idle;
 pub mod impair;
+mod paths;
 pub mod pcap;
 pub mod tap;
+mod trains;
+mod turn;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::io::{Backend, Event as IoEvent, IoCounters, Received};
+use crate::time::{Clock, Timestamp};
+use crate::transport::{
+    Config, ConnectError, Counters, Deliveries, Engine, Event as EngineEvent, PathIndex, SendError,
+};
+use crate::wire::ChannelId;
+
+pub use crate::transport::{CallToken, CloseReason, SessionKey};
+pub use app::{App, Cx, Event, Message, Outcome, ReplyWriter, Request, status};
+use idle::Idle;
+pub use idle::IdlePolicy;
+use paths::PathTable;
+use trains::Trains;
+
+/// A worker's settings.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerConfig {
+    /// The engine's.
+    pub transport: Config,
+    /// What the worker does when a turn found nothing.
+    pub idle: IdlePolicy,
+}
+
+/// What a worker counted beside its engine and backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerCounters {
+    /// Turns taken.
+    pub turns: u64,
+    /// Turns that found nothing to do.
+    pub idle_turns: u64,
+    /// Handlers that panicked.
+    pub handler_panics: u64,
+    /// Stretches of handlers that ran far beyond their budget.
+    pub slow_handlers: u64,
+    /// Trains that left before the end of their turn.
+    pub early_trains: u64,
+    /// Longest turn, in nanoseconds.
+    pub turn_ns_max: u64,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    /// Nothing was received, nothing was sent, no timer fired.
+    pub idle: bool,
+}
+
+/// One worker: an engine, a backend and an application, turned by one thread.
+pub struct Worker<A: App> {
+    engine: Engine,
+    backend: Box<dyn Backend>,
+    clock: Rc<dyn Clock>,
+    app: A,
+    trains: Trains,
+    paths: PathTable,
+    deliveries: Deliveries,
+    batch: Vec<Received>,
+    io_events: Vec<IoEvent>,
+    engine_events: Vec<EngineEvent>,
+    routes: Vec<PathIndex>,
+    idle: Idle,
+    counters: WorkerCounters,
+    now: Timestamp,
+    looked_at: Timestamp,
+    receive_error: Option<std::io::Error>,
+}
+
+impl<A: App> Worker<A> {
+    /// A worker on the thread that will turn it.
+    #[must_use]
+    pub fn new(config: WorkerConfig, backend: Box<dyn Backend>, clock: Rc<dyn Clock>, app: A) -> Self {
+        let now = clock.now();
+        let mut transport = config.transport;
+        transport.receive_buffer_size = backend.receive_buffer_size();
+        Self {
+            engine: Engine::new(transport, now),
+            backend,
+            clock,
+            app,
+            trains: Trains::default(),
+            paths: PathTable::default(),
+            deliveries: Deliveries::default(),
+            batch: Vec::new(),
+            io_events: Vec::new(),
+            engine_events: Vec::new(),
+            routes: Vec::new(),
+            idle: Idle::new(config.idle, now),
+            counters: WorkerCounters::default(),
+            now,
+            looked_at: now,
+            receive_error: None,
+        }
+    }
+
+    /// Asks for a session with the endpoint at `remote`. It can be used after [`Event::Opened`].
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub fn connect(&mut self, remote: SocketAddr) -> Result<SessionKey, ConnectError> {
+        self.now = self.clock.now();
+        let path = self.path_to(remote);
+        let size = self.backend.route_size(remote);
+        self.engine.set_route_size(path, size);
+        self.engine.connect(self.now, path)
+    }
+
+    fn path_to(&mut self, remote: SocketAddr) -> PathIndex {
+        let Self { paths, backend, engine, .. } = self;
+        paths.index_of(
+            remote,
+            |path, remote| backend.register_path(path, remote),
+            |path| engine.is_path_used(path),
+        )
+    }
+
+    /// Issues a call; its outcome comes to [`App::on_outcome`] with `token`, exactly once.
+    ///
+    /// # Errors
+    /// [`SendError`]; no outcome follows.
+    #[inline]
+    pub fn call(
+        &mut self,
+        session: SessionKey,
+        method: u32,
+        payload: &[u8],
+        deadline: Timestamp,
+        token: u64,
+    ) -> Result<(), SendError> {
+        self.engine.call(session, method, payload, deadline, token)?;
+        self.transmit_early(session);
+        Ok(())
+    }
+
+    /// [`Worker::call`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn call_owned(
+        &mut self,
+        session: SessionKey,
+        method: u32,
+        payload: Bytes,
+        deadline: Timestamp,
+        token: u64,
+    ) -> Result<(), SendError> {
+        self.engine.call_owned(session, method, payload, deadline, token)
+    }
+
+    /// Sends a one-way message, in order on `channel` or in none, and returns its ordinal: the name
+    /// by which [`Event::MessageEnded`] tells of it if the session fails first.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn send(
+        &mut self,
+        session: SessionKey,
+        channel: Option<ChannelId>,
+        payload: &[u8],
+    ) -> Result<u64, SendError> {
+        let ordinal = self.engine.message(session, channel, payload)?;
+        self.transmit_early(session);
+        Ok(ordinal)
+    }
+
+    /// [`Worker::send`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn send_owned(
+        &mut self,
+        session: SessionKey,
+        channel: Option<ChannelId>,
+        payload: Bytes,
+    ) -> Result<u64, SendError> {
+        self.engine.message_owned(session, channel, payload)
+    }
+
+    /// Sends an unreliable datagram.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn datagram(&mut self, session: SessionKey, payload: &[u8]) -> Result<(), SendError> {
+        self.engine.datagram(session, payload)
+    }
+
+    /// Answers a call whose handler deferred it.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn reply(&mut self, token: CallToken, status: u8, payload: &[u8]) -> Result<(), SendError> {
+        self.engine.reply(token.session, token.call, status, payload)
+    }
+
+    /// [`Worker::reply`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn reply_owned(&mut self, token: CallToken, status: u8, payload: Bytes) -> Result<(), SendError> {
+        self.engine.reply_owned(token.session, token.call, status, payload)
+    }
+
+    /// Gives a call up: its outcome is reported as timed out at the next turn. False when it no
+    /// longer waits.
+    pub fn cancel(&mut self, session: SessionKey, token: u64) -> bool {
+        self.engine.cancel(session, token)
+    }
+
+    /// Closes a session once what it accepted has arrived. `code` is told to the peer.
+    pub fn close(&mut self, session: SessionKey, code: u16) {
+        self.engine.close(self.now, session, code);
+    }
+
+    /// The application.
+    pub fn app(&self) -> &A {
+        &self.app
+    }
+
+    /// The application, to change.
+    pub fn app_mut(&mut self) -> &mut A {
+        &mut self.app
+    }
+
+    /// The time as of the last turn.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The clock's time.
+    #[must_use]
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The address the worker's socket is bound to.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.backend.local_addr()
+    }
+
+    /// When the next timer fires.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.engine.poll_timeout()
+    }
+
+    /// True when packets wait for memory or for the next turn.
+    #[must_use]
+    pub fn wants_turn(&self) -> bool {
+        self.engine.wants_transmit()
+    }
+
+    /// What the engine counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.engine.counters()
+    }
+
+    /// What the worker counted.
+    #[must_use]
+    pub fn worker_counters(&self) -> WorkerCounters {
+        self.counters
+    }
+
+    /// What the backend counted. Asks the kernel for its drops.
+    pub fn io_counters(&mut self) -> IoCounters {
+        self.backend.counters(true)
+    }
+
+    /// The engine: round-trip times, packet sizes, invariants.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The name of the backend that moves the packets.
+    #[must_use]
+    pub fn backend_name(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// Rings this worker out of a parked wait, from any thread.
+    #[must_use]
+    pub fn doorbell(&self) -> crate::io::Doorbell {
+        self.backend.doorbell()
+    }
+
+    /// The last error the backend reported on receive, once.
+    pub fn take_error(&mut self) -> Option<std::io::Error> {
+        self.receive_error.take()
+    }
+}

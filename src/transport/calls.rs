@@ -1,0 +1,256 @@
+//! Call slots: what the caller waits for, and what the server still owes.
+//!
+//! A call id is (slot, generation) within its session. A slot is a credit: it is taken when the call is
+//! issued and comes back only when the peer has replied, even if the caller gave up before, so that a
+//! late reply can never be taken for another call's.
+//!
+//! ```text
+//!  Free --open--> Waiting --reply--> Free
+//!                    +--deadline, cancel--> Abandoned --reply--> Free
+//! ```
+
+use crate::time::Timestamp;
+use crate::wire::CallId;
+
+/// The caller's side of one session's call slots.
+#[derive(Debug)]
+pub struct CallTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    slots_max: usize,
+    /// No waiting call's deadline is earlier.
+    earliest: Timestamp,
+    waiting: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    token: u64,
+    deadline: Timestamp,
+    generation: u16,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Free,
+    Waiting,
+    Abandoned,
+}
+
+/// What a reply's call id turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyTo {
+    /// A call that waits, with the caller's token.
+    Waiting(u64),
+    /// A call whose caller gave up; the slot is free again.
+    Abandoned,
+    /// No such call: the peer broke the protocol.
+    Nobody,
+}
+
+impl CallTable {
+    /// A table of at most `slots_max` calls in flight; nothing is allocated yet.
+    #[must_use]
+    pub fn new(slots_max: u32) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            slots_max: slots_max as usize,
+            earliest: Timestamp::NEVER,
+            waiting: 0,
+        }
+    }
+
+    /// Takes a slot for a call; `None` while all are taken.
+    #[inline]
+    pub fn open(&mut self, token: u64, deadline: Timestamp) -> Option<CallId> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.grow()?,
+        };
+        let slot = &mut self.slots[index as usize];
+        debug_assert_eq!(slot.state, State::Free);
+        slot.token = token;
+        slot.deadline = deadline;
+        slot.state = State::Waiting;
+        self.earliest = self.earliest.min(deadline);
+        self.waiting += 1;
+        Some(CallId::new(index as u16, slot.generation))
+    }
+
+    #[cold]
+    fn grow(&mut self) -> Option<u32> {
+        if self.slots.len() >= self.slots_max {
+            return None;
+        }
+        let index = self.slots.len() as u32;
+        self.slots.push(Slot { token: 0, deadline: Timestamp::NEVER, generation: 0, state: State::Free });
+        Some(index)
+    }
+
+    /// True when a call could be opened now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty() || self.slots.len() < self.slots_max
+    }
+
+    /// Takes back a call that was never queued.
+    pub fn withdraw(&mut self, call: CallId) {
+        let taken = self.take(call);
+        debug_assert!(matches!(taken, ReplyTo::Waiting(_)));
+    }
+
+    /// A reply came for `call`: its slot is free again.
+    #[inline]
+    pub fn take(&mut self, call: CallId) -> ReplyTo {
+        let index = u32::from(call.slot());
+        let Some(slot) = self.slots.get_mut(index as usize) else { return ReplyTo::Nobody };
+        if slot.generation != call.generation() || slot.state == State::Free {
+            return ReplyTo::Nobody;
+        }
+        let answer = match slot.state {
+            State::Waiting => {
+                self.waiting -= 1;
+                ReplyTo::Waiting(slot.token)
+            }
+            _ => ReplyTo::Abandoned,
+        };
+        slot.state = State::Free;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        answer
+    }
+
+    /// The caller gives up waiting for `call`; false when it no longer waits. The slot stays taken
+    /// until the reply comes.
+    pub fn abandon(&mut self, token: u64) -> bool {
+        let found = self.slots.iter_mut().find(|s| s.state == State::Waiting && s.token == token);
+        let Some(slot) = found else { return false };
+        slot.state = State::Abandoned;
+        self.waiting -= 1;
+        true
+    }
+
+    /// Gives up every call whose deadline has passed and hands its token to `each`.
+    pub fn expire(&mut self, now: Timestamp, mut each: impl FnMut(u64)) {
+        if now < self.earliest {
+            return;
+        }
+        self.earliest = Timestamp::NEVER;
+        for slot in self.slots.iter_mut().filter(|s| s.state == State::Waiting) {
+            if slot.deadline <= now {
+                slot.state = State::Abandoned;
+                self.waiting -= 1;
+                each(slot.token);
+            } else {
+                self.earliest = self.earliest.min(slot.deadline);
+            }
+        }
+    }
+
+    /// No call expires before this moment.
+    #[must_use]
+    pub fn earliest_deadline(&self) -> Timestamp {
+        if self.waiting == 0 { Timestamp::NEVER } else { self.earliest }
+    }
+
+    /// Calls that wait for their reply.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The session failed: hands every waiting call to `each`, with its id, and forgets all.
+    pub fn fail(&mut self, mut each: impl FnMut(CallId, u64)) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.state == State::Waiting {
+                each(CallId::new(index as u16, slot.generation), slot.token);
+            }
+        }
+        *self = Self::new(self.slots_max as u32);
+    }
+}
+
+/// The server's side: which of the peer's slots it has not replied to yet.
+#[derive(Debug, Default)]
+pub struct OpenCalls {
+    words: Vec<u64>,
+    open: usize,
+}
+
+impl OpenCalls {
+    /// Marks the call's slot; false when it is marked already: the peer broke the protocol.
+    #[inline]
+    pub fn begin(&mut self, call: CallId) -> bool {
+        let (word, bit) = (usize::from(call.slot()) / 64, 1u64 << (call.slot() % 64));
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        let fresh = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        self.open += usize::from(fresh);
+        fresh
+    }
+
+    /// The reply is queued; false when none was owed.
+    #[inline]
+    pub fn end(&mut self, call: CallId) -> bool {
+        let (word, bit) = (usize::from(call.slot()) / 64, 1u64 << (call.slot() % 64));
+        let Some(word) = self.words.get_mut(word) else { return false };
+        let owed = *word & bit != 0;
+        *word &= !bit;
+        self.open -= usize::from(owed);
+        owed
+    }
+
+    /// Replies owed.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_reply_frees_the_slot_and_reaches_nobody() {
+        let mut calls = CallTable::new(1);
+        let first = calls.open(7, Timestamp(100)).expect("a free slot");
+        assert!(calls.open(8, Timestamp(100)).is_none(), "the only slot is taken");
+        let mut expired = vec![];
+        calls.expire(Timestamp(100), |token| expired.push(token));
+        assert_eq!(expired, [7]);
+        assert!(calls.open(8, Timestamp(200)).is_none(), "the peer still owes a reply");
+        assert_eq!(calls.take(first), ReplyTo::Abandoned);
+        let second = calls.open(9, Timestamp(200)).expect("free again");
+        assert_eq!(calls.take(first), ReplyTo::Nobody, "an old generation is nobody's");
+        assert_eq!(calls.take(second), ReplyTo::Waiting(9));
+    }
+
+    #[test]
+    fn only_calls_past_their_deadline_expire_and_each_once() {
+        let mut calls = CallTable::new(10);
+        for token in 0..10 {
+            calls.open(token, Timestamp(token * 10)).expect("room");
+        }
+        let mut expired = vec![];
+        calls.expire(Timestamp(45), |token| expired.push(token));
+        calls.expire(Timestamp(49), |token| expired.push(token));
+        assert_eq!(expired, [0, 1, 2, 3, 4]);
+        assert_eq!(calls.earliest_deadline(), Timestamp(50));
+        assert_eq!(calls.waiting(), 5);
+    }
+
+    #[test]
+    fn a_slot_the_server_has_not_answered_cannot_be_opened_again() {
+        let mut open = OpenCalls::default();
+        let call = CallId::new(300, 1);
+        assert!(open.begin(call));
+        assert!(!open.begin(call));
+        assert!(open.end(call));
+        assert!(!open.end(call));
+    }
+}

@@ -1,0 +1,78 @@
+//! What an endpoint is told before it starts.
+
+use std::time::Duration;
+
+use crate::bounds;
+use crate::transport::congestion::CongestionKind;
+
+/// Which constants a session uses (design §4; PROTOCOL.md argues each departure).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// `Dc` when the smallest RTT is below one millisecond, else `Wan`.
+    #[default]
+    Auto,
+    /// Data centre: microsecond timers, delay-based control.
+    Dc,
+    /// Wide area: RFC 9002's constants.
+    Wan,
+}
+
+/// An endpoint's settings. All have working defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The largest packet to send or take, in bytes of UDP payload.
+    pub packet_size_max: usize,
+    /// Units this side tracks above its floor (a power of two, 64 to 65,536).
+    pub unit_window: u32,
+    /// Calls the peer may have open towards this side (at most 65,536).
+    pub call_slots: u32,
+    /// The largest message this side takes, in bytes.
+    pub message_size_max: u64,
+    /// How long this side may delay an ack.
+    pub max_ack_delay: Duration,
+    /// A session that hears nothing for this long is dead.
+    pub idle_timeout: Duration,
+    /// How often a quiet session says it is alive while calls wait; zero: never.
+    pub keep_alive: Duration,
+    /// How long `close` waits for what is unacknowledged.
+    pub drain_timeout: Duration,
+    /// Which constants to use.
+    pub profile: Profile,
+    /// Which congestion controller to use.
+    pub congestion: CongestionKind,
+    /// Slab slots of one worker: units that may be queued or unacknowledged at once.
+    pub slab_slots: usize,
+    /// The socket's receive buffer as the kernel reports it, in bytes of true size.
+    pub receive_buffer_size: u64,
+    /// This incarnation: a random number drawn when the process starts.
+    pub boot_id: u64,
+    /// The index of the worker that runs this engine.
+    pub worker_index: u8,
+    /// The seed of the engine's own randomness.
+    pub seed: u64,
+}
+
+/// Four packets fill one GSO send to the last bytes: 4 x 16,368 = 65,472 of 65,507.
+const PACKET_SIZE_DEFAULT: usize = 16_368;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            packet_size_max: PACKET_SIZE_DEFAULT,
+            unit_window: bounds::UNIT_WINDOW_DEFAULT,
+            call_slots: bounds::CALL_SLOTS_DEFAULT,
+            message_size_max: bounds::MESSAGE_SIZE_DEFAULT,
+            max_ack_delay: Duration::from_micros(25),
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(1),
+            profile: Profile::Auto,
+            congestion: CongestionKind::Dc,
+            slab_slots: 8_192,
+            receive_buffer_size: 212_992,
+            boot_id: 0,
+            worker_index: 0,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The client's half of the handshake: INIT, again with the server's cookie, until ACCEPT.
+//!
+//! ```text
+//!  client                       server
+//!    INIT ----------------------> (keeps nothing)
+//!    <---------------------- COOKIE
+//!    INIT + cookie -------------> session
+//!    <---------------------- ACCEPT
+//! ```
+
+use crate::bounds::{HEADER_SIZE, TAG_SIZE};
+use crate::crypto::{Handshake, Initiator, Protector};
+use crate::time::Timestamp;
+use crate::transport::config::{Config, Profile};
+use crate::transport::{PathIndex, SessionKey};
+use crate::wire::{
+    Bounds, COOKIE_SIZE_MAX, Header, INIT_BODY_SIZE, INIT_PACKET_SIZE, Init, PacketKind, PacketNumber,
+    SessionId, VERSION,
+};
+
+/// Bytes of an INIT or ACCEPT body before cookie and blob: what the handshake binds.
+pub(crate) const PROLOGUE_SIZE: usize = 4 + 8 + 8 + crate::wire::BOUNDS_SIZE;
+
+/// A handshake under way.
+#[derive(Debug)]
+pub(crate) struct Connecting {
+    pub(crate) key: SessionKey,
+    pub(crate) local: SessionId,
+    pub(crate) initiator: Box<dyn Initiator>,
+    path: PathIndex,
+    boot: u64,
+    bounds: Bounds,
+    blob: Vec<u8>,
+    cookie: [u8; COOKIE_SIZE_MAX],
+    cookie_size: usize,
+    interval_ns: u64,
+    next_at: Timestamp,
+    give_up_at: Timestamp,
+    sent_at: Timestamp,
+    /// INITs since the last answer: an RTT sample is taken only from the first (Karn, L02).
+    sent: u32,
+    rtt_ns: u64,
+}
+
+/// The first INIT is repeated after this long, then twice as long each time (P-5.6 argues it: one
+/// padded packet, bounded in number, and nobody waits a second for a lost one).
+const INTERVAL_DC_NS: u64 = 20_000_000;
+/// RFC 9002 §6.2.2: kInitialRtt, three of which are the first timeout.
+const INTERVAL_WAN_NS: u64 = 999_000_000;
+const INTERVAL_MAX_NS: u64 = 2_000_000_000;
+/// A handshake that nobody answered for this long has failed.
+const GIVE_UP_NS: u64 = 5_000_000_000;
+/// RFC 9002 §6.2.2.
+const INITIAL_RTT_NS: u64 = 333_000_000;
+
+impl Connecting {
+    pub(crate) fn new(
+        now: Timestamp,
+        key: SessionKey,
+        path: PathIndex,
+        config: &Config,
+        bounds: Bounds,
+        provider: &dyn Handshake,
+    ) -> Self {
+        let local = key.id(config.worker_index);
+        let mut connecting = Self {
+            key,
+            local,
+            initiator: provider.initiate(&[], &[]).0,
+            path,
+            boot: config.boot_id,
+            bounds,
+            blob: Vec::new(),
+            cookie: [0; COOKIE_SIZE_MAX],
+            cookie_size: 0,
+            interval_ns: if config.profile == Profile::Wan { INTERVAL_WAN_NS } else { INTERVAL_DC_NS },
+            next_at: now,
+            give_up_at: now.after_ns(GIVE_UP_NS),
+            sent_at: now,
+            sent: 0,
+            rtt_ns: INITIAL_RTT_NS,
+        };
+        let mut body = [0; INIT_BODY_SIZE];
+        connecting.init().encode(&mut body);
+        let (initiator, blob) = provider.initiate(&body[..PROLOGUE_SIZE], &[]);
+        connecting.initiator = initiator;
+        connecting.blob = blob;
+        connecting
+    }
+
+    fn init(&self) -> Init<'_> {
+        Init {
+            version: VERSION,
+            session: self.local,
+            boot: self.boot,
+            bounds: self.bounds,
+            cookie: &self.cookie[..self.cookie_size],
+            blob: &self.blob,
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathIndex {
+        self.path
+    }
+
+    /// True when an INIT should leave now.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.next_at <= now
+    }
+
+    /// When the next INIT leaves, or the handshake is given up.
+    pub(crate) fn next_timeout(&self) -> Timestamp {
+        self.next_at.min(self.give_up_at)
+    }
+
+    pub(crate) fn has_failed(&self, now: Timestamp) -> bool {
+        self.give_up_at <= now
+    }
+
+    /// Writes the INIT packet and schedules its repetition.
+    pub(crate) fn write(&mut self, now: Timestamp, packet: &mut [u8]) {
+        debug_assert_eq!(packet.len(), INIT_PACKET_SIZE);
+        let header = Header {
+            kind: PacketKind::Init,
+            epoch: 0,
+            length: INIT_PACKET_SIZE as u16,
+            session: SessionId(0),
+            number: PacketNumber(0),
+        };
+        packet.fill(0);
+        header.encode(packet);
+        self.init().encode(&mut packet[HEADER_SIZE..INIT_PACKET_SIZE - TAG_SIZE]);
+        Protector::handshake().seal(packet);
+        self.sent += 1;
+        self.sent_at = now;
+        self.next_at = now.after_ns(self.interval_ns);
+        self.interval_ns = (self.interval_ns * 2).min(INTERVAL_MAX_NS);
+    }
+
+    /// Something came back: a sample, unless it may answer an earlier INIT.
+    pub(crate) fn sample(&mut self, now: Timestamp) {
+        if self.sent == 1 {
+            self.rtt_ns = self.rtt_ns.min(now.since_ns(self.sent_at));
+        }
+        self.sent = 0;
+    }
+
+    /// The round trip as the handshake showed it, or RFC 9002's guess.
+    pub(crate) fn rtt_ns(&self) -> u64 {
+        self.rtt_ns
+    }
+
+    /// Takes the server's cookie: the next INIT carries it, at once. False when it is the one already
+    /// held: its INIT is under way.
+    pub(crate) fn on_cookie(&mut self, now: Timestamp, cookie: &[u8]) -> bool {
+        let Some(place) = self.cookie.get_mut(..cookie.len()) else { return false };
+        if self.cookie_size == cookie.len() && place == cookie {
+            return false;
+        }
+        place.copy_from_slice(cookie);
+        self.cookie_size = cookie.len();
+        self.sample(now);
+        self.next_at = now;
+        true
+    }
+
+    /// Starts over, to learn which incarnation is at the other end now.
+    pub(crate) fn restart(&mut self, now: Timestamp) {
+        self.cookie_size = 0;
+        self.interval_ns = INTERVAL_DC_NS;
+        self.next_at = now;
+        self.give_up_at = Timestamp::NEVER;
+        self.sent = 0;
+    }
+}

@@ -1,0 +1,511 @@
+//! All sessions of one worker, and what belongs to none: handshakes, resets, timers.
+
+mod handshake;
+mod reset;
+mod table;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN};
+use crate::crypto::{CookieJar, Handshake, NullHandshake};
+use crate::rng::Rng;
+use crate::time::Timestamp;
+use crate::transport::connecting::Connecting;
+use crate::transport::session::{Payload, Session};
+use crate::transport::shared::Shared;
+use crate::transport::timer_wheel::TimerWheel;
+use crate::transport::{Config, ConnectError, Counters, Deliveries, Event, PacketSink, PathIndex, SendError};
+use crate::wire::{CallId, ChannelId, Header, PacketKind};
+
+use reset::Stateless;
+pub use table::SessionKey;
+use table::{Slot, Table};
+
+/// What is known of a received packet beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// The worker's index for where it came from.
+    pub path: PathIndex,
+    /// Its source address: cookies are bound to it.
+    pub remote: SocketAddr,
+    /// Whether the network marked it "congestion experienced".
+    pub ce: bool,
+}
+
+/// The sessions of one worker.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Shared,
+    table: Table,
+    /// Sessions that may have something to send, each once.
+    ready: VecDeque<u32>,
+    wheel: TimerWheel,
+    expired: Vec<u32>,
+    config: Config,
+    provider: Arc<dyn Handshake>,
+    cookies: CookieJar,
+    stateless: VecDeque<Stateless>,
+    last_reset: Timestamp,
+    /// Sessions accepted from (path, the client's id, its boot id): a repeated INIT finds its session.
+    accepted: FxHashMap<(PathIndex, u64, u64), u32>,
+    /// Largest packet the route of each path carries.
+    route_sizes: FxHashMap<PathIndex, usize>,
+    /// Paths of new sessions whose route size nobody has told yet.
+    routes_wanted: Vec<PathIndex>,
+    rng: Rng,
+}
+
+impl Engine {
+    /// An engine without sessions.
+    #[must_use]
+    pub fn new(config: Config, now: Timestamp) -> Self {
+        let mut rng = Rng::new(config.seed);
+        let secrets = [reset::secret(&mut rng), reset::secret(&mut rng)];
+        Self {
+            shared: Shared::new(config.slab_slots, config.receive_buffer_size),
+            table: Table::default(),
+            ready: VecDeque::new(),
+            wheel: TimerWheel::new(),
+            expired: Vec::new(),
+            provider: Arc::new(NullHandshake),
+            cookies: CookieJar::new(now, secrets),
+            stateless: VecDeque::new(),
+            last_reset: Timestamp(0),
+            accepted: FxHashMap::default(),
+            route_sizes: FxHashMap::default(),
+            routes_wanted: Vec::new(),
+            rng,
+            config,
+        }
+    }
+
+    /// Handles one received packet (one UDP payload, or one segment of a GRO buffer). What it held
+    /// for the application is appended to `deliveries`.
+    pub fn handle_datagram(
+        &mut self,
+        now: Timestamp,
+        meta: Meta,
+        packet: &mut [u8],
+        deliveries: &mut Deliveries,
+    ) {
+        self.shared.counters.packets_received += 1;
+        self.shared.counters.bytes_received += packet.len() as u64;
+        let Ok(header) = Header::decode(packet) else {
+            self.shared.counters.malformed += 1;
+            return;
+        };
+        match header.kind {
+            PacketKind::Data => self.on_data(now, &meta, &header, packet, deliveries),
+            PacketKind::Init => self.on_init(now, &meta, &header, packet),
+            PacketKind::Cookie => self.on_cookie(now, &header, packet),
+            PacketKind::Accept => self.on_accept(now, &meta, &header, packet),
+            PacketKind::Refuse => self.on_refuse(now, &header, packet),
+            PacketKind::VersionHint => self.on_version_hint(now, &header, packet),
+            PacketKind::Reset => self.on_reset(now, &meta, &header, packet),
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        now: Timestamp,
+        meta: &Meta,
+        header: &Header,
+        packet: &mut [u8],
+        deliveries: &mut Deliveries,
+    ) {
+        let Some((index, session)) = self.table.by_id(header.session) else {
+            self.shared.counters.unknown_session += 1;
+            self.answer_unknown(now, meta, header, packet.len());
+            return;
+        };
+        session.handle_packet(now, meta.ce, header, packet, &mut self.shared, deliveries);
+        if !session.listed {
+            session.listed = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Fires every timer that is due. `receive_full`: the last receive batch came back full, so acks
+    /// may still be waiting in the socket, and no loss or probe timer fires (design §6).
+    pub fn handle_timeout(&mut self, now: Timestamp, receive_full: bool) {
+        self.shared.receive_full = receive_full;
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.expired(now, &mut expired);
+        for index in expired.drain(..) {
+            match self.table.slot_mut(index) {
+                Slot::Open(session) => {
+                    session.on_timeout(now, &mut self.shared);
+                    self.touch(index);
+                }
+                Slot::Connecting(_) => self.on_connect_timer(now, index),
+                Slot::Free => {}
+            }
+        }
+        self.expired = expired;
+        if self.cookies.rotation_due(now) {
+            let secret = reset::secret(&mut self.rng);
+            self.cookies.rotate(now, secret);
+        }
+    }
+
+    /// The next moment at which [`Engine::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.wheel.next()
+    }
+
+    /// True when a session has something to say, so that [`Engine::poll_transmit`] is worth a call.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        !self.ready.is_empty() || !self.stateless.is_empty()
+    }
+
+    /// Builds every packet that may leave now. True when memory ran out and more remains.
+    pub fn poll_transmit(&mut self, now: Timestamp, sink: &mut impl PacketSink) -> bool {
+        self.transmit_stateless(sink);
+        for _ in 0..self.ready.len() {
+            let Some(index) = self.ready.pop_front() else { break };
+            if self.transmit_slot(now, index, sink) {
+                self.touch(index);
+            }
+        }
+        !self.ready.is_empty()
+    }
+
+    /// Lets one slot say what it has to; true when memory ran out first.
+    fn transmit_slot(&mut self, now: Timestamp, index: u32, sink: &mut impl PacketSink) -> bool {
+        if let Slot::Connecting(_) = self.table.slot_mut(index) {
+            self.transmit_connecting(now, index, sink);
+            return false;
+        }
+        let Slot::Open(session) = self.table.slot_mut(index) else { return false };
+        session.listed = false;
+        if session.transmit_origin(now, sink) {
+            self.shared.counters.handshakes_sent += 1;
+        }
+        let more = session.transmit(now, &mut self.shared, sink);
+        session.arm_blocked_probe(now);
+        session.poll_flushed(now, &mut self.shared);
+        if session.is_closed() {
+            session.transmit_close(sink, &mut self.shared);
+            self.remove(index);
+            return false;
+        }
+        if let Some(at) = session.next_timeout() {
+            self.wheel.arm(index, at);
+        }
+        more
+    }
+
+    fn touch(&mut self, index: u32) {
+        let listed = match self.table.slot_mut(index) {
+            Slot::Open(session) => std::mem::replace(&mut session.listed, true),
+            Slot::Connecting(_) => self.ready.contains(&index),
+            Slot::Free => true,
+        };
+        if !listed {
+            self.ready.push_back(index);
+        }
+    }
+
+    fn remove(&mut self, index: u32) {
+        self.wheel.cancel(index);
+        if let Some(key) = self.table.remove(index) {
+            self.accepted.retain(|_, i| *i != index);
+            debug_assert_eq!(key.index, index);
+        }
+    }
+
+    /// The oldest event not taken yet. Taken in batches: see [`Engine::drain_events`].
+    pub fn drain_events(&mut self, into: &mut Vec<Event>) {
+        into.append(&mut self.shared.events);
+    }
+
+    /// Paths of new sessions whose route size the worker should look up and tell by
+    /// [`Engine::set_route_size`].
+    pub fn drain_routes_wanted(&mut self, into: &mut Vec<PathIndex>) {
+        into.append(&mut self.routes_wanted);
+    }
+
+    /// `path`'s route carries packets of at most `size_max` bytes of UDP payload.
+    pub fn set_route_size(&mut self, path: PathIndex, size_max: usize) {
+        let size_max = size_max.max(PACKET_SIZE_MIN);
+        self.route_sizes.insert(path, size_max);
+        let packet_size_max = self.config.packet_size_max;
+        for index in 0..self.table.len() {
+            if let Slot::Open(session) = self.table.slot_mut(index)
+                && session.path == path
+            {
+                session.set_route_size(size_max.min(packet_size_max));
+                self.touch(index);
+            }
+        }
+    }
+
+    /// The kernel refused a packet of `size` on `path`.
+    pub fn on_packet_refused(&mut self, path: PathIndex, size: usize) {
+        for index in 0..self.table.len() {
+            if let Slot::Open(session) = self.table.slot_mut(index)
+                && session.path == path
+            {
+                session.on_packet_refused(size);
+                self.touch(index);
+            }
+        }
+    }
+
+    /// The kernel dropped packets at our socket: as last read, since it was opened.
+    pub fn on_socket_drops(&mut self, drops: u64) {
+        if drops == self.shared.socket_drops {
+            return;
+        }
+        self.shared.socket_drops = drops;
+        for index in 0..self.table.len() {
+            if let Slot::Open(session) = self.table.slot_mut(index) {
+                session.note_socket_drops(drops);
+                self.touch(index);
+            }
+        }
+    }
+
+    /// True while a session lives on `path`.
+    #[must_use]
+    pub fn is_path_used(&self, path: PathIndex) -> bool {
+        self.table.paths().any(|p| p == path)
+    }
+
+    /// Asks for a session with whoever answers on `path`. It can be used after its `Opened` event.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub fn connect(&mut self, now: Timestamp, path: PathIndex) -> Result<SessionKey, ConnectError> {
+        let key = self.table.reserve(self.config.worker_index, &mut self.rng)?;
+        let connecting = Connecting::new(now, key, path, &self.config, self.bounds(), &*self.provider);
+        self.table.fill(key.index, Slot::Connecting(Box::new(connecting)));
+        self.touch(key.index);
+        Ok(key)
+    }
+
+    /// Issues a call: see [`SendError`] for why it may be refused. `token` comes back with its
+    /// outcome, exactly once.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent and no outcome follows.
+    #[inline]
+    pub fn call(
+        &mut self,
+        key: SessionKey,
+        method: u32,
+        payload: &[u8],
+        deadline: Timestamp,
+        token: u64,
+    ) -> Result<(), SendError> {
+        let (session, shared) = self.parts(key)?;
+        session.call(method, Payload::Copied(payload), deadline, token, shared)?;
+        self.touch(key.index);
+        Ok(())
+    }
+
+    /// [`Engine::call`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn call_owned(
+        &mut self,
+        key: SessionKey,
+        method: u32,
+        payload: Bytes,
+        deadline: Timestamp,
+        token: u64,
+    ) -> Result<(), SendError> {
+        let (session, shared) = self.parts(key)?;
+        session.call(method, Payload::Owned(payload), deadline, token, shared)?;
+        self.touch(key.index);
+        Ok(())
+    }
+
+    /// Sends a one-way message, in order on `channel` or in none. Returns its ordinal, by which an
+    /// event names it if the session fails first.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn message(
+        &mut self,
+        key: SessionKey,
+        channel: Option<ChannelId>,
+        payload: &[u8],
+    ) -> Result<u64, SendError> {
+        let (session, shared) = self.parts(key)?;
+        let ordinal = session.message(channel, Payload::Copied(payload), shared)?;
+        self.touch(key.index);
+        Ok(ordinal)
+    }
+
+    /// [`Engine::message`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn message_owned(
+        &mut self,
+        key: SessionKey,
+        channel: Option<ChannelId>,
+        payload: Bytes,
+    ) -> Result<u64, SendError> {
+        let (session, shared) = self.parts(key)?;
+        let ordinal = session.message(channel, Payload::Owned(payload), shared)?;
+        self.touch(key.index);
+        Ok(ordinal)
+    }
+
+    /// Sends an unreliable datagram.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn datagram(&mut self, key: SessionKey, payload: &[u8]) -> Result<(), SendError> {
+        let (session, shared) = self.parts(key)?;
+        session.datagram(payload, shared)?;
+        self.touch(key.index);
+        Ok(())
+    }
+
+    /// Replies to a call of the peer. `status` 0 is success.
+    ///
+    /// # Errors
+    /// [`SendError::NoSuchCall`] when it was answered before, [`SendError::Closed`] when its session is gone.
+    #[inline]
+    pub fn reply(
+        &mut self,
+        key: SessionKey,
+        call: CallId,
+        status: u8,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        let (session, shared) = self.parts(key)?;
+        session.reply(call, status, Payload::Copied(payload), shared)?;
+        self.touch(key.index);
+        Ok(())
+    }
+
+    /// [`Engine::reply`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// As [`Engine::reply`].
+    pub fn reply_owned(
+        &mut self,
+        key: SessionKey,
+        call: CallId,
+        status: u8,
+        payload: Bytes,
+    ) -> Result<(), SendError> {
+        let (session, shared) = self.parts(key)?;
+        session.reply(call, status, Payload::Owned(payload), shared)?;
+        self.touch(key.index);
+        Ok(())
+    }
+
+    /// Room for a small reply, written in place: `None` when it must go through [`Engine::reply`].
+    #[inline]
+    pub fn reserve_reply(
+        &mut self,
+        key: SessionKey,
+        call: CallId,
+        status: u8,
+        size: usize,
+    ) -> Option<&mut [u8]> {
+        self.touch(key.index);
+        let (session, shared) = self.parts(key).ok()?;
+        session.reserve_reply(call, status, size, shared)
+    }
+
+    /// Closes a session once what it accepted is delivered. `code` is told to the peer.
+    pub fn close(&mut self, now: Timestamp, key: SessionKey, code: u16) {
+        if let Ok((session, _)) = self.parts(key) {
+            session.close(now, code);
+            self.touch(key.index);
+        } else {
+            self.abandon_connecting(key);
+        }
+    }
+
+    /// True when the session has enough full units waiting that a train should leave now.
+    #[inline]
+    #[must_use]
+    pub fn is_train_ready(&self, key: SessionKey) -> bool {
+        match self.table.slot(key.index) {
+            Slot::Open(session) => session.is_train_ready(),
+            _ => false,
+        }
+    }
+
+    /// Gives a call up before its deadline: its outcome is told as timed out. False when it no longer
+    /// waits.
+    pub fn cancel(&mut self, key: SessionKey, token: u64) -> bool {
+        self.parts(key).is_ok_and(|(session, shared)| session.cancel(token, shared))
+    }
+
+    /// A buffer that carried a large message is no longer needed: the next one may use it.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.shared.reserve.recycle(buffer);
+    }
+
+    /// The session's key by its index, as deliveries name it.
+    #[must_use]
+    pub fn key_at(&self, index: u32) -> Option<SessionKey> {
+        self.table.key_at(index)
+    }
+
+    /// Smoothed round-trip time of a session, in nanoseconds.
+    #[must_use]
+    pub fn rtt_ns(&self, key: SessionKey) -> Option<u64> {
+        self.table.open(key).map(|s| s.rtt().smoothed_ns())
+    }
+
+    /// The packet size a session uses now, in bytes of UDP payload.
+    #[must_use]
+    pub fn packet_size(&self, key: SessionKey) -> Option<usize> {
+        self.table.open(key).map(Session::packet_size)
+    }
+
+    /// Units and bytes a session still has to have acknowledged: 0 when all it accepted has arrived.
+    #[must_use]
+    pub fn unacknowledged(&self, key: SessionKey) -> u64 {
+        self.table.open(key).map_or(0, Session::unacknowledged)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.counters
+    }
+
+    /// Sessions that are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.table.open_sessions()
+    }
+
+    /// Walks every invariant; for tests and the simulator.
+    pub fn check(&self) {
+        for index in 0..self.table.len() {
+            if let Slot::Open(session) = self.table.slot(index) {
+                session.check();
+            }
+        }
+    }
+
+    #[inline]
+    fn parts(&mut self, key: SessionKey) -> Result<(&mut Session, &mut Shared), SendError> {
+        match self.table.by_key(key) {
+            Some(Slot::Open(session)) => Ok((session, &mut self.shared)),
+            Some(Slot::Connecting(_)) => Err(SendError::NotOpen),
+            _ => Err(SendError::Closed),
+        }
+    }
+}
+
+const _: () = assert!(PACKET_SIZE_MIN > HEADER_SIZE);

@@ -1,0 +1,76 @@
+//! The cold facts a session reports: opened, ended, calls and messages whose fate was decided.
+
+use crate::transport::SessionKey;
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side closed it.
+    Local,
+    /// The peer closed it, with its code.
+    Peer(u16),
+    /// Nothing was heard for the idle timeout.
+    TimedOut,
+    /// The peer runs a new incarnation, whose boot id this is.
+    PeerRestarted(u64),
+    /// The peer broke the protocol.
+    Violation(&'static str),
+    /// The handshake was refused, with the peer's code.
+    Refused(u16),
+    /// The handshake was not answered.
+    Unreachable,
+    /// The peer speaks no version that this build speaks.
+    Version,
+}
+
+/// How a call or message ended that got no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// The deadline passed; whether the handler ran is not known.
+    TimedOut,
+    /// The session failed after it was sent; whether it arrived is not known.
+    Unknown,
+    /// The session failed before it was sent: it never arrives.
+    NotSent,
+}
+
+/// One cold fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The session can be used. `accepted`: the peer asked for it.
+    Opened {
+        /// Which.
+        session: SessionKey,
+        /// True on the side that did not ask.
+        accepted: bool,
+        /// The peer's incarnation.
+        peer_boot: u64,
+    },
+    /// The session ended. All its calls and messages were reported before.
+    Closed {
+        /// Which.
+        session: SessionKey,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A call ended without a reply.
+    CallEnded {
+        /// Which session.
+        session: SessionKey,
+        /// The caller's token.
+        token: u64,
+        /// How.
+        fate: Fate,
+    },
+    /// A one-way message was not acknowledged when its session failed.
+    MessageEnded {
+        /// Which session.
+        session: SessionKey,
+        /// Which message: what `send` returned.
+        ordinal: u64,
+        /// How: `Unknown` or `NotSent`.
+        fate: Fate,
+    },
+}

@@ -1,0 +1,197 @@
+//! Large messages on their way out: they stay in the caller's buffer and are cut into fragments.
+//!
+//! The first 64 KiB leave on session credit; the rest needs the receiver's GRANT (design: credit is
+//! three things). Messages that a grant blocks do not hold up others.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::bounds::{REASSEMBLIES_MAX, UNGRANTED_SIZE_MAX};
+use crate::wire::{MessageId, RecordHeader};
+
+/// One large message.
+#[derive(Debug)]
+pub struct LargeOut {
+    /// Its name in fragments and grants.
+    pub id: MessageId,
+    /// What it is: a call, a reply, a message.
+    pub header: RecordHeader,
+    /// The caller's bytes.
+    pub payload: Bytes,
+    /// The ordinal of a one-way message.
+    pub ordinal: Option<u64>,
+    cut: u64,
+    acked: u64,
+    granted: u64,
+}
+
+impl LargeOut {
+    /// Its bytes.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.payload.len() as u64
+    }
+
+    /// True when a fragment was sent.
+    #[must_use]
+    pub fn started(&self) -> bool {
+        self.cut > 0
+    }
+
+    fn allowance(&self) -> u64 {
+        self.granted.min(self.total()) - self.cut
+    }
+}
+
+/// All large messages of a session that are not wholly acknowledged.
+#[derive(Debug, Default)]
+pub struct LargeQueue {
+    messages: Vec<Option<LargeOut>>,
+    free: Vec<u32>,
+    /// Not wholly cut yet, in order of sending.
+    pending: VecDeque<u32>,
+    next_id: u64,
+    uncut_size: u64,
+    started: usize,
+}
+
+/// At most this many messages are part-way at once, half of what a receiver must be able to hold.
+const STARTED_MAX: usize = REASSEMBLIES_MAX / 2;
+
+impl LargeQueue {
+    /// Queues a message.
+    pub fn push(&mut self, header: RecordHeader, payload: Bytes, ordinal: Option<u64>) {
+        let id = MessageId(self.next_id);
+        self.next_id += 1;
+        self.uncut_size += payload.len() as u64;
+        let message =
+            LargeOut { id, header, payload, ordinal, cut: 0, acked: 0, granted: UNGRANTED_SIZE_MAX };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.messages[index as usize] = Some(message);
+                index
+            }
+            None => {
+                self.messages.push(Some(message));
+                (self.messages.len() - 1) as u32
+            }
+        };
+        self.pending.push_back(index);
+    }
+
+    /// The message the next fragment comes from, with the offset and how many bytes may be cut there.
+    #[must_use]
+    pub fn peek(&self) -> Option<(u32, u64, u64)> {
+        self.pending.iter().find_map(|&index| {
+            let message = self.messages[index as usize].as_ref()?;
+            let may_start = message.started() || self.started < STARTED_MAX;
+            let allowance = message.allowance();
+            (may_start && allowance > 0).then_some((index, message.cut, allowance))
+        })
+    }
+
+    /// `size` bytes of message `index` leave in a fragment.
+    pub fn cut(&mut self, index: u32, size: u64) {
+        let Some(message) = self.messages[index as usize].as_mut() else { return };
+        debug_assert!(size <= message.allowance());
+        self.started += usize::from(!message.started());
+        message.cut += size;
+        self.uncut_size -= size;
+        if message.cut == message.total() {
+            self.pending.retain(|&i| i != index);
+        }
+    }
+
+    /// The message at `index`.
+    #[must_use]
+    pub fn get(&self, index: u32) -> Option<&LargeOut> {
+        self.messages.get(index as usize)?.as_ref()
+    }
+
+    /// `size` bytes of message `index` arrived; a message that has arrived whole is forgotten.
+    pub fn on_acked(&mut self, index: u32, size: u64) {
+        let Some(slot) = self.messages.get_mut(index as usize) else { return };
+        let Some(message) = slot.as_mut() else { return };
+        message.acked += size;
+        if message.acked == message.total() {
+            *slot = None;
+            self.started -= 1;
+            self.free.push(index);
+        }
+    }
+
+    /// The receiver grants message `id` up to `offset`. Grants never shrink. True when that let
+    /// something go on; an unknown id is a message that has arrived meanwhile.
+    pub fn on_grant(&mut self, id: MessageId, offset: u64) -> bool {
+        let found = self
+            .pending
+            .iter()
+            .copied()
+            .find(|&i| self.messages[i as usize].as_ref().is_some_and(|m| m.id == id));
+        let Some(message) = found.and_then(|i| self.messages[i as usize].as_mut()) else { return false };
+        let grew = offset > message.granted;
+        message.granted = message.granted.max(offset);
+        grew
+    }
+
+    /// The first message that waits for a grant, and what it was granted so far.
+    #[must_use]
+    pub fn blocked(&self) -> Option<(MessageId, u64)> {
+        self.pending.iter().find_map(|&index| {
+            let message = self.messages[index as usize].as_ref()?;
+            (message.allowance() == 0).then_some((message.id, message.granted))
+        })
+    }
+
+    /// Bytes that were never sent.
+    #[must_use]
+    pub fn uncut_size(&self) -> u64 {
+        self.uncut_size
+    }
+
+    /// True when nothing waits to be cut.
+    #[must_use]
+    pub fn is_all_cut(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The session failed: every message not wholly acknowledged.
+    pub fn drain(&mut self) -> impl Iterator<Item = LargeOut> + '_ {
+        self.pending.clear();
+        self.free.clear();
+        self.uncut_size = 0;
+        self.started = 0;
+        self.messages.drain(..).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_beyond_64_kib_waits_for_its_grant_and_does_not_hold_up_the_next() {
+        let mut queue = LargeQueue::default();
+        queue.push(RecordHeader::Message, Bytes::from(vec![0; 100_000]), Some(0));
+        queue.push(RecordHeader::Message, Bytes::from(vec![0; 20_000]), Some(1));
+        assert_eq!(queue.peek(), Some((0, 0, UNGRANTED_SIZE_MAX)));
+        queue.cut(0, UNGRANTED_SIZE_MAX);
+        assert_eq!(queue.blocked(), Some((MessageId(0), UNGRANTED_SIZE_MAX)));
+        assert_eq!(queue.peek(), Some((1, 0, 20_000)));
+        assert!(queue.on_grant(MessageId(0), 100_000));
+        assert!(!queue.on_grant(MessageId(0), 70_000), "a grant never shrinks");
+        assert_eq!(queue.peek(), Some((0, UNGRANTED_SIZE_MAX, 100_000 - UNGRANTED_SIZE_MAX)));
+    }
+
+    #[test]
+    fn a_message_acknowledged_whole_is_forgotten() {
+        let mut queue = LargeQueue::default();
+        queue.push(RecordHeader::Message, Bytes::from(vec![0; 20_000]), Some(0));
+        queue.cut(0, 20_000);
+        queue.on_acked(0, 12_000);
+        assert!(queue.get(0).is_some());
+        queue.on_acked(0, 8_000);
+        assert!(queue.get(0).is_none());
+    }
+}

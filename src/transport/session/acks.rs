@@ -1,0 +1,262 @@
+//! What an ack teaches: which units are safe, how long the path is, what was lost.
+
+use crate::time::Timestamp;
+use crate::transport::congestion::{AckInfo, Controller, LossInfo};
+use crate::transport::planted::{self, Fault};
+use crate::transport::sent::{Acked, NO_UNIT, SentPacket, carried};
+use crate::transport::session::{PACKET_THRESHOLD, Session};
+use crate::transport::shared::Shared;
+use crate::transport::units_out::Body;
+use crate::wire::Ack;
+
+/// How far reordering may stretch the packet threshold (L17).
+const PACKET_THRESHOLD_MAX: u64 = 256;
+/// RFC 8985 §6.2: after this many recoveries without a spurious one the threshold is back at 3.
+const CLEAN_RECOVERIES: u8 = 16;
+
+/// What one ack newly acknowledged.
+#[derive(Default)]
+struct News {
+    largest: Option<(u64, SentPacket)>,
+    newest_sent_at: Timestamp,
+    bytes: u64,
+    ack_largest: u64,
+    spurious: u64,
+    spurious_distance: u64,
+}
+
+impl Session {
+    /// Handles an ACK frame. An ack of something never sent is an attack or a bug, and ends the
+    /// session (RFC 9000 §13.1, §21.4; L57).
+    pub(super) fn on_ack(
+        &mut self,
+        now: Timestamp,
+        ack: &Ack,
+        shared: &mut Shared,
+    ) -> Result<(), &'static str> {
+        if ack.largest.0 >= self.sent.next() {
+            return Err("an ack of a packet never sent");
+        }
+        if ack.unit_floor.0 > self.units.next() {
+            return Err("an ack of a unit never sent");
+        }
+        let in_flight_before = self.sent.bytes_in_flight();
+        let news = self.acknowledge(ack, shared);
+        while self.units.floor() < ack.unit_floor.0 {
+            let floor = self.units.floor();
+            self.release_unit(floor, shared);
+        }
+        self.received.prune_below(news.ack_largest);
+        self.sample_rtt(now, ack, &news);
+        self.on_spurious(&news, shared);
+        if let Some(largest) = news.largest.map(|(number, _)| number) {
+            self.loss.largest_acked = Some(self.loss.largest_acked.map_or(largest, |l| l.max(largest)));
+        }
+        let ce_more = self.timers.ce_reported != ack.ecn_ce;
+        self.timers.ce_reported = ack.ecn_ce;
+        if ce_more {
+            self.congestion.on_congestion_experienced(now, news.newest_sent_at);
+        }
+        if news.bytes > 0 {
+            let round_end = ack.largest.0 >= self.loss.round_end;
+            if round_end {
+                self.loss.round_end = self.sent.next();
+            }
+            let limited = in_flight_before * 2 >= self.congestion.window();
+            self.congestion.on_ack(&AckInfo {
+                now,
+                bytes_acked: news.bytes,
+                sent_at: news.newest_sent_at,
+                rtt: &self.rtt,
+                bytes_in_flight: self.sent.bytes_in_flight(),
+                app_limited: !limited,
+                round_end,
+            });
+            self.loss.pto_count = 0;
+            self.loss.probes_due = 0;
+        }
+        self.detect_losses(now, shared);
+        self.sent.forget_lost_before(Timestamp(now.0.saturating_sub(4 * self.pto_ns())));
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, ack: &Ack, shared: &mut Shared) -> News {
+        let mut news = News::default();
+        let mut units = std::mem::take(&mut shared.acked_units);
+        let mut probes = ProbeNews::default();
+        for (smallest, largest) in ack.ranges.iter() {
+            self.sent.on_ack_range(smallest.0, largest.0, |number, acked| {
+                let packet = match acked {
+                    Acked::Newly(packet) => {
+                        news.bytes += u64::from(packet.size);
+                        packet
+                    }
+                    Acked::Spurious(packet) => {
+                        news.spurious += 1;
+                        news.spurious_distance = news.spurious_distance.max(ack.largest.0 - number);
+                        packet
+                    }
+                };
+                if news.largest.is_none_or(|(n, _)| n < number) {
+                    news.largest = Some((number, packet));
+                }
+                news.newest_sent_at = news.newest_sent_at.max(packet.sent_at);
+                news.ack_largest = news.ack_largest.max(packet.ack_largest);
+                probes.note(&packet);
+                if packet.unit != NO_UNIT {
+                    units.push(packet.unit);
+                }
+            });
+        }
+        for unit in units.drain(..) {
+            let fresh = self.release_unit(unit, shared);
+            probes.repaired |= fresh && probes.probe_acked;
+        }
+        shared.acked_units = units;
+        shared.counters.probes_repairing += u64::from(probes.repaired);
+        if let Some(size) = probes.size_probe {
+            self.mtu.on_probe_acked(size);
+        }
+        if probes.grants_arrived && self.reassemblies.is_empty() {
+            self.control.granted.clear();
+        }
+        news
+    }
+
+    /// The peer has `unit`: its memory comes back. True the first time.
+    fn release_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+        match self.units.on_acked(unit) {
+            Some(Body::Packed(packed)) => {
+                if !planted::is(Fault::SlotReusedBeforeAck) {
+                    shared.slab.put(packed.slot);
+                }
+                true
+            }
+            Some(Body::Fragment { large, size, .. }) => {
+                self.large.on_acked(large, u64::from(size));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// RFC 9002 §5.1: a sample only when the largest acknowledged packet is newly acknowledged.
+    fn sample_rtt(&mut self, now: Timestamp, ack: &Ack, news: &News) {
+        let Some((number, packet)) = news.largest else { return };
+        if number != ack.largest.0 {
+            return;
+        }
+        let latest_ns = now.since_ns(packet.sent_at);
+        self.rtt.on_sample(now, latest_ns, u64::from(ack.ack_delay_ns), self.tuning.peer_ack_delay_ns);
+        self.acks.on_rtt(self.rtt.smoothed_ns());
+    }
+
+    /// RFC 8985 §6.2: proof of reordering widens the threshold; RFC 9438 §4.9: the cut is undone.
+    fn on_spurious(&mut self, news: &News, shared: &mut Shared) {
+        if news.spurious == 0 {
+            return;
+        }
+        shared.counters.spurious += news.spurious;
+        let wider = (news.spurious_distance + 1).min(PACKET_THRESHOLD_MAX);
+        self.loss.packet_threshold = self.loss.packet_threshold.max(wider);
+        self.loss.clean_recoveries = 0;
+        self.congestion.on_spurious_loss();
+    }
+
+    /// RFC 9002 §6.1.2: 9/8 of the larger of smoothed and latest RTT, at least the grain.
+    fn time_threshold_ns(&self) -> u64 {
+        let rtt_ns = self.rtt.smoothed_ns().max(self.rtt.latest_ns());
+        (rtt_ns + rtt_ns / 8).max(self.tuning.granularity_ns)
+    }
+
+    /// Declares packets lost and queues their units again.
+    pub(super) fn detect_losses(&mut self, now: Timestamp, shared: &mut Shared) {
+        let Some(largest_acked) = self.loss.largest_acked else { return };
+        let mut lost = std::mem::take(&mut shared.lost);
+        let flight = self.sent.bytes_in_flight();
+        let threshold_ns = self.time_threshold_ns();
+        self.loss.time =
+            self.sent.detect_lost(now, largest_acked, self.loss.packet_threshold, threshold_ns, &mut lost);
+        if !lost.is_empty() {
+            self.on_lost(now, &lost, flight, shared);
+        }
+        lost.clear();
+        shared.lost = lost;
+    }
+
+    fn on_lost(&mut self, now: Timestamp, lost: &[(u64, SentPacket)], flight: u64, shared: &mut Shared) {
+        let mut bytes = 0;
+        let mut newest = Timestamp(0);
+        for (number, packet) in lost {
+            shared.counters.lost += 1;
+            self.on_control_lost(packet);
+            if packet.carried & carried::SIZE_PROBE != 0 {
+                // RFC 8899 §3: the loss of a probe is no sign of congestion.
+                self.mtu.on_probe_lost(usize::from(packet.size));
+                continue;
+            }
+            if packet.unit != NO_UNIT {
+                self.units.on_lost(packet.unit, *number);
+            }
+            bytes += u64::from(packet.size);
+            newest = newest.max(packet.sent_at);
+        }
+        if bytes == 0 {
+            return;
+        }
+        if newest >= self.loss.recovery_start {
+            self.loss.recovery_start = now;
+            self.narrow_threshold();
+        }
+        self.congestion.on_loss(&LossInfo {
+            now,
+            bytes_lost: bytes,
+            packets_lost: lost.len() as u64,
+            largest_lost_sent_at: newest,
+            flight_bytes: flight,
+        });
+    }
+
+    fn narrow_threshold(&mut self) {
+        self.loss.clean_recoveries = self.loss.clean_recoveries.saturating_add(1);
+        if self.loss.clean_recoveries >= CLEAN_RECOVERIES {
+            self.loss.clean_recoveries = 0;
+            self.loss.packet_threshold = PACKET_THRESHOLD;
+        }
+    }
+
+    /// A packet's control frames are made anew from what is true now.
+    fn on_control_lost(&mut self, packet: &SentPacket) {
+        if planted::is(Fault::LostCreditNeverProbed) {
+            return;
+        }
+        if packet.carried & carried::CREDIT != 0 {
+            self.credit_in.on_credit_lost();
+            self.control.credit = true;
+        }
+        if packet.carried & carried::GRANT != 0 {
+            self.control.regrant();
+        }
+        if packet.carried & carried::BLOCKED != 0 && self.credit_out.is_blocked() {
+            self.control.blocked = true;
+        }
+    }
+}
+
+#[derive(Default)]
+struct ProbeNews {
+    probe_acked: bool,
+    repaired: bool,
+    size_probe: Option<usize>,
+    grants_arrived: bool,
+}
+
+impl ProbeNews {
+    fn note(&mut self, packet: &SentPacket) {
+        self.probe_acked |= packet.carried & carried::PROBE != 0;
+        self.grants_arrived |= packet.carried & carried::GRANT != 0;
+        if packet.carried & carried::SIZE_PROBE != 0 {
+            self.size_probe = Some(usize::from(packet.size));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! How a session ends: flushed and closed, or failed; either way nothing stays silent.
+
+use crate::bounds::{HEADER_SIZE, TAG_SIZE};
+use crate::time::Timestamp;
+use crate::transport::session::Session;
+use crate::transport::session::transmit::encode_header;
+use crate::transport::shared::Shared;
+use crate::transport::units_out::{Body, Packed};
+use crate::transport::{CloseReason, Event, Fate, PacketSink};
+use crate::wire::{
+    CLOSE_FIXED_SIZE, CallId, INIT_PACKET_SIZE, MESSAGES_HEAD_SIZE, RecordHeader, Records, Writer,
+    encode_close,
+};
+
+/// CLOSE: the peer broke the protocol.
+const CLOSE_VIOLATION: u16 = 0xffff;
+/// A handshake that asks who is there is started again after this long at the earliest.
+const SUSPECT_AGAIN_NS: u64 = 1_000_000_000;
+
+/// Where in its life a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// In use.
+    Open,
+    /// Closing: takes nothing new, sends what is queued, until all is acknowledged or `until`.
+    Flushing { until: Timestamp, code: u16 },
+    /// Over. The engine takes it off its table.
+    Closed,
+}
+
+impl Session {
+    /// Starts to close: what was accepted is still delivered.
+    pub(crate) fn close(&mut self, now: Timestamp, code: u16) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Flushing { until: now.after_ns(self.tuning.drain_timeout_ns), code };
+        }
+    }
+
+    /// True when nothing accepted is still on its way, in either direction of a call.
+    fn is_flushed(&self) -> bool {
+        self.queue.is_empty() && self.large.is_all_cut() && self.units.is_empty() && self.calls.waiting() == 0
+    }
+
+    pub(super) fn on_flush_timer(&mut self, now: Timestamp, shared: &mut Shared) {
+        if let Phase::Flushing { until, .. } = self.phase
+            && until <= now
+        {
+            self.end_flush(now, shared);
+        }
+    }
+
+    /// After each turn: a flushed session sends its CLOSE and ends.
+    pub(crate) fn poll_flushed(&mut self, now: Timestamp, shared: &mut Shared) {
+        if matches!(self.phase, Phase::Flushing { .. }) && self.is_flushed() {
+            self.end_flush(now, shared);
+        }
+    }
+
+    fn end_flush(&mut self, now: Timestamp, shared: &mut Shared) {
+        self.fail(now, CloseReason::Local, shared);
+    }
+
+    /// Ends the session: every call and every unacknowledged message is named, memory goes back, and
+    /// then the end itself is reported.
+    #[cold]
+    pub(crate) fn fail(&mut self, _now: Timestamp, reason: CloseReason, shared: &mut Shared) {
+        if self.is_closed() {
+            return;
+        }
+        self.close_code = match (reason, self.phase) {
+            (CloseReason::Local, Phase::Flushing { code, .. }) => Some(code),
+            (CloseReason::Local, _) => Some(0),
+            (CloseReason::Violation(_), _) => Some(CLOSE_VIOLATION),
+            _ => None,
+        };
+        self.phase = Phase::Closed;
+        shared.active_sessions -= u64::from(!self.timers.dormant);
+        let mut unsent_calls = Vec::new();
+        self.fail_unsent(shared, &mut unsent_calls);
+        self.fail_sent(shared);
+        self.fail_large(shared, &mut unsent_calls);
+        let session = self.key;
+        let events = &mut shared.events;
+        self.calls.fail(|call, token| {
+            let fate = if unsent_calls.contains(&call) { Fate::NotSent } else { Fate::Unknown };
+            events.push(Event::CallEnded { session, token, fate });
+        });
+        self.reassemblies.clear(&mut shared.reserve);
+        if let CloseReason::PeerRestarted(_) = reason {
+            shared.counters.peer_restarts += 1;
+        }
+        shared.counters.sessions_closed += 1;
+        shared.events.push(Event::Closed { session, reason });
+    }
+
+    /// Builds the packet that tells the peer, once, for an end that this side decided.
+    pub(crate) fn transmit_close(&mut self, sink: &mut impl PacketSink, shared: &mut Shared) {
+        let Some(code) = self.close_code.take() else { return };
+        let size = HEADER_SIZE + CLOSE_FIXED_SIZE + TAG_SIZE;
+        let Some(packet) = sink.packet(self.path, size) else { return };
+        encode_header(packet, self.remote, self.sent.next(), size);
+        encode_close(&mut Writer::new(&mut packet[HEADER_SIZE..]), code, "");
+        self.protector.seal(packet);
+        shared.counters.packets_sent += 1;
+        shared.counters.bytes_sent += size as u64;
+    }
+
+    /// A hint came that the peer may be a new incarnation. Nothing is believed before a handshake has
+    /// told; a side that cannot ask waits a shorter time for the peer to prove it is there.
+    pub(crate) fn suspect(&mut self, now: Timestamp) {
+        match &mut self.origin {
+            Some(origin) if self.timers.suspected.is_none_or(|at| at.after_ns(SUSPECT_AGAIN_NS) <= now) => {
+                origin.restart(now);
+                self.timers.suspected = Some(now);
+            }
+            Some(_) => {}
+            None => {
+                self.control.ping = true;
+                self.timers.suspected.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Sends the INIT by which this side asks who is there.
+    pub(crate) fn transmit_origin(&mut self, now: Timestamp, sink: &mut impl PacketSink) -> bool {
+        let (Some(_), Some(origin)) = (self.timers.suspected, &mut self.origin) else { return false };
+        if !origin.is_due(now) {
+            return false;
+        }
+        let Some(packet) = sink.packet(self.path, INIT_PACKET_SIZE) else { return false };
+        origin.write(now, packet);
+        true
+    }
+
+    /// An ACCEPT for a session that is open: true when a new incarnation sent it, and the session has
+    /// failed.
+    pub(crate) fn on_accept_again(&mut self, now: Timestamp, boot: u64, shared: &mut Shared) -> bool {
+        if self.timers.suspected.take().is_none() || boot == self.peer_boot {
+            return false;
+        }
+        self.fail(now, CloseReason::PeerRestarted(boot), shared);
+        true
+    }
+
+    fn fail_unsent(&mut self, shared: &mut Shared, unsent_calls: &mut Vec<CallId>) {
+        while let Some(packed) = self.queue.pop() {
+            self.name_records(packed, Fate::NotSent, shared, unsent_calls);
+            shared.slab.put(packed.slot);
+        }
+    }
+
+    fn fail_sent(&mut self, shared: &mut Shared) {
+        let bodies: Vec<Body> = self.units.drain().collect();
+        for body in bodies {
+            if let Body::Packed(packed) = body {
+                // A call whose request was sent is Unknown whatever else is known: no list of them.
+                self.name_records(packed, Fate::Unknown, shared, &mut Vec::new());
+                shared.slab.put(packed.slot);
+            }
+        }
+    }
+
+    fn fail_large(&mut self, shared: &mut Shared, unsent_calls: &mut Vec<CallId>) {
+        let session = self.key;
+        for message in self.large.drain() {
+            if let (RecordHeader::Request { call, .. }, false) = (message.header, message.started()) {
+                unsent_calls.push(call);
+            }
+            if let Some(ordinal) = message.ordinal {
+                let fate = if message.started() { Fate::Unknown } else { Fate::NotSent };
+                shared.events.push(Event::MessageEnded { session, ordinal, fate });
+            }
+        }
+    }
+
+    /// Reads a unit's records back: bookkeeping is per unit, so this is where messages get names.
+    fn name_records(&self, packed: Packed, fate: Fate, shared: &mut Shared, calls: &mut Vec<CallId>) {
+        let session = self.key;
+        let Shared { slab, events, .. } = shared;
+        let end = MESSAGES_HEAD_SIZE + usize::from(packed.size);
+        let records = &slab.bytes(packed.slot)[MESSAGES_HEAD_SIZE..end];
+        let mut ordinal = packed.first_ordinal;
+        for record in Records::new(records).flatten() {
+            match record.header {
+                RecordHeader::Message | RecordHeader::Ordered { .. } => {
+                    events.push(Event::MessageEnded { session, ordinal, fate });
+                    ordinal += 1;
+                }
+                RecordHeader::Request { call, .. } => calls.push(call),
+                RecordHeader::Reply { .. } => {}
+            }
+        }
+    }
+}

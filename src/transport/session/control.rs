@@ -1,0 +1,68 @@
+//! Control frames that wait for a packet. They are not repeated: each is made anew from what is true
+//! when the next packet leaves (RFC 9000 §13.3).
+
+use crate::wire::{MessageId, SessionId};
+
+/// What the next packets should say beside acks and units.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    /// Something ack-eliciting is wanted, and nothing else may be there to carry it.
+    pub(super) ping: bool,
+    /// The next packet asks for an ack at once.
+    pub(super) ask: bool,
+    /// CREDIT is due.
+    pub(super) credit: bool,
+    /// BLOCKED is due.
+    pub(super) blocked: bool,
+    /// The message and limit its BLOCKED was last said at.
+    pub(super) message_blocked_at: Option<(MessageId, u64)>,
+    /// GRANTs due, newest value of each message.
+    pub(super) grants: Vec<(MessageId, u64)>,
+    /// GRANTs sent and not known to have arrived, regenerated when a packet with grants is lost.
+    pub(super) granted: Vec<(MessageId, u64)>,
+    /// STATS is due.
+    pub(super) stats: bool,
+    /// A duplicate was seen since the last ack.
+    pub(super) duplicate_seen: bool,
+    /// Lanes asked for and not answered.
+    pub(super) lane_requests: Vec<(u8, SessionId)>,
+    /// Answers to the peer's lane requests.
+    pub(super) lane_grants: Vec<(u8, SessionId, SessionId)>,
+}
+
+impl Control {
+    /// True when a packet is wanted for control's own sake.
+    pub(super) fn wants_packet(&self) -> bool {
+        self.ping
+            || self.credit
+            || self.blocked
+            || self.stats
+            || !self.grants.is_empty()
+            || !self.lane_requests.is_empty()
+            || !self.lane_grants.is_empty()
+    }
+
+    /// Message `id` may be sent up to `offset`.
+    pub(super) fn grant(&mut self, id: MessageId, offset: u64) {
+        for list in [&mut self.grants, &mut self.granted] {
+            match list.iter_mut().find(|(m, _)| *m == id) {
+                Some(entry) => entry.1 = entry.1.max(offset),
+                None => list.push((id, offset)),
+            }
+        }
+    }
+
+    /// A packet with grants was lost: say those that still matter again.
+    pub(super) fn regrant(&mut self) {
+        for i in 0..self.granted.len() {
+            let (id, offset) = self.granted[i];
+            self.grant(id, offset);
+        }
+    }
+
+    /// Message `id` has arrived whole: its grants no longer matter.
+    pub(super) fn forget_grant(&mut self, id: MessageId) {
+        self.grants.retain(|(m, _)| *m != id);
+        self.granted.retain(|(m, _)| *m != id);
+    }
+}

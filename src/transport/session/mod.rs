@@ -1,0 +1,304 @@
+//! One session: it only routes. Arithmetic lives in the leaves beside it; each kind of frame has its
+//! function in `receive`, each kind of packet in `transmit`.
+//!
+//! ```text
+//!  call, send, reply --> queue, large --cut--> units --transmit--> sent --ack, loss--> units
+//!  packet --> received (replay) --> frames --> window (duplicates) --> deliveries
+//! ```
+//!
+//! Invariant ([`Session::check`]): a slab slot belongs to exactly one of the queue and the numbered
+//! units; bytes in flight are those of packets in `sent` that are neither acknowledged nor lost.
+
+mod acks;
+mod closing;
+mod control;
+mod receive;
+mod submit;
+mod timers;
+mod transmit;
+
+use std::collections::VecDeque;
+
+use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
+use crate::crypto::Protector;
+use crate::time::Timestamp;
+use crate::transport::ack_tracker::{AckPolicy, AckTracker};
+use crate::transport::calls::{CallTable, OpenCalls};
+use crate::transport::channel::{ChannelsIn, ChannelsOut};
+use crate::transport::config::{Config, Profile};
+use crate::transport::congestion::{Congestion, CongestionConfig};
+use crate::transport::connecting::Connecting;
+use crate::transport::credit::{CreditIn, CreditOut};
+use crate::transport::large_out::LargeQueue;
+use crate::transport::pacer::Pacer;
+use crate::transport::path_mtu::PathMtu;
+use crate::transport::reassembly::Reassemblies;
+use crate::transport::received::Received;
+use crate::transport::rtt::Rtt;
+use crate::transport::send_queue::SendQueue;
+use crate::transport::sent::SentPackets;
+use crate::transport::shared::Shared;
+use crate::transport::sink::PathIndex;
+use crate::transport::unit_window::UnitWindow;
+use crate::transport::units_out::UnitsOut;
+use crate::transport::{CloseReason, SessionKey};
+use crate::wire::{Bounds, SessionId};
+
+pub(crate) use closing::Phase;
+use control::Control;
+pub(crate) use submit::Payload;
+use timers::Timers;
+
+/// One session's state. Hot fields first.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) phase: Phase,
+    pub(crate) path: PathIndex,
+    remote: SessionId,
+    protector: Protector,
+    control: Control,
+    sent: SentPackets,
+    units: UnitsOut,
+    queue: SendQueue,
+    calls: CallTable,
+    open_calls: OpenCalls,
+    received: Received,
+    acks: AckTracker,
+    window: UnitWindow,
+    rtt: Rtt,
+    congestion: Congestion,
+    loss: LossState,
+    credit_out: CreditOut,
+    credit_in: CreditIn,
+    timers: Timers,
+    mtu: PathMtu,
+    pacer: Pacer,
+    large: LargeQueue,
+    datagrams: VecDeque<Vec<u8>>,
+    channels_in: ChannelsIn<Vec<u8>>,
+    channels_out: ChannelsOut,
+    reassemblies: Reassemblies,
+    next_ordinal: u64,
+    /// Bytes of small and large units sent in this busy period: whoever sent less goes next.
+    turn_small: u64,
+    turn_large: u64,
+    tuning: Tuning,
+    pub(crate) key: SessionKey,
+    pub(crate) local: SessionId,
+    pub(crate) peer_boot: u64,
+    peer: Bounds,
+    /// Set while the engine's list of sessions to look at holds this one.
+    pub(crate) listed: bool,
+    /// True when the peer asked for the session.
+    pub(crate) accepted: bool,
+    /// The ACCEPT body, for a client that did not get it or asks again.
+    pub(crate) accept: Box<[u8]>,
+    /// The handshake this side opened the session by: it asks again when the peer may have restarted.
+    pub(crate) origin: Option<Box<Connecting>>,
+    packet_size_max: usize,
+    /// The code of the CLOSE that is still to be said.
+    close_code: Option<u16>,
+}
+
+/// Loss detection's memory (RFC 9002 §6).
+#[derive(Debug, Default)]
+pub(crate) struct LossState {
+    largest_acked: Option<u64>,
+    time: Option<Timestamp>,
+    pto_count: u32,
+    probes_due: u8,
+    /// RFC 8985 §6.2, L17: how many packets behind the largest acked still counts as reordering.
+    packet_threshold: u64,
+    clean_recoveries: u8,
+    /// A round ends when this packet number is acknowledged.
+    round_end: u64,
+    /// Sent before this moment means: belongs to a loss episode that was already answered.
+    recovery_start: Timestamp,
+}
+
+/// The constants of the session's profile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tuning {
+    is_dc: bool,
+    pto_floor_ns: u64,
+    granularity_ns: u64,
+    peer_ack_delay_ns: u64,
+    own_ack_delay_ns: u64,
+    idle_timeout_ns: u64,
+    keep_alive_ns: u64,
+    drain_timeout_ns: u64,
+}
+
+/// RFC 9002 §6.1.1: kPacketThreshold.
+const PACKET_THRESHOLD: u64 = 3;
+/// Design §4: the data-centre probe floor.
+const PTO_FLOOR_DC_NS: u64 = 75_000;
+/// The timer wheel's grain in data centres.
+const GRANULARITY_DC_NS: u64 = 16_000;
+/// RFC 9002 §6.1.2: kGranularity.
+const GRANULARITY_WAN_NS: u64 = 1_000_000;
+/// Below this smallest RTT a session is in a data centre.
+const DC_RTT_NS_MAX: u64 = 1_000_000;
+
+/// What opening a session takes.
+pub(crate) struct Opening<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) key: SessionKey,
+    pub(crate) local: SessionId,
+    pub(crate) remote: SessionId,
+    pub(crate) path: PathIndex,
+    /// The largest packet the route carries.
+    pub(crate) route_size_max: usize,
+    pub(crate) peer: Bounds,
+    pub(crate) peer_boot: u64,
+    pub(crate) handshake_rtt_ns: u64,
+    pub(crate) now: Timestamp,
+    pub(crate) accepted: bool,
+}
+
+impl Session {
+    pub(crate) fn open(opening: &Opening<'_>, protector: Protector, shared: &mut Shared) -> Self {
+        shared.active_sessions += 1;
+        let Opening { config, now, peer, .. } = *opening;
+        let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
+        let packet_size =
+            opening.route_size_max.min(config.packet_size_max).min(peer.packet_size_max as usize);
+        let policy = if tuning.is_dc {
+            AckPolicy { max_ack_delay_ns: tuning.own_ack_delay_ns, ..AckPolicy::DC }
+        } else {
+            AckPolicy { max_ack_delay_ns: tuning.own_ack_delay_ns, ..AckPolicy::WAN }
+        };
+        let mut acks = AckTracker::new(policy);
+        acks.on_rtt(opening.handshake_rtt_ns);
+        Self {
+            phase: Phase::Open,
+            path: opening.path,
+            remote: opening.remote,
+            protector,
+            control: Control::default(),
+            sent: SentPackets::default(),
+            units: UnitsOut::default(),
+            queue: SendQueue::default(),
+            calls: CallTable::new(peer.call_slots),
+            open_calls: OpenCalls::default(),
+            received: Received::new(),
+            acks,
+            window: UnitWindow::new(config.unit_window),
+            rtt: Rtt::new(opening.handshake_rtt_ns),
+            congestion: Congestion::new(config.congestion, CongestionConfig::new(packet_size as u64)),
+            loss: LossState { packet_threshold: PACKET_THRESHOLD, ..LossState::default() },
+            credit_out: CreditOut::new(peer.credit),
+            credit_in: CreditIn::new(shared.initial_credit()),
+            timers: Timers::new(now),
+            mtu: PathMtu::new(packet_size),
+            pacer: Pacer::new(TRAIN_SIZE_MAX as u64),
+            large: LargeQueue::default(),
+            datagrams: VecDeque::new(),
+            channels_in: ChannelsIn::new(),
+            channels_out: ChannelsOut::new(),
+            reassemblies: Reassemblies::new(config.message_size_max),
+            next_ordinal: 0,
+            turn_small: 0,
+            turn_large: 0,
+            tuning,
+            key: opening.key,
+            local: opening.local,
+            peer_boot: opening.peer_boot,
+            peer,
+            listed: false,
+            accepted: opening.accepted,
+            accept: Box::default(),
+            origin: None,
+            packet_size_max: config.packet_size_max.min(peer.packet_size_max as usize),
+            close_code: None,
+        }
+    }
+
+    /// The route turned out to carry `size` bytes: worth a probe.
+    pub(crate) fn set_route_size(&mut self, size: usize) {
+        self.mtu.raise(size.min(self.packet_size_max));
+    }
+
+    /// True when `id` is what this session's peer calls it.
+    pub(crate) fn is_remote(&self, id: SessionId) -> bool {
+        self.remote == id
+    }
+
+    /// Bytes and units accepted and not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> u64 {
+        let units = self.units.next() - self.units.floor();
+        units + self.queue.queued_size() as u64 + self.large.uncut_size()
+    }
+
+    /// The largest message the peer takes.
+    pub(crate) fn message_size_max(&self) -> u64 {
+        self.peer.message_size_max
+    }
+
+    /// The packet size in use now, in bytes.
+    pub(crate) fn packet_size(&self) -> usize {
+        self.mtu.size()
+    }
+
+    /// The kernel refused a packet of `size` on this session's path.
+    pub(crate) fn on_packet_refused(&mut self, size: usize) {
+        self.mtu.on_refused(size);
+    }
+
+    /// The round-trip estimate.
+    pub(crate) fn rtt(&self) -> &Rtt {
+        &self.rtt
+    }
+
+    /// True when enough full units wait that a train should leave before the turn ends.
+    #[inline]
+    pub(crate) fn is_train_ready(&self) -> bool {
+        let units = self.queue.full_units();
+        units > 0
+            && (units >= TRAIN_PACKETS_EARLY
+                || units * self.mtu.size() + self.mtu.size() / 4 >= TRAIN_SIZE_EARLY)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// The peer broke the protocol: tell it, and end.
+    #[cold]
+    fn violation(&mut self, now: Timestamp, what: &'static str, shared: &mut Shared) {
+        shared.counters.violations += 1;
+        self.fail(now, CloseReason::Violation(what), shared);
+    }
+
+    /// Walks the invariants: for tests and the simulator.
+    pub(crate) fn check(&self) {
+        assert!(self.units.next() - self.units.floor() <= u64::from(self.peer.unit_window));
+        assert!(self.sent.packets_in_flight() == 0 || self.sent.bytes_in_flight() > 0);
+        assert!(self.window.floor() <= self.window.floor() + self.window.held());
+    }
+}
+
+impl Tuning {
+    fn new(config: &Config, peer: &Bounds, handshake_rtt_ns: u64) -> Self {
+        let is_dc = match config.profile {
+            Profile::Dc => true,
+            Profile::Wan => false,
+            Profile::Auto => handshake_rtt_ns < DC_RTT_NS_MAX,
+        };
+        let own_idle_ms = config.idle_timeout.as_millis() as u64;
+        let idle_ms = match u64::from(peer.idle_timeout_ms) {
+            0 => own_idle_ms,
+            peer_ms => own_idle_ms.min(peer_ms),
+        };
+        Self {
+            is_dc,
+            pto_floor_ns: if is_dc { PTO_FLOOR_DC_NS } else { 0 },
+            granularity_ns: if is_dc { GRANULARITY_DC_NS } else { GRANULARITY_WAN_NS },
+            peer_ack_delay_ns: u64::from(peer.max_ack_delay_ns),
+            own_ack_delay_ns: config.max_ack_delay.as_nanos() as u64,
+            idle_timeout_ns: idle_ms * 1_000_000,
+            keep_alive_ns: config.keep_alive.as_nanos() as u64,
+            drain_timeout_ns: config.drain_timeout.as_nanos() as u64,
+        }
+    }
+}

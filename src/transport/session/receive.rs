@@ -1,0 +1,400 @@
+//! Taking packets apart: one function for each kind of frame.
+//!
+//! Order of events for one packet: opened (tag), not a replay, frames handled, deliveries queued, and
+//! only then its number counts as received (RFC 9000 §13.1: no ack before processing).
+
+use crate::bounds::{HEADER_SIZE, TAG_SIZE};
+use crate::time::Timestamp;
+use crate::transport::ack_tracker::Arrival;
+use crate::transport::calls::ReplyTo;
+use crate::transport::channel::Accepted;
+use crate::transport::congestion::Controller;
+use crate::transport::credit;
+use crate::transport::delivery::{Deliveries, DeliveryKind};
+use crate::transport::planted::{self, Fault};
+use crate::transport::received::{Order, Verdict};
+use crate::transport::session::Session;
+use crate::transport::session::transmit::fragment_cost;
+use crate::transport::shared::Shared;
+use crate::transport::unit_window::UnitVerdict;
+use crate::transport::{CloseReason, Event};
+use crate::wire::{ChannelId, FragmentUnit, Frame, Frames, Header, MessagesUnit, RecordHeader, Records};
+
+/// What a packet held, for the ack tracker.
+#[derive(Default)]
+struct Seen {
+    eliciting: bool,
+    asked: bool,
+}
+
+impl Session {
+    /// Handles one DATA packet of this session, header included.
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Timestamp,
+        ce: bool,
+        header: &Header,
+        packet: &mut [u8],
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) {
+        let length = usize::from(header.length);
+        let packet = &mut packet[..length];
+        if self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified) {
+            shared.counters.corrupt += 1;
+            return;
+        }
+        let number = header.number.0;
+        match self.received.check(number) {
+            Verdict::New => {}
+            Verdict::Duplicate | Verdict::TooOld => {
+                shared.counters.duplicate_packets += 1;
+                self.control.duplicate_seen = true;
+                return;
+            }
+        }
+        if self.is_closed() {
+            return;
+        }
+        self.timers.last_heard = now;
+        self.wake(shared);
+        let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
+        let Some(seen) = self.handle_frames(now, frames, shared, deliveries) else { return };
+        let order = self.received.insert(number);
+        let out_of_order = !matches!(order, Order::Next);
+        if ce {
+            self.timers.ce_count = self.timers.ce_count.wrapping_add(1);
+        }
+        let (eliciting, asked) = (seen.eliciting, seen.asked);
+        self.acks.on_packet(&Arrival { at: now, number, eliciting, asked, out_of_order, marked: ce });
+    }
+
+    fn handle_frames(
+        &mut self,
+        now: Timestamp,
+        frames: &[u8],
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Option<Seen> {
+        let mut seen = Seen::default();
+        for frame in Frames::new(frames) {
+            let Ok(frame) = frame else {
+                self.violation(now, "a frame that cannot be read", shared);
+                return None;
+            };
+            seen.eliciting |= frame.is_ack_eliciting();
+            let handled = match frame {
+                Frame::Ping => Ok(()),
+                Frame::AckRequest => {
+                    seen.asked = true;
+                    Ok(())
+                }
+                Frame::Ack(ack) => self.on_ack(now, &ack, shared),
+                Frame::Credit { limit } => self.on_credit(limit),
+                Frame::Blocked { message, limit } => {
+                    self.on_blocked(message.is_none(), limit);
+                    Ok(())
+                }
+                Frame::Grant { message, offset } => {
+                    self.large.on_grant(message, offset);
+                    Ok(())
+                }
+                Frame::Close { code, .. } => {
+                    self.fail(now, CloseReason::Peer(code), shared);
+                    return None;
+                }
+                Frame::LaneRequest { .. } | Frame::LaneGrant { .. } => Ok(()),
+                Frame::Stats(stats) => {
+                    self.on_stats(now, &stats, shared);
+                    Ok(())
+                }
+                Frame::Messages(unit) => self.on_messages(&unit, frames, shared, deliveries),
+                Frame::Fragment(unit) => self.on_fragment(&unit, frames, shared, deliveries),
+                Frame::Datagram { offset, length } => {
+                    shared.counters.datagrams_received += 1;
+                    deliveries.push(self.key.index, DeliveryKind::Datagram, HEADER_SIZE + offset, length);
+                    Ok(())
+                }
+            };
+            if let Err(what) = handled {
+                self.violation(now, what, shared);
+                return None;
+            }
+        }
+        Some(seen)
+    }
+
+    fn on_credit(&mut self, limit: u64) -> Result<(), &'static str> {
+        if self.credit_out.on_limit(limit) {
+            self.timers.blocked_probe = None;
+            self.timers.blocked_probe_count = 0;
+        }
+        Ok(())
+    }
+
+    /// The peer waits for credit: tell it what it has, even if nothing changed.
+    fn on_blocked(&mut self, session: bool, limit: u64) {
+        if session {
+            self.credit_in.on_blocked(limit);
+            self.control.credit |= self.credit_in.update_due().is_some();
+        } else {
+            self.control.regrant();
+        }
+    }
+
+    fn on_stats(&mut self, now: Timestamp, stats: &crate::wire::Stats, shared: &mut Shared) {
+        let before = self.timers.peer_socket_drops;
+        if before.is_some_and(|before| stats.socket_drops > before) {
+            let more = stats.socket_drops - before.unwrap_or(0);
+            shared.counters.peer_socket_drops += more;
+            self.congestion.on_peer_drops(now, more);
+        }
+        self.timers.peer_socket_drops = Some(stats.socket_drops);
+    }
+
+    /// Says whether a unit is to be delivered; counts it out when it came before.
+    fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+        match self.window.check(unit) {
+            UnitVerdict::New => true,
+            UnitVerdict::Duplicate => {
+                shared.counters.duplicate_units += 1;
+                self.control.duplicate_seen = true;
+                planted::is(Fault::NoDuplicateSuppression)
+            }
+            UnitVerdict::Beyond => {
+                shared.counters.beyond_window += 1;
+                false
+            }
+        }
+    }
+
+    fn mark_unit(&mut self, unit: u64) {
+        if matches!(self.window.check(unit), UnitVerdict::New) {
+            self.window.insert(unit);
+        }
+    }
+
+    /// A unit of small records: all are delivered, or, if one cannot be read, none.
+    fn on_messages(
+        &mut self,
+        unit: &MessagesUnit,
+        frames: &[u8],
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Result<(), &'static str> {
+        if !self.admit_unit(unit.unit.0, shared) {
+            return Ok(());
+        }
+        if planted::is(Fault::AckBeforeQueued) && unit.unit.0 % 64 == 63 {
+            self.mark_unit(unit.unit.0);
+            return Ok(());
+        }
+        let cost = credit::cost(unit.length);
+        self.charge(cost)?;
+        let records = &frames[unit.offset..unit.offset + unit.length];
+        let base = HEADER_SIZE + unit.offset;
+        let mark = deliveries.len();
+        for record in Records::new(records) {
+            let Ok(record) = record else {
+                deliveries.truncate(mark);
+                return Err("a record that cannot be read");
+            };
+            let payload = &records[record.offset..record.offset + record.length];
+            if let Err(what) =
+                self.on_record(&record.header, payload, base + record.offset, shared, deliveries)
+            {
+                deliveries.truncate(mark);
+                return Err(what);
+            }
+        }
+        self.mark_unit(unit.unit.0);
+        self.consumed(cost, shared);
+        Ok(())
+    }
+
+    #[inline]
+    fn on_record(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        offset: usize,
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Result<(), &'static str> {
+        let index = self.key.index;
+        let kind = match *header {
+            RecordHeader::Ordered { channel, sequence } => {
+                let place = Place::Packet { offset, payload };
+                return self.on_ordered(channel, sequence, place, shared, deliveries);
+            }
+            ref other => match self.kind_of(other, shared)? {
+                Some(kind) => kind,
+                None => return Ok(()),
+            },
+        };
+        shared.counters.payload_delivered += payload.len() as u64;
+        deliveries.push(index, kind, offset, payload.len());
+        Ok(())
+    }
+
+    /// What an unordered record is to the application; `None` for a reply nobody waits for.
+    #[inline]
+    fn kind_of(
+        &mut self,
+        header: &RecordHeader,
+        shared: &mut Shared,
+    ) -> Result<Option<DeliveryKind>, &'static str> {
+        Ok(Some(match *header {
+            RecordHeader::Request { call, method } => {
+                if !self.open_calls.begin(call) && !planted::is(Fault::NoDuplicateSuppression) {
+                    return Err("a call in a slot that waits for its reply");
+                }
+                shared.counters.calls_received += 1;
+                DeliveryKind::Request { call, method }
+            }
+            RecordHeader::Reply { call, status } => match self.calls.take(call) {
+                ReplyTo::Waiting(token) => {
+                    shared.counters.replies_received += 1;
+                    DeliveryKind::Reply { token, status }
+                }
+                ReplyTo::Abandoned => return Ok(None),
+                ReplyTo::Nobody if planted::is(Fault::NoDuplicateSuppression) => return Ok(None),
+                ReplyTo::Nobody => return Err("a reply to no call"),
+            },
+            RecordHeader::Message | RecordHeader::Ordered { .. } => {
+                shared.counters.messages_delivered += 1;
+                DeliveryKind::Message(None)
+            }
+        }))
+    }
+
+    fn on_ordered(
+        &mut self,
+        channel: ChannelId,
+        sequence: u64,
+        place: Place<'_>,
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Result<(), &'static str> {
+        let kind = DeliveryKind::Message(Some(channel));
+        let index = self.key.index;
+        let accepted = self.channels_in.accept(channel, sequence, || place.to_vec());
+        match accepted.map_err(|_| "an ordered channel beyond its bounds, or a message sent twice")? {
+            Accepted::Deliver => {
+                shared.counters.messages_delivered += 1;
+                shared.counters.payload_delivered += place.len() as u64;
+                match place {
+                    Place::Packet { offset, payload } => deliveries.push(index, kind, offset, payload.len()),
+                    Place::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
+                }
+                while let Some(bytes) = self.channels_in.pop_ready(channel) {
+                    shared.counters.messages_delivered += 1;
+                    shared.counters.payload_delivered += bytes.len() as u64;
+                    deliveries.push_owned(index, kind, bytes);
+                }
+            }
+            Accepted::Held => {}
+        }
+        Ok(())
+    }
+
+    fn on_fragment(
+        &mut self,
+        unit: &FragmentUnit,
+        frames: &[u8],
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Result<(), &'static str> {
+        if !self.admit_unit(unit.unit.0, shared) {
+            return Ok(());
+        }
+        let cost = fragment_cost(unit.header.offset, unit.length);
+        if let Some(cost) = cost {
+            self.charge(cost)?;
+        }
+        let data = &frames[unit.data_offset..unit.data_offset + unit.length];
+        let progress = self
+            .reassemblies
+            .on_fragment(&unit.header, data, cost.unwrap_or(0), &mut shared.reserve)
+            .map_err(|_| "fragments that do not make a message")?;
+        self.mark_unit(unit.unit.0);
+        self.consumed(progress.credit, shared);
+        if let Some(complete) = progress.complete {
+            shared.reserve.give_back(complete.reserved);
+            self.consumed(complete.credit, shared);
+            self.control.forget_grant(complete.message);
+            self.deliver_large(&complete.record, complete.buffer, shared, deliveries)?;
+        }
+        self.issue_grants(shared);
+        Ok(())
+    }
+
+    fn deliver_large(
+        &mut self,
+        record: &RecordHeader,
+        bytes: Vec<u8>,
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Result<(), &'static str> {
+        if let RecordHeader::Ordered { channel, sequence } = *record {
+            return self.on_ordered(channel, sequence, Place::Owned(bytes), shared, deliveries);
+        }
+        if let Some(kind) = self.kind_of(record, shared)? {
+            shared.counters.payload_delivered += bytes.len() as u64;
+            deliveries.push_owned(self.key.index, kind, bytes);
+        }
+        Ok(())
+    }
+
+    /// Grants what the budget allows to large messages in reassembly, shortest remaining first.
+    pub(crate) fn issue_grants(&mut self, shared: &mut Shared) {
+        let share = shared.credit_share();
+        let mut grants = std::mem::take(&mut shared.grants);
+        let freed = self.reassemblies.next_grants(share, &mut shared.reserve, &mut grants);
+        for grant in grants.drain(..) {
+            self.control.grant(grant.message, grant.offset);
+        }
+        shared.grants = grants;
+        self.consumed(freed, shared);
+    }
+
+    /// The application has what `cost` was charged for: its credit goes back.
+    fn consumed(&mut self, cost: u64, shared: &Shared) {
+        self.credit_in.consume(cost);
+        self.credit_in.set_share(shared.credit_share());
+        self.control.credit |= self.credit_in.update_due().is_some();
+    }
+
+    fn charge(&mut self, cost: u64) -> Result<(), &'static str> {
+        self.credit_in.charge(cost).map_err(|_| "more bytes than the session's credit")
+    }
+
+    /// Reports the session as usable.
+    pub(crate) fn announce(&self, shared: &mut Shared) {
+        shared.counters.sessions_opened += 1;
+        let (session, accepted, peer_boot) = (self.key, self.accepted, self.peer_boot);
+        shared.events.push(Event::Opened { session, accepted, peer_boot });
+    }
+}
+
+/// Where an ordered message's bytes are when it arrives.
+enum Place<'a> {
+    Packet { offset: usize, payload: &'a [u8] },
+    Owned(Vec<u8>),
+}
+
+impl Place<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Place::Packet { payload, .. } => payload.len(),
+            Place::Owned(bytes) => bytes.len(),
+        }
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Place::Packet { payload, .. } => payload.to_vec(),
+            Place::Owned(bytes) => bytes.clone(),
+        }
+    }
+}

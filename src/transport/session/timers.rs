@@ -1,0 +1,243 @@
+//! When a session wants to be woken, and what it does then.
+
+use crate::time::Timestamp;
+use crate::transport::planted::{self, Fault};
+use crate::transport::session::{Phase, Session, Tuning};
+use crate::transport::shared::Shared;
+use crate::transport::{CloseReason, Event, Fate};
+
+/// Moments and facts about time.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    pub(super) last_heard: Timestamp,
+    pub(super) last_sent: Timestamp,
+    pub(super) pacing: Option<Timestamp>,
+    pub(super) blocked_probe: Option<Timestamp>,
+    pub(super) blocked_probe_count: u32,
+    pub(super) peer_socket_drops: Option<u64>,
+    pub(super) ce_count: u8,
+    pub(super) ce_reported: u8,
+    pub(super) dormant: bool,
+    /// Since when the peer may be a new incarnation.
+    pub(super) suspected: Option<Timestamp>,
+    stats_drops: u64,
+}
+
+impl Timers {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            last_heard: now,
+            last_sent: now,
+            pacing: None,
+            blocked_probe: None,
+            blocked_probe_count: 0,
+            peer_socket_drops: None,
+            ce_count: 0,
+            ce_reported: 0,
+            dormant: false,
+            suspected: None,
+            stats_drops: 0,
+        }
+    }
+}
+
+/// Probe timeouts double at most this often: 75 µs becomes 77 ms.
+const PTO_BACKOFF_MAX: u32 = 10;
+/// A session quiet this long gives its active block back.
+const DORMANT_AFTER_NS: u64 = 100_000_000;
+/// How long a peer whose incarnation is in doubt has to prove it is there.
+const SUSPECT_WAIT_NS: u64 = 500_000_000;
+/// Probe timeouts in a row after which this side asks which incarnation is there.
+const SUSPECT_AFTER_PROBES: u32 = 6;
+/// How often a blocked sender with nothing in flight asks again, doubling.
+const BLOCKED_PROBE_NS: u64 = 1_000_000;
+
+impl Session {
+    pub(super) fn pto_ns(&self) -> u64 {
+        let Tuning { peer_ack_delay_ns, pto_floor_ns, granularity_ns, .. } = self.tuning;
+        self.rtt.pto_ns(peer_ack_delay_ns, pto_floor_ns, granularity_ns)
+    }
+
+    /// RFC 9002 §6.2.1: the probe timer runs from the newest ack-eliciting packet, and not while the
+    /// time-threshold loss timer does.
+    fn probe_at(&self) -> Option<Timestamp> {
+        if self.sent.packets_in_flight() == 0 || self.loss.time.is_some() {
+            return None;
+        }
+        if planted::is(Fault::ProbeTimerNeverArmed) {
+            return None;
+        }
+        let backoff = self.loss.pto_count.min(PTO_BACKOFF_MAX);
+        Some(self.sent.last_eliciting_at().after_ns(self.pto_ns() << backoff))
+    }
+
+    fn idle_at(&self) -> Timestamp {
+        let idle = self.timers.last_heard.after_ns(self.tuning.idle_timeout_ns);
+        match self.timers.suspected {
+            // Nobody to ask: only something heard since clears the suspicion.
+            Some(since) if self.origin.is_none() && self.timers.last_heard <= since => {
+                idle.min(since.after_ns(SUSPECT_WAIT_NS))
+            }
+            _ => idle,
+        }
+    }
+
+    fn origin_at(&self) -> Option<Timestamp> {
+        self.timers.suspected?;
+        self.origin.as_ref().map(|origin| origin.next_timeout())
+    }
+
+    fn keep_alive_at(&self) -> Option<Timestamp> {
+        let waits = self.calls.waiting() > 0 || self.open_calls.open() > 0;
+        let wanted = waits && self.tuning.keep_alive_ns > 0 && self.sent.packets_in_flight() == 0;
+        wanted.then(|| self.timers.last_sent.max(self.timers.last_heard).after_ns(self.tuning.keep_alive_ns))
+    }
+
+    fn dormant_at(&self) -> Option<Timestamp> {
+        let quiet = !self.timers.dormant && self.is_quiet();
+        quiet.then(|| self.timers.last_heard.max(self.timers.last_sent).after_ns(DORMANT_AFTER_NS))
+    }
+
+    /// Something is under way again.
+    pub(super) fn wake(&mut self, shared: &mut Shared) {
+        if std::mem::take(&mut self.timers.dormant) {
+            shared.active_sessions += 1;
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.units.is_empty()
+            && self.queue.is_empty()
+            && self.large.is_all_cut()
+            && self.sent.packets_in_flight() == 0
+            && self.reassemblies.is_empty()
+            && !self.acks.wanted()
+    }
+
+    /// The next moment at which [`Session::on_timeout`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        let phase = match self.phase {
+            Phase::Closed => return None,
+            Phase::Flushing { until, .. } => Some(until),
+            Phase::Open => None,
+        };
+        let earliest_call = self.calls.earliest_deadline();
+        [
+            phase,
+            self.loss.time,
+            self.probe_at(),
+            self.acks.deadline(),
+            self.timers.pacing,
+            self.timers.blocked_probe,
+            self.keep_alive_at(),
+            self.dormant_at(),
+            (earliest_call != Timestamp::NEVER).then_some(earliest_call),
+            Some(self.idle_at()),
+            self.origin_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due at `now`. Idempotent: nothing is due twice.
+    pub(crate) fn on_timeout(&mut self, now: Timestamp, shared: &mut Shared) {
+        if self.is_closed() {
+            return;
+        }
+        if self.idle_at() <= now {
+            shared.counters.peer_timeouts += 1;
+            self.fail(now, CloseReason::TimedOut, shared);
+            return;
+        }
+        self.expire_calls(now, shared);
+        if !shared.receive_full {
+            self.on_recovery_timers(now, shared);
+        }
+        if self.timers.pacing.is_some_and(|at| at <= now) {
+            self.timers.pacing = None;
+        }
+        if self.keep_alive_at().is_some_and(|at| at <= now) {
+            self.control.ping = true;
+        }
+        self.on_blocked_probe(now);
+        if self.dormant_at().is_some_and(|at| at <= now) {
+            self.go_dormant(shared);
+        }
+        self.on_flush_timer(now, shared);
+    }
+
+    fn on_recovery_timers(&mut self, now: Timestamp, shared: &mut Shared) {
+        if self.loss.time.is_some_and(|at| at <= now) {
+            self.detect_losses(now, shared);
+        } else if self.probe_at().is_some_and(|at| at <= now) {
+            // RFC 9002 §6.2.4: nothing is lost yet; one probe, then two.
+            shared.counters.probes += 1;
+            self.loss.pto_count += 1;
+            self.loss.probes_due = if self.loss.pto_count > 1 { 2 } else { 1 };
+            self.control.ask = true;
+            if self.loss.pto_count >= SUSPECT_AFTER_PROBES && self.origin.is_some() {
+                self.suspect(now);
+            }
+        }
+    }
+
+    fn expire_calls(&mut self, now: Timestamp, shared: &mut Shared) {
+        let session = self.key;
+        let Shared { events, counters, .. } = shared;
+        self.calls.expire(now, |token| {
+            counters.calls_timed_out += 1;
+            events.push(Event::CallEnded { session, token, fate: Fate::TimedOut });
+        });
+    }
+
+    /// A blocked sender with nothing in flight has no probe timer to repair a lost CREDIT.
+    fn on_blocked_probe(&mut self, now: Timestamp) {
+        if planted::is(Fault::LostCreditNeverProbed) {
+            return;
+        }
+        let blocked = self.credit_out.is_blocked();
+        let waits_for_grant = self.large.blocked().is_some() && self.large.peek().is_none();
+        if !(blocked || waits_for_grant) || self.sent.packets_in_flight() > 0 {
+            self.timers.blocked_probe = None;
+            return;
+        }
+        match self.timers.blocked_probe {
+            Some(at) if at <= now => {
+                self.control.blocked = true;
+                self.timers.blocked_probe_count += 1;
+                self.timers.blocked_probe = None;
+            }
+            Some(_) => return,
+            None => {}
+        }
+        let backoff = self.timers.blocked_probe_count.min(PTO_BACKOFF_MAX);
+        self.timers.blocked_probe = Some(now.after_ns(BLOCKED_PROBE_NS << backoff));
+    }
+
+    /// After transmit: a sender that blocked without anything in flight arms its probe.
+    pub(crate) fn arm_blocked_probe(&mut self, now: Timestamp) {
+        if self.timers.blocked_probe.is_none() {
+            self.on_blocked_probe(now);
+        }
+    }
+
+    /// Tells the peer when our socket dropped packets, so that it slows down.
+    pub(crate) fn note_socket_drops(&mut self, drops: u64) {
+        if drops != self.timers.stats_drops {
+            self.timers.stats_drops = drops;
+            self.control.stats = true;
+        }
+    }
+
+    /// Nothing is under way in either direction: memory goes back, counters and numbers stay.
+    fn go_dormant(&mut self, shared: &mut Shared) {
+        shared.counters.idle_returns += 1;
+        self.timers.dormant = true;
+        shared.active_sessions -= 1;
+        self.sent.release();
+        self.units.release();
+        self.window.release();
+        self.queue.release();
+    }
+}

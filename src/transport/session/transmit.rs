@@ -1,0 +1,557 @@
+//! Building packets: [control frames][datagrams][at most one unit][padding].
+//!
+//! A loop that picks, one function for each part. Control frames are made anew for each packet; only
+//! the unit is ever repeated.
+
+use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZE, UNGRANTED_SIZE_MAX};
+use crate::time::Timestamp;
+use crate::transport::congestion::Controller;
+use crate::transport::credit;
+use crate::transport::planted::{self, Fault};
+use crate::transport::sent::{NO_UNIT, carried};
+use crate::transport::session::{Phase, Session};
+use crate::transport::shared::Shared;
+use crate::transport::sink::PacketSink;
+use crate::transport::units_out::Body;
+use crate::wire::{
+    self, Ack, AckRanges, FRAGMENT_HEAD_SIZE, FragmentHeader, Header, MESSAGES_HEAD_SIZE, PacketKind,
+    PacketNumber, UnitNumber, Writer,
+};
+
+/// What the next packet carries beside control frames.
+#[derive(Clone, Copy, Debug)]
+enum Pick {
+    /// No unit.
+    Nothing,
+    /// A unit sent before.
+    Again(u64, Body),
+    /// A unit sent for the first time.
+    New(Body),
+}
+
+/// A packet's parts as they are decided.
+struct Plan {
+    pick: Pick,
+    unit_size: usize,
+    /// Padded to the packet size, so that the train goes on.
+    fill: bool,
+    is_probe: bool,
+}
+
+/// Padding to a full packet costs at most this part of it (1/16): more, and the train ends instead.
+const PADDING_PART_MAX: usize = 16;
+
+/// Room for control frames in one packet.
+const CONTROL_SIZE_MAX: usize = 1_024;
+const _: () = assert!(CONTROL_SIZE_MAX < PACKET_SIZE_MAX);
+
+impl Session {
+    /// Builds every packet that may leave now. True when memory ran out and more remains.
+    pub(crate) fn transmit(
+        &mut self,
+        now: Timestamp,
+        shared: &mut Shared,
+        sink: &mut impl PacketSink,
+    ) -> bool {
+        if matches!(self.phase, Phase::Closed) {
+            return false;
+        }
+        loop {
+            match self.transmit_one(now, shared, sink) {
+                Sent::Packet => {}
+                Sent::Nothing => return false,
+                Sent::NoMemory => {
+                    shared.counters.train_waits += 1;
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn transmit_one(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Sent {
+        if let Some(size) = self.size_probe_wanted() {
+            return self.send_size_probe(now, size, shared, sink);
+        }
+        let plan = self.plan(now, shared);
+        let wanted = !matches!(plan.pick, Pick::Nothing)
+            || self.control.wants_packet()
+            || self.may_send_datagram()
+            || self.acks.due(now);
+        if !wanted {
+            return Sent::Nothing;
+        }
+        if !sink.has_room(self.path, self.mtu.size()) {
+            return Sent::NoMemory;
+        }
+        self.build(now, &plan, shared, sink)
+    }
+
+    fn plan(&mut self, now: Timestamp, shared: &mut Shared) -> Plan {
+        let is_probe = self.loss.probes_due > 0;
+        let pick = self.pick(now, is_probe, shared);
+        let (body, unit_size) = match pick {
+            Pick::Nothing => {
+                if is_probe {
+                    self.control.ping = true;
+                    self.control.ask = true;
+                }
+                return Plan { pick, unit_size: 0, fill: false, is_probe };
+            }
+            Pick::Again(_, body) | Pick::New(body) => (body, unit_size(body)),
+        };
+        let more = self.units.has_lost() || self.queue.full_units() > 1 || self.large.peek().is_some();
+        let is_full = match body {
+            Body::Packed(_) => {
+                unit_size + CONTROL_SIZE_RESERVED + HEADER_SIZE + TAG_SIZE
+                    > self.mtu.size() - self.mtu.size() / PADDING_PART_MAX
+            }
+            Body::Fragment { .. } => unit_size >= self.fragment_size_max() + FRAGMENT_HEAD_SIZE,
+        };
+        Plan { pick, unit_size, fill: more && is_full, is_probe }
+    }
+
+    /// Bytes of data in a full fragment.
+    fn fragment_size_max(&self) -> usize {
+        self.mtu.size() - HEADER_SIZE - TAG_SIZE - CONTROL_SIZE_RESERVED - FRAGMENT_HEAD_SIZE
+    }
+
+    fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
+        if is_probe {
+            // RFC 9002 §6.2.4 prefers new data; a repeated unit costs nothing here, since units are
+            // deduplicated, and repairs the tail one round trip earlier (P-8.6).
+            let skip = usize::from(self.loss.probes_due == 1 && self.loss.pto_count > 1);
+            let oldest = self.units.oldest(skip).or_else(|| self.units.oldest(0));
+            return oldest.map_or(Pick::Nothing, |(unit, body)| Pick::Again(unit, body));
+        }
+        let budget = self.congestion.window().saturating_sub(self.sent.bytes_in_flight());
+        if let Some((unit, body)) = self.units.peek_lost() {
+            // RFC 9002 §7: retransmissions are governed by the window like anything else.
+            let fits = (unit_size(body) as u64) < budget || self.sent.packets_in_flight() == 0;
+            return if fits { Pick::Again(unit, body) } else { Pick::Nothing };
+        }
+        self.pick_new(now, budget, shared)
+    }
+
+    fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
+        let small = self.queue.peek();
+        let large = self.large.peek();
+        if small.is_none() && large.is_none() {
+            self.note_grant_wait(shared);
+            return Pick::Nothing;
+        }
+        if self.units.next() - self.units.floor() >= u64::from(self.peer.unit_window) {
+            shared.counters.window_full += 1;
+            return Pick::Nothing;
+        }
+        let body = match (small, large) {
+            (Some(packed), None) => Body::Packed(packed),
+            (Some(packed), Some(_)) if self.turn_small <= self.turn_large => Body::Packed(packed),
+            (_, Some((index, offset, allowance))) => {
+                let size = allowance.min(self.fragment_size_max() as u64) as u16;
+                Body::Fragment { large: index, offset, size }
+            }
+            (None, None) => return Pick::Nothing,
+        };
+        let size = unit_size(body) as u64;
+        if size > budget && self.sent.packets_in_flight() > 0 {
+            shared.counters.congestion_limited += 1;
+            return Pick::Nothing;
+        }
+        if self.pace(now).is_some() {
+            return Pick::Nothing;
+        }
+        if !self.within_credit(body, shared) {
+            return Pick::Nothing;
+        }
+        Pick::New(body)
+    }
+
+    /// False while the peer's credit does not cover a new unit; says BLOCKED once per limit.
+    fn within_credit(&mut self, body: Body, shared: &mut Shared) -> bool {
+        let Some(cost) = charged(body) else { return true };
+        if self.credit_out.available() >= cost {
+            return true;
+        }
+        if self.credit_out.block().is_some() {
+            self.control.blocked = true;
+            shared.counters.blocked += 1;
+        }
+        false
+    }
+
+    fn note_grant_wait(&mut self, shared: &mut Shared) {
+        let Some((message, limit)) = self.large.blocked() else { return };
+        if self.control.message_blocked_at != Some((message, limit)) {
+            self.control.message_blocked_at = Some((message, limit));
+            shared.counters.grant_waits += 1;
+        }
+    }
+
+    /// When the pacer lets the next packet go; `None`: now.
+    fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let rate = self.congestion.pacing_rate(&self.rtt);
+        let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, rate);
+        self.timers.pacing = (wait_ns > 0).then(|| now.after_ns(wait_ns));
+        self.timers.pacing
+    }
+
+    fn build(
+        &mut self,
+        now: Timestamp,
+        plan: &Plan,
+        shared: &mut Shared,
+        sink: &mut impl PacketSink,
+    ) -> Sent {
+        let mut scratch = [0u8; CONTROL_SIZE_MAX];
+        let room = (self.mtu.size() - HEADER_SIZE - TAG_SIZE - plan.unit_size).min(CONTROL_SIZE_MAX);
+        let mut writer = Writer::new(&mut scratch[..room]);
+        let mut frames = self.write_control(now, &mut writer, plan, shared);
+        let control_size = writer.position();
+        let datagram = self.datagram_that_fits(room_left(self.mtu.size(), plan.unit_size, control_size));
+        let datagram_size = datagram.map_or(0, |size| size + wire::DATAGRAM_HEAD_SIZE);
+        let exact = HEADER_SIZE + control_size + datagram_size + plan.unit_size + TAG_SIZE;
+        let size = if plan.fill { self.mtu.size().max(exact) } else { exact };
+        let Some(packet) = sink.packet(self.path, size) else { return Sent::NoMemory };
+
+        let number = self.sent.next();
+        encode_header(packet, self.remote, number, size);
+        let mut at = HEADER_SIZE;
+        packet[at..at + control_size].copy_from_slice(&scratch[..control_size]);
+        at += control_size;
+        if datagram.is_some() {
+            frames.add(carried::DATAGRAM);
+            at += self.take_datagram(&mut packet[at..], shared);
+        }
+        let unit = match plan.pick {
+            Pick::Nothing => NO_UNIT,
+            Pick::Again(unit, body) => {
+                self.write_unit(unit, body, &mut packet[at..at + plan.unit_size], shared);
+                unit
+            }
+            Pick::New(body) => {
+                let unit = self.number_unit(body, number);
+                self.write_unit(unit, body, &mut packet[at..at + plan.unit_size], shared);
+                unit
+            }
+        };
+        at += plan.unit_size;
+        packet[at..size - TAG_SIZE].fill(0);
+        self.protector.seal(packet);
+        self.note_sent(now, number, unit, size, plan, &frames, shared);
+        if planted::is(Fault::SlotReusedBeforeAck) {
+            self.plant_slot_reuse(plan, shared);
+        }
+        Sent::Packet
+    }
+
+    /// Planted: the slot goes back to the slab while the unit may still have to be sent again.
+    #[cold]
+    fn plant_slot_reuse(&mut self, plan: &Plan, shared: &mut Shared) {
+        if let Pick::New(Body::Packed(packed)) = plan.pick {
+            shared.slab.put(packed.slot);
+        }
+    }
+
+    fn number_unit(&mut self, body: Body, number: u64) -> u64 {
+        if let Some(cost) = charged(body) {
+            let taken = self.credit_out.take(cost);
+            debug_assert!(taken, "a unit is picked only within credit");
+        }
+        match body {
+            Body::Packed(packed) => {
+                self.queue.pop();
+                self.turn_small += u64::from(packed.size);
+            }
+            Body::Fragment { large, size, .. } => {
+                self.large.cut(large, u64::from(size));
+                self.turn_large += u64::from(size);
+            }
+        }
+        if self.queue.is_empty() || self.large.is_all_cut() {
+            (self.turn_small, self.turn_large) = (0, 0);
+        }
+        self.units.push(body, number)
+    }
+
+    fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
+        match body {
+            Body::Packed(packed) => {
+                let end = MESSAGES_HEAD_SIZE + usize::from(packed.size);
+                let records = &shared.slab.bytes(packed.slot)[MESSAGES_HEAD_SIZE..end];
+                out[MESSAGES_HEAD_SIZE..end].copy_from_slice(records);
+                wire::encode_messages_head(out, UnitNumber(unit), packed.size);
+            }
+            Body::Fragment { large, offset, size } => {
+                let message =
+                    self.large.get(large).expect("a message lives until all its units are acknowledged");
+                let start = offset as usize;
+                let data = &message.payload[start..start + usize::from(size)];
+                let header = FragmentHeader {
+                    record: message.header,
+                    message: message.id,
+                    offset,
+                    total: message.total(),
+                };
+                wire::encode_fragment_head(out, &header, UnitNumber(unit), size);
+                out[FRAGMENT_HEAD_SIZE..FRAGMENT_HEAD_SIZE + data.len()].copy_from_slice(data);
+            }
+        }
+    }
+
+    /// A datagram waits, and the congestion window lets it go: it is not repeated, but it is congestion.
+    fn may_send_datagram(&self) -> bool {
+        !self.datagrams.is_empty() && self.sent.bytes_in_flight() < self.congestion.window()
+    }
+
+    fn datagram_that_fits(&self, room: usize) -> Option<usize> {
+        if !self.may_send_datagram() {
+            return None;
+        }
+        let size = self.datagrams.front()?.len();
+        (size + wire::DATAGRAM_HEAD_SIZE <= room).then_some(size)
+    }
+
+    fn take_datagram(&mut self, out: &mut [u8], shared: &mut Shared) -> usize {
+        let Some(bytes) = self.datagrams.pop_front() else { return 0 };
+        let mut writer = Writer::new(out);
+        wire::encode_datagram(&mut writer, &bytes);
+        shared.counters.datagrams_sent += 1;
+        writer.position()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the facts of one packet, all decided by the caller")]
+    fn note_sent(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        unit: u64,
+        size: usize,
+        plan: &Plan,
+        frames: &ControlFrames,
+        shared: &mut Shared,
+    ) {
+        shared.counters.packets_sent += 1;
+        shared.counters.bytes_sent += size as u64;
+        self.timers.last_sent = now;
+        self.wake(shared);
+        let mut carries = frames.carried;
+        if let Pick::Again(unit, _) = plan.pick {
+            self.units.on_resent(unit, number);
+            shared.counters.retransmitted += 1;
+            carries |= carried::REPEAT;
+        }
+        let eliciting = unit != NO_UNIT || frames.eliciting;
+        if !eliciting {
+            shared.counters.acks_alone += 1;
+            self.sent.push_ack_only(now, size as u16);
+            return;
+        }
+        if plan.is_probe {
+            self.loss.probes_due -= 1;
+            carries |= carried::PROBE;
+        }
+        self.sent.push(now, unit, frames.ack_largest, size as u16, carries);
+        self.congestion.on_sent(now, size as u64, self.sent.bytes_in_flight());
+        self.pacer.on_sent(now, size as u64, self.congestion.pacing_rate(&self.rtt));
+    }
+
+    fn size_probe_wanted(&self) -> Option<usize> {
+        let open = matches!(self.phase, Phase::Open);
+        if open { self.mtu.probe() } else { None }
+    }
+
+    /// RFC 8899 §4.1: a PING padded to the size in question.
+    fn send_size_probe(
+        &mut self,
+        now: Timestamp,
+        size: usize,
+        shared: &mut Shared,
+        sink: &mut impl PacketSink,
+    ) -> Sent {
+        let Some(packet) = sink.packet(self.path, size) else { return Sent::NoMemory };
+        let number = self.sent.next();
+        encode_header(packet, self.remote, number, size);
+        packet[HEADER_SIZE..size - TAG_SIZE].fill(0);
+        let mut writer = Writer::new(&mut packet[HEADER_SIZE..]);
+        wire::encode_ping(&mut writer);
+        wire::encode_ack_request(&mut writer);
+        self.protector.seal(packet);
+        shared.counters.packets_sent += 1;
+        shared.counters.bytes_sent += size as u64;
+        self.mtu.on_probe_sent();
+        self.sent.push(now, NO_UNIT, 0, size as u16, carried::SIZE_PROBE);
+        self.timers.last_sent = now;
+        Sent::Packet
+    }
+
+    /// Writes the control frames this packet carries, acks first.
+    fn write_control(
+        &mut self,
+        now: Timestamp,
+        writer: &mut Writer<'_>,
+        plan: &Plan,
+        shared: &mut Shared,
+    ) -> ControlFrames {
+        let mut frames = ControlFrames::default();
+        if self.acks.wanted() || self.control.duplicate_seen {
+            self.write_ack(now, writer, &mut frames);
+        }
+        let control = &mut self.control;
+        if control.credit && writer.remaining() >= wire::CREDIT_SIZE {
+            let limit = self.credit_in.limit();
+            wire::encode_credit(writer, limit);
+            self.credit_in.on_advertised(limit);
+            control.credit = false;
+            frames.add(carried::CREDIT);
+        }
+        if control.blocked && writer.remaining() >= wire::BLOCKED_SIZE {
+            wire::encode_blocked(writer, None, self.credit_out.limit());
+            control.blocked = false;
+            frames.add(carried::BLOCKED);
+        }
+        while writer.remaining() >= wire::GRANT_SIZE {
+            let Some((message, offset)) = control.grants.pop() else { break };
+            wire::encode_grant(writer, message, offset);
+            frames.add(carried::GRANT);
+        }
+        if control.stats && writer.remaining() >= wire::STATS_SIZE {
+            control.stats = false;
+            self.write_stats(writer, shared);
+        }
+        self.write_lanes(writer, &mut frames);
+        self.write_signals(writer, plan, &mut frames);
+        frames
+    }
+
+    fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
+        if writer.remaining() < wire::ACK_FIXED_SIZE {
+            return;
+        }
+        let ranges_max = 1 + (writer.remaining() - wire::ACK_FIXED_SIZE) / wire::ACK_RANGE_SIZE;
+        let mut ranges = AckRanges::default();
+        for (smallest, largest) in self.received.ranges().take(ranges_max) {
+            if !ranges.push(PacketNumber(smallest), PacketNumber(largest)) {
+                break;
+            }
+        }
+        let Some(largest) = self.received.largest() else { return };
+        let ack = Ack {
+            largest: PacketNumber(largest),
+            unit_floor: UnitNumber(self.window.floor()),
+            ack_delay_ns: u32::try_from(self.acks.delay_ns(now)).unwrap_or(u32::MAX),
+            duplicate_seen: std::mem::take(&mut self.control.duplicate_seen),
+            ecn_ce: self.timers.ce_count,
+            ranges,
+        };
+        ack.encode(writer);
+        self.acks.on_ack_sent();
+        frames.ack_largest = largest;
+        // Ranges below gaps that never fill are pruned only by an ack of an ack: ask for one.
+        if self.received.ranges().len() >= ACK_RANGES_ASK && self.sent.packets_in_flight() == 0 {
+            self.control.ping = true;
+        }
+    }
+
+    fn write_stats(&mut self, writer: &mut Writer<'_>, shared: &Shared) {
+        let stats = wire::Stats {
+            socket_drops: shared.socket_drops,
+            packets_received: shared.counters.packets_received,
+            corrupt: shared.counters.corrupt,
+            duplicate: shared.counters.duplicate_packets,
+        };
+        stats.encode(writer);
+    }
+
+    fn write_lanes(&mut self, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
+        for (worker, session) in std::mem::take(&mut self.control.lane_requests) {
+            if writer.remaining() < wire::LANE_REQUEST_SIZE {
+                self.control.lane_requests.push((worker, session));
+                continue;
+            }
+            wire::encode_lane_request(writer, worker, session);
+            frames.add(carried::LANE);
+        }
+        for (status, session, granted) in std::mem::take(&mut self.control.lane_grants) {
+            if writer.remaining() < wire::LANE_GRANT_SIZE {
+                self.control.lane_grants.push((status, session, granted));
+                continue;
+            }
+            wire::encode_lane_grant(writer, status, session, granted);
+            frames.add(carried::LANE);
+        }
+    }
+
+    fn write_signals(&mut self, writer: &mut Writer<'_>, plan: &Plan, frames: &mut ControlFrames) {
+        let burst_ends = matches!(plan.pick, Pick::New(_) | Pick::Again(..)) && !plan.fill;
+        let last_of_burst = burst_ends && self.sent.packets_in_flight() > 0 && self.queue.full_units() == 0;
+        let ask = self.control.ask || plan.is_probe || last_of_burst;
+        if ask && writer.remaining() >= wire::ACK_REQUEST_SIZE {
+            wire::encode_ack_request(writer);
+            self.control.ask = false;
+        }
+        if self.control.ping && writer.remaining() >= wire::PING_SIZE {
+            wire::encode_ping(writer);
+            self.control.ping = false;
+            frames.eliciting = true;
+        }
+    }
+}
+
+/// Ranges in an ack from which on the receiver asks for an ack of its ack.
+const ACK_RANGES_ASK: usize = 8;
+
+enum Sent {
+    Packet,
+    Nothing,
+    NoMemory,
+}
+
+/// Which control frames were written.
+#[derive(Default)]
+struct ControlFrames {
+    carried: u8,
+    eliciting: bool,
+    ack_largest: u64,
+}
+
+impl ControlFrames {
+    fn add(&mut self, which: u8) {
+        self.carried |= which;
+        self.eliciting = true;
+    }
+}
+
+fn unit_size(body: Body) -> usize {
+    match body {
+        Body::Packed(packed) => MESSAGES_HEAD_SIZE + usize::from(packed.size),
+        Body::Fragment { size, .. } => FRAGMENT_HEAD_SIZE + usize::from(size),
+    }
+}
+
+/// What a unit costs in session credit; `None` for fragments that live on a GRANT.
+fn charged(body: Body) -> Option<u64> {
+    match body {
+        Body::Packed(packed) => Some(credit::cost(usize::from(packed.size))),
+        Body::Fragment { offset, size, .. } => fragment_cost(offset, usize::from(size)),
+    }
+}
+
+/// What a fragment costs: the first 64 KiB of a message live on session credit, the rest on its GRANT.
+pub(super) fn fragment_cost(offset: u64, size: usize) -> Option<u64> {
+    (offset < UNGRANTED_SIZE_MAX).then(|| credit::cost(size))
+}
+
+fn room_left(packet_size: usize, unit_size: usize, control_size: usize) -> usize {
+    packet_size - HEADER_SIZE - TAG_SIZE - unit_size - control_size
+}
+
+pub(super) fn encode_header(packet: &mut [u8], session: wire::SessionId, number: u64, size: usize) {
+    let header = Header {
+        kind: PacketKind::Data,
+        epoch: 0,
+        length: size as u16,
+        session,
+        number: PacketNumber(number),
+    };
+    header.encode(packet);
+}

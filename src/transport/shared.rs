@@ -1,0 +1,60 @@
+//! What all sessions of one worker share: memory, counters, events, budgets.
+
+use crate::bounds::{PACKET_SIZE_MAX, REASSEMBLY_BYTES_MAX, UNIT_CREDIT_OVERHEAD};
+use crate::rings::Slab;
+use crate::transport::Event;
+use crate::transport::counters::Counters;
+use crate::transport::reassembly::{Grant, Reserve};
+use crate::transport::sent::SentPacket;
+
+/// The worker-wide part of the engine.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) slab: Slab,
+    pub(crate) counters: Counters,
+    pub(crate) events: Vec<Event>,
+    pub(crate) reserve: Reserve,
+    /// Scratch for loss detection, kept to avoid allocation.
+    pub(crate) lost: Vec<(u64, SentPacket)>,
+    /// Scratch for acknowledged units.
+    pub(crate) acked_units: Vec<u64>,
+    /// Scratch for grants.
+    pub(crate) grants: Vec<Grant>,
+    /// Sessions that sent something in the last while.
+    pub(crate) active_sessions: u64,
+    /// Packets the kernel dropped at our socket, as last read.
+    pub(crate) socket_drops: u64,
+    /// No loss or probe timer fires while the receive batch came back full (design §6).
+    pub(crate) receive_full: bool,
+    receive_buffer_size: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(slab_slots: usize, receive_buffer_size: u64) -> Self {
+        Self {
+            slab: Slab::new(slab_slots),
+            counters: Counters::default(),
+            events: Vec::new(),
+            reserve: Reserve::new(REASSEMBLY_BYTES_MAX),
+            lost: Vec::new(),
+            acked_units: Vec::new(),
+            grants: Vec::new(),
+            active_sessions: 0,
+            socket_drops: 0,
+            receive_full: false,
+            receive_buffer_size,
+        }
+    }
+
+    /// What a session that says nothing may send at once: one packet.
+    pub(crate) fn initial_credit(&self) -> u64 {
+        PACKET_SIZE_MAX as u64 + UNIT_CREDIT_OVERHEAD
+    }
+
+    /// An active session's share: a quarter of the socket's receive buffer over all of them, at least
+    /// two packets.
+    pub(crate) fn credit_share(&self) -> u64 {
+        let share = self.receive_buffer_size / 4 / self.active_sessions.max(1);
+        share.max(2 * self.initial_credit())
+    }
+}

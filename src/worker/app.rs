@@ -1,0 +1,257 @@
+//! What an application is to a worker: handlers that run in place, on bytes in the receive buffer.
+
+use bytes::Bytes;
+
+use crate::time::Timestamp;
+use crate::transport::{CallToken, CloseReason, Engine, Fate, SendError, SessionKey};
+use crate::wire::{CallId, ChannelId};
+
+/// Why a call failed at the server: the status byte of its reply. Codes from 16 on are the
+/// application's own.
+pub mod status {
+    /// The handler replied.
+    pub const OK: u8 = 0;
+    /// The handler panicked.
+    pub const PANICKED: u8 = 1;
+    /// The handler neither replied nor deferred.
+    pub const NO_REPLY: u8 = 2;
+    /// The server has no such method.
+    pub const NO_SUCH_METHOD: u8 = 3;
+    /// The reply was larger than the caller takes.
+    pub const REPLY_TOO_LARGE: u8 = 4;
+    /// The first of the application's own codes.
+    pub const APPLICATION: u8 = 16;
+}
+
+/// A call to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The session it came on.
+    pub session: SessionKey,
+    /// The method asked for.
+    pub method: u32,
+    /// Its bytes, valid until the handler returns.
+    pub payload: &'a [u8],
+}
+
+/// A one-way message or datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The session it came on.
+    pub session: SessionKey,
+    /// Its channel, when it is ordered.
+    pub channel: Option<ChannelId>,
+    /// Its bytes, valid until the handler returns.
+    pub payload: &'a [u8],
+}
+
+/// How a call ended. Every call ends in exactly one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// The handler's reply.
+    Replied(&'a [u8]),
+    /// The handler ran and failed, or there was none: see [`status`].
+    Failed {
+        /// Why.
+        status: u8,
+        /// What the handler had to say.
+        message: &'a [u8],
+    },
+    /// The deadline passed. Whether the handler ran is not known.
+    TimedOut,
+    /// The session failed after the call was sent. Whether the handler ran is not known.
+    Unknown,
+    /// The session failed before the call was sent. The handler never runs.
+    NotSent,
+}
+
+impl From<Fate> for Outcome<'_> {
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::TimedOut => Outcome::TimedOut,
+            Fate::Unknown => Outcome::Unknown,
+            Fate::NotSent => Outcome::NotSent,
+        }
+    }
+}
+
+/// The cold facts an application hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A session can be used.
+    Opened {
+        /// Which.
+        session: SessionKey,
+        /// True when the peer asked for it.
+        accepted: bool,
+        /// The peer's incarnation.
+        peer_boot: u64,
+    },
+    /// A session ended. The outcomes of its calls and messages were told before.
+    Closed {
+        /// Which.
+        session: SessionKey,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A one-way message was not acknowledged when its session ended.
+    MessageEnded {
+        /// Which session.
+        session: SessionKey,
+        /// Which message: what `send` returned.
+        ordinal: u64,
+        /// `Unknown` or `NotSent`.
+        fate: Fate,
+    },
+}
+
+/// What a handler may do beside answering.
+pub struct Cx<'a> {
+    pub(super) engine: &'a mut Engine,
+    pub(super) now: Timestamp,
+}
+
+impl Cx<'_> {
+    /// The time of this turn.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Issues a call: either side may.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn call(
+        &mut self,
+        session: SessionKey,
+        method: u32,
+        payload: &[u8],
+        deadline: Timestamp,
+        token: u64,
+    ) -> Result<(), SendError> {
+        self.engine.call(session, method, payload, deadline, token)
+    }
+
+    /// Sends a one-way message.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn send(
+        &mut self,
+        session: SessionKey,
+        channel: Option<ChannelId>,
+        payload: &[u8],
+    ) -> Result<u64, SendError> {
+        self.engine.message(session, channel, payload)
+    }
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn datagram(&mut self, session: SessionKey, payload: &[u8]) -> Result<(), SendError> {
+        self.engine.datagram(session, payload)
+    }
+
+    /// Answers a deferred call.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn reply(&mut self, token: CallToken, status: u8, payload: &[u8]) -> Result<(), SendError> {
+        self.engine.reply(token.session, token.call, status, payload)
+    }
+
+    /// Closes a session once what it accepted has arrived.
+    pub fn close(&mut self, session: SessionKey, code: u16) {
+        self.engine.close(self.now, session, code);
+    }
+}
+
+/// Takes one reply, straight into the packet memory it leaves from.
+pub struct ReplyWriter<'a> {
+    pub(super) engine: &'a mut Engine,
+    pub(super) session: SessionKey,
+    pub(super) call: CallId,
+    pub(super) done: bool,
+}
+
+impl ReplyWriter<'_> {
+    /// Replies with a copy of `payload`.
+    #[inline]
+    pub fn send(&mut self, payload: &[u8]) {
+        self.send_with(payload.len(), |place| place.copy_from_slice(payload));
+    }
+
+    /// Replies with `size` bytes that `write` puts in place. It must write all of them.
+    #[inline]
+    pub fn send_with(&mut self, size: usize, write: impl FnOnce(&mut [u8])) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        if let Some(place) = self.engine.reserve_reply(self.session, self.call, status::OK, size) {
+            write(place);
+            return;
+        }
+        let mut owned = vec![0; size];
+        write(&mut owned);
+        self.finish_owned(owned.into());
+    }
+
+    /// Replies with a buffer that is kept, not copied, when it is large.
+    pub fn send_owned(&mut self, payload: Bytes) {
+        if !std::mem::replace(&mut self.done, true) {
+            self.finish_owned(payload);
+        }
+    }
+
+    #[cold]
+    fn finish_owned(&mut self, payload: Bytes) {
+        let sent = self.engine.reply_owned(self.session, self.call, status::OK, payload);
+        if let Err(SendError::MessageTooLarge { .. }) = sent {
+            let told = self.engine.reply(self.session, self.call, status::REPLY_TOO_LARGE, &[]);
+            debug_assert!(told.is_ok());
+        }
+        // Any other error means that the session is gone, and with it the caller.
+    }
+
+    /// Fails the call: its caller sees `status` and `message`.
+    pub fn fail(&mut self, status: u8, message: &[u8]) {
+        if !std::mem::replace(&mut self.done, true) {
+            // An error means that the session is gone, and with it the caller.
+            let _ = self.engine.reply(self.session, self.call, status, message);
+        }
+    }
+
+    /// Answers later, from anywhere, by the token.
+    #[must_use]
+    pub fn defer(&mut self) -> CallToken {
+        self.done = true;
+        CallToken { session: self.session, call: self.call }
+    }
+}
+
+/// An application on a worker. Handlers run to completion on the worker's thread: short ones.
+pub trait App {
+    /// A call came. Answer through `reply`, now or later; a panic becomes an error reply.
+    fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>);
+
+    /// A call issued here ended: exactly once for each.
+    fn on_outcome(&mut self, cx: &mut Cx<'_>, token: u64, outcome: Outcome<'_>);
+
+    /// A one-way message came.
+    fn on_message(&mut self, cx: &mut Cx<'_>, message: Message<'_>) {
+        let _ = (cx, message);
+    }
+
+    /// A datagram came.
+    fn on_datagram(&mut self, cx: &mut Cx<'_>, message: Message<'_>) {
+        let _ = (cx, message);
+    }
+
+    /// Something happened to a session.
+    fn on_event(&mut self, cx: &mut Cx<'_>, event: Event) {
+        let _ = (cx, event);
+    }
+}

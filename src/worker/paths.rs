@@ -1,0 +1,114 @@
+//! Where packets come from and go to: an index for each remote address.
+//!
+//! Anybody can send from any address, so an address nobody has a session with keeps its index only
+//! until so many other strangers came.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use rustc_hash::FxHashMap;
+
+use crate::io::PathId;
+use crate::transport::PathIndex;
+
+/// Addresses without a session that are remembered at once.
+const STRANGERS_MAX: usize = 256;
+
+/// The worker's table of paths.
+#[derive(Debug)]
+pub(super) struct PathTable {
+    remotes: Vec<SocketAddr>,
+    by_remote: FxHashMap<SocketAddr, PathIndex>,
+    strangers: VecDeque<PathIndex>,
+    last: Option<(SocketAddr, PathIndex)>,
+}
+
+impl Default for PathTable {
+    fn default() -> Self {
+        Self { remotes: Vec::new(), by_remote: FxHashMap::default(), strangers: VecDeque::new(), last: None }
+    }
+}
+
+impl PathTable {
+    /// The index of `remote`. A new one is told to `register`; `is_used` says whether a session
+    /// lives on an index, so that it may not be given to another address.
+    #[inline]
+    pub(super) fn index_of(
+        &mut self,
+        remote: SocketAddr,
+        register: impl FnOnce(PathId, SocketAddr),
+        is_used: impl Fn(PathIndex) -> bool,
+    ) -> PathIndex {
+        if let Some((address, path)) = self.last
+            && address == remote
+        {
+            return path;
+        }
+        let path = match self.by_remote.get(&remote) {
+            Some(path) => *path,
+            None => self.insert(remote, register, is_used),
+        };
+        self.last = Some((remote, path));
+        path
+    }
+
+    #[cold]
+    fn insert(
+        &mut self,
+        remote: SocketAddr,
+        register: impl FnOnce(PathId, SocketAddr),
+        is_used: impl Fn(PathIndex) -> bool,
+    ) -> PathIndex {
+        let recycled = self.recycle(is_used);
+        let path = recycled.unwrap_or(PathIndex(self.remotes.len() as u32));
+        match self.remotes.get_mut(path.0 as usize) {
+            Some(place) => *place = remote,
+            None => self.remotes.push(remote),
+        }
+        self.by_remote.insert(remote, path);
+        self.strangers.push_back(path);
+        register(PathId(path.0), remote);
+        path
+    }
+
+    fn recycle(&mut self, is_used: impl Fn(PathIndex) -> bool) -> Option<PathIndex> {
+        if self.strangers.len() < STRANGERS_MAX {
+            return None;
+        }
+        let path = self.strangers.pop_front()?;
+        if is_used(path) {
+            // A stranger no longer: it leaves the list and keeps its index.
+            return None;
+        }
+        let old = self.remotes[path.0 as usize];
+        self.by_remote.remove(&old);
+        self.last = None;
+        Some(path)
+    }
+
+    pub(super) fn remote(&self, path: PathIndex) -> SocketAddr {
+        let nobody = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+        self.remotes.get(path.0 as usize).copied().unwrap_or(nobody)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn a_flood_of_strangers_does_not_grow_the_table_nor_take_a_used_index() {
+        let mut table = PathTable::default();
+        let friend = table.index_of(address(1), |_, _| {}, |_| false);
+        for port in 2..5_000 {
+            table.index_of(address(port), |_, _| {}, |path| path == friend);
+        }
+        assert!(table.remotes.len() <= STRANGERS_MAX + 2);
+        assert_eq!(table.index_of(address(1), |_, _| {}, |_| false), friend);
+        assert_eq!(table.remote(friend), address(1));
+    }
+}

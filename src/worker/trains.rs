@@ -1,0 +1,134 @@
+//! Trains: packets for one path that leave in one system call, all of one size but the last.
+//!
+//! ```text
+//!  engine --packet(path, size)--> [16,368][16,368][16,368][ 900]  --submit--> backend
+//! ```
+//!
+//! A packet joins the open train of its path when it is no larger than the train's packets; a smaller
+//! one is the last. A train leaves when nothing more fits; the rest leave when the engine is done.
+
+use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_MAX};
+use crate::io::{Backend, PathId, Train, TrainBuffer};
+use crate::transport::{PacketSink, PathIndex};
+
+/// The trains of one worker that are being built.
+#[derive(Debug, Default)]
+pub(super) struct Trains {
+    open: Vec<OpenTrain>,
+    /// Packets put on trains since the worker last looked.
+    packets: u64,
+}
+
+#[derive(Debug)]
+struct OpenTrain {
+    buffer: TrainBuffer,
+    path: PathIndex,
+    segment_size: usize,
+    length: usize,
+    packets: usize,
+    closed: bool,
+}
+
+impl OpenTrain {
+    fn takes(&self, path: PathIndex, size: usize) -> bool {
+        self.path == path
+            && !self.closed
+            && size <= self.segment_size
+            && self.packets < TRAIN_PACKETS_MAX
+            && self.length + size <= TRAIN_SIZE_MAX
+    }
+
+    fn into_train(self) -> Train {
+        Train {
+            buffer: self.buffer,
+            length: self.length,
+            segment_size: self.segment_size.min(self.length),
+            path: PathId(self.path.0),
+        }
+    }
+}
+
+/// Trains open at once: one more path and the oldest leaves.
+const OPEN_MAX: usize = 8;
+
+impl Trains {
+    /// Submits every open train, oldest first.
+    pub(super) fn submit_all(&mut self, backend: &mut dyn Backend) {
+        for train in self.open.drain(..) {
+            backend.submit(train.into_train());
+        }
+    }
+
+    /// Packets built since the last call.
+    pub(super) fn take_packets(&mut self) -> u64 {
+        std::mem::take(&mut self.packets)
+    }
+}
+
+/// The engine's view: trains and the backend that lends their memory.
+pub(super) struct TrainSink<'a> {
+    pub(super) trains: &'a mut Trains,
+    pub(super) backend: &'a mut dyn Backend,
+}
+
+impl TrainSink<'_> {
+    fn place(&mut self, path: PathIndex, size: usize) -> Option<usize> {
+        let found = self.trains.open.iter().position(|train| train.takes(path, size));
+        if found.is_some() {
+            return found;
+        }
+        // The path's open train cannot take this packet: it leaves, so that order is kept.
+        if let Some(old) = self.trains.open.iter().position(|train| train.path == path) {
+            let train = self.trains.open.remove(old);
+            self.backend.submit(train.into_train());
+        } else if self.trains.open.len() >= OPEN_MAX {
+            let train = self.trains.open.remove(0);
+            self.backend.submit(train.into_train());
+        }
+        let buffer = self.lend()?;
+        self.trains.open.push(OpenTrain {
+            buffer,
+            path,
+            segment_size: size,
+            length: 0,
+            packets: 0,
+            closed: false,
+        });
+        Some(self.trains.open.len() - 1)
+    }
+
+    fn lend(&mut self) -> Option<TrainBuffer> {
+        if let Some(buffer) = self.backend.lend() {
+            return Some(buffer);
+        }
+        // All memory is submitted and not handed over yet: do that, and ask once more.
+        self.backend.flush().ok()?;
+        self.backend.lend()
+    }
+}
+
+impl PacketSink for TrainSink<'_> {
+    fn has_room(&mut self, path: PathIndex, size: usize) -> bool {
+        if self.trains.open.iter().any(|train| train.takes(path, size)) {
+            return true;
+        }
+        match self.lend() {
+            Some(buffer) => {
+                self.backend.give_back(buffer);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn packet(&mut self, path: PathIndex, size: usize) -> Option<&mut [u8]> {
+        let index = self.place(path, size)?;
+        let train = &mut self.trains.open[index];
+        let start = train.length;
+        train.length += size;
+        train.packets += 1;
+        train.closed = size < train.segment_size;
+        self.trains.packets += 1;
+        Some(&mut train.buffer.bytes_mut()[start..start + size])
+    }
+}

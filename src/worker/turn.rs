@@ -1,0 +1,270 @@
+//! One turn, in the order that keeps latency low: what came in first, then what it made ready.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::bounds::{HANDLER_CALLS_MAX, HANDLER_TIME_MAX, HEADER_SIZE};
+use crate::io::{Ecn, Event as IoEvent};
+use crate::time::{Timestamp, saturating_ns};
+use crate::transport::planted::{self, Fault};
+use crate::transport::{
+    BodyRef, Delivery, DeliveryKind, Event as EngineEvent, Fate, Meta, PathIndex, SessionKey,
+};
+use crate::worker::app::{App, Cx, Event, Message, Outcome, ReplyWriter, Request, status};
+use crate::worker::trains::TrainSink;
+use crate::worker::{Turn, Worker};
+
+/// Handlers run between two looks at the clock.
+const CALLS_BETWEEN_LOOKS: usize = 32;
+/// A stretch of handlers beyond this many budgets is counted as slow.
+const SLOW_FACTOR: u64 = 20;
+/// How often the kernel is asked what it dropped.
+const LOOK_INTERVAL_NS: u64 = 10_000_000;
+
+impl<A: App> Worker<A> {
+    /// Does everything that is ready, once. Never waits.
+    pub fn turn(&mut self) -> Turn {
+        self.counters.turns += 1;
+        let full = self.receive();
+        let fired = self.engine.poll_timeout().is_some_and(|at| at <= self.now);
+        if fired {
+            self.engine.handle_timeout(self.now, full);
+        }
+        let received = !self.batch.is_empty();
+        let started = self.now;
+        if !self.deliveries.is_empty() {
+            self.run_handlers();
+        }
+        self.tell_events();
+        self.transmit();
+        if received {
+            self.backend.release();
+            self.batch.clear();
+        }
+        self.look_around();
+        let sent = self.trains.take_packets() > 0;
+        let busy = received || fired || sent;
+        if busy {
+            self.idle.on_busy(self.now);
+            self.counters.turn_ns_max = self.counters.turn_ns_max.max(self.now.since_ns(started));
+        } else {
+            self.counters.idle_turns += 1;
+        }
+        Turn { idle: !busy }
+    }
+
+    /// Turns until `done` says so of the worker, waiting between turns as the idle policy says.
+    pub fn run(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        while !done(self) {
+            if self.turn().idle {
+                self.idle();
+            }
+        }
+    }
+
+    /// Waits as the idle policy says. A spinning worker does not wait.
+    pub fn idle(&mut self) {
+        match self.idle.park(self.now, self.engine.poll_timeout()) {
+            None => std::hint::spin_loop(),
+            Some(timeout) => self.wait(timeout),
+        }
+    }
+
+    /// Parks until something arrives, a timer is due, or `timeout` passes.
+    pub fn wait(&mut self, timeout: Duration) {
+        if let Err(error) = self.backend.wait(Some(timeout)) {
+            self.receive_error = Some(error);
+        }
+    }
+
+    /// Receives a batch and hands every packet to the engine. True when it came back full.
+    fn receive(&mut self) -> bool {
+        let full = match self.backend.receive(&mut self.batch) {
+            Ok(full) => full,
+            Err(error) => {
+                self.receive_error = Some(error);
+                false
+            }
+        };
+        self.now = self.clock.now();
+        for i in 0..self.batch.len() {
+            let received = self.batch[i];
+            let path = self.path_to(received.from);
+            let meta = Meta { path, remote: received.from, ce: received.ecn == Ecn::Ce };
+            let length = received.length as usize;
+            let segment = (received.segment_size as usize).max(1);
+            let buffer = &mut self.backend.buffer_mut(received.buffer)[..length];
+            let mut base = 0;
+            for packet in buffer.chunks_mut(segment) {
+                self.deliveries.locate(received.buffer, base);
+                base += packet.len();
+                self.engine.handle_datagram(self.now, meta, packet, &mut self.deliveries);
+            }
+        }
+        full
+    }
+
+    fn run_handlers(&mut self) {
+        let budget_ns = saturating_ns(HANDLER_TIME_MAX);
+        let (mut since_transmit, mut looked) = (0, self.now);
+        let mut transmitted = self.now;
+        for i in 0..self.deliveries.len() {
+            let delivery = self.deliveries.at(i);
+            let Some(session) = self.engine.key_at(delivery.session) else { continue };
+            self.deliver(session, &delivery);
+            since_transmit += 1;
+            let mut leave = self.engine.is_train_ready(session);
+            self.counters.early_trains += u64::from(leave);
+            if i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1 {
+                let now = self.clock.now();
+                self.counters.slow_handlers += u64::from(now.since_ns(looked) > SLOW_FACTOR * budget_ns);
+                looked = now;
+                leave |= now.since_ns(transmitted) > budget_ns;
+            }
+            if leave || since_transmit >= HANDLER_CALLS_MAX {
+                self.transmit();
+                since_transmit = 0;
+                transmitted = looked;
+            }
+        }
+        let engine = &mut self.engine;
+        self.deliveries.clear(|buffer| engine.recycle(buffer));
+    }
+
+    #[inline]
+    fn deliver(&mut self, session: SessionKey, delivery: &Delivery) {
+        let Self { engine, backend, app, deliveries, counters, now, .. } = self;
+        let payload: &[u8] = match delivery.body {
+            BodyRef::Received { buffer, offset, size } => {
+                let start = offset as usize;
+                debug_assert!(start >= HEADER_SIZE);
+                &backend.buffer_mut(buffer)[start..start + size as usize]
+            }
+            BodyRef::Owned(index) => deliveries.owned(index),
+        };
+        match delivery.kind {
+            DeliveryKind::Request { call, method } => {
+                let mut reply = ReplyWriter { engine, session, call, done: false };
+                let request = Request { session, method, payload };
+                let ran = catch_unwind(AssertUnwindSafe(|| app.on_request(request, &mut reply)));
+                if ran.is_err() {
+                    counters.handler_panics += 1;
+                    reply.fail(status::PANICKED, b"the handler panicked");
+                } else if !reply.done {
+                    reply.fail(status::NO_REPLY, b"the handler did not reply");
+                }
+            }
+            DeliveryKind::Reply { token, status } => {
+                let mut cx = Cx { engine, now: *now };
+                let outcome = match status {
+                    status::OK => Outcome::Replied(payload),
+                    status => Outcome::Failed { status, message: payload },
+                };
+                app.on_outcome(&mut cx, token, outcome);
+                if planted::is(Fault::CompletionReportedTwice) {
+                    app.on_outcome(&mut cx, token, outcome);
+                }
+            }
+            DeliveryKind::Message(channel) => {
+                app.on_message(&mut Cx { engine, now: *now }, Message { session, channel, payload });
+            }
+            DeliveryKind::Datagram => {
+                app.on_datagram(&mut Cx { engine, now: *now }, Message { session, channel: None, payload });
+            }
+        }
+    }
+
+    /// Tells the application what happened to sessions, calls and messages.
+    fn tell_events(&mut self) {
+        self.engine.drain_events(&mut self.engine_events);
+        if self.engine_events.is_empty() {
+            return;
+        }
+        let events = std::mem::take(&mut self.engine_events);
+        for event in &events {
+            self.tell(*event);
+        }
+        self.engine_events = events;
+        self.engine_events.clear();
+        self.look_up_routes();
+    }
+
+    #[cold]
+    fn tell(&mut self, event: EngineEvent) {
+        let mut cx = Cx { engine: &mut self.engine, now: self.now };
+        match event {
+            EngineEvent::CallEnded { token, fate, .. } => {
+                let outcome = match fate {
+                    Fate::TimedOut if planted::is(Fault::TimedOutReportedAsReplied) => Outcome::Replied(&[]),
+                    fate => fate.into(),
+                };
+                self.app.on_outcome(&mut cx, token, outcome);
+            }
+            EngineEvent::Opened { session, accepted, peer_boot } => {
+                self.app.on_event(&mut cx, Event::Opened { session, accepted, peer_boot });
+            }
+            EngineEvent::Closed { session, reason } => {
+                self.app.on_event(&mut cx, Event::Closed { session, reason });
+            }
+            EngineEvent::MessageEnded { session, ordinal, fate } => {
+                self.app.on_event(&mut cx, Event::MessageEnded { session, ordinal, fate });
+            }
+        }
+    }
+
+    /// A session was accepted from an address whose route nobody has asked about.
+    fn look_up_routes(&mut self) {
+        self.engine.drain_routes_wanted(&mut self.routes);
+        for path in self.routes.drain(..) {
+            let size = self.backend.route_size(self.paths.remote(path));
+            self.engine.set_route_size(path, size);
+        }
+    }
+
+    /// After something was accepted from the application: a full train need not wait for the turn.
+    #[inline]
+    pub(super) fn transmit_early(&mut self, session: SessionKey) {
+        if self.engine.is_train_ready(session) {
+            self.counters.early_trains += 1;
+            self.transmit();
+        }
+    }
+
+    /// Builds trains of everything that may leave, and hands them to the kernel.
+    pub(super) fn transmit(&mut self) {
+        if !self.engine.wants_transmit() {
+            return;
+        }
+        let mut sink = TrainSink { trains: &mut self.trains, backend: &mut *self.backend };
+        self.engine.poll_transmit(self.now, &mut sink);
+        self.trains.submit_all(&mut *self.backend);
+        if let Err(error) = self.backend.flush() {
+            self.receive_error = Some(error);
+        }
+    }
+
+    /// The rare things: what the backend has to say, and what the kernel dropped.
+    fn look_around(&mut self) {
+        self.backend.poll_events(&mut self.io_events);
+        for event in self.io_events.drain(..) {
+            if let IoEvent::PacketTooBig { path, segment_size } = event {
+                self.engine.on_packet_refused(PathIndex(path.0), segment_size);
+            }
+        }
+        if self.now.since_ns(self.looked_at) >= LOOK_INTERVAL_NS {
+            self.looked_at = self.now;
+            let drops = self.backend.counters(true).socket_drops;
+            self.engine.on_socket_drops(drops);
+        }
+    }
+
+    /// When the worker has something to do without anything arriving.
+    #[must_use]
+    pub fn due_at(&self) -> Timestamp {
+        if self.engine.wants_transmit() {
+            self.now
+        } else {
+            self.engine.poll_timeout().unwrap_or(Timestamp::NEVER)
+        }
+    }
+}

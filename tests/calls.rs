@@ -1,0 +1,225 @@
+//! Two workers in one process, joined by memory and by real sockets: calls, messages, endings.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ringwire::io::mmsg::Mmsg;
+use ringwire::io::{Backend, Config as IoConfig, memory};
+use ringwire::time::{Clock, MonotonicClock, Timestamp, VirtualClock};
+use ringwire::transport::Config;
+use ringwire::worker::{
+    App, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig,
+};
+
+/// Echoes calls, keeps what it hears.
+#[derive(Default)]
+struct Probe {
+    opened: Vec<SessionKey>,
+    closed: Vec<CloseReason>,
+    outcomes: HashMap<u64, String>,
+    replies: HashMap<u64, Vec<u8>>,
+    messages: Vec<Vec<u8>>,
+    datagrams: usize,
+    requests: usize,
+}
+
+impl App for Probe {
+    fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
+        self.requests += 1;
+        match request.method {
+            0 => reply.send(request.payload),
+            1 => panic!("the handler was asked to"),
+            _ => {}
+        }
+    }
+
+    fn on_outcome(&mut self, _cx: &mut Cx<'_>, token: u64, outcome: Outcome<'_>) {
+        let name = match outcome {
+            Outcome::Replied(bytes) => {
+                self.replies.insert(token, bytes.to_vec());
+                "replied".to_string()
+            }
+            Outcome::Failed { status, .. } => format!("failed {status}"),
+            other => format!("{other:?}"),
+        };
+        assert!(self.outcomes.insert(token, name).is_none(), "one outcome a call");
+    }
+
+    fn on_message(&mut self, _cx: &mut Cx<'_>, message: Message<'_>) {
+        self.messages.push(message.payload.to_vec());
+    }
+
+    fn on_datagram(&mut self, _cx: &mut Cx<'_>, _message: Message<'_>) {
+        self.datagrams += 1;
+    }
+
+    fn on_event(&mut self, _cx: &mut Cx<'_>, event: Event) {
+        match event {
+            Event::Opened { session, .. } => self.opened.push(session),
+            Event::Closed { reason, .. } => self.closed.push(reason),
+            _ => {}
+        }
+    }
+}
+
+struct Pair {
+    a: Worker<Probe>,
+    b: Worker<Probe>,
+    clock: Option<VirtualClock>,
+    session: SessionKey,
+}
+
+fn config(seed: u64) -> WorkerConfig {
+    let transport = Config { seed, boot_id: seed, ..Config::default() };
+    WorkerConfig { transport, ..WorkerConfig::default() }
+}
+
+impl Pair {
+    fn over(
+        backends: (Box<dyn Backend>, Box<dyn Backend>),
+        clock: Rc<dyn Clock>,
+        hand: Option<VirtualClock>,
+    ) -> Self {
+        let target = backends.1.local_addr();
+        let mut a = Worker::new(config(1), backends.0, clock.clone(), Probe::default());
+        let b = Worker::new(config(2), backends.1, clock, Probe::default());
+        let session = a.connect(target).expect("room for a session");
+        let mut pair = Self { a, b, clock: hand, session };
+        pair.until(|p| !p.a.app().opened.is_empty());
+        pair
+    }
+
+    fn memory() -> Self {
+        let (x, y) = memory::pair(([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
+        let clock = VirtualClock::new(Timestamp(1_000_000_000));
+        Self::over((Box::new(x), Box::new(y)), Rc::new(clock.clone()), Some(clock))
+    }
+
+    fn mmsg() -> Self {
+        let open = || -> Box<dyn Backend> {
+            let bind: SocketAddr = ([127, 0, 0, 1], 0).into();
+            Box::new(Mmsg::open(&IoConfig::new(bind)).expect("a socket on loopback"))
+        };
+        Self::over((open(), open()), Rc::new(MonotonicClock::new()), None)
+    }
+
+    fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
+        for _ in 0..2_000_000 {
+            if done(self) {
+                self.a.engine().check();
+                self.b.engine().check();
+                return;
+            }
+            let idle = self.a.turn().idle & self.b.turn().idle;
+            if let (Some(clock), true) = (&self.clock, idle) {
+                let next = self.a.due_at().min(self.b.due_at());
+                clock.advance_to(
+                    next.max(clock.now())
+                        .max(Timestamp(clock.now().0 + 1_000))
+                        .min(Timestamp(clock.now().0 + 1_000_000)),
+                );
+            }
+        }
+        panic!("never done: {:?}\n{:?}", self.a.counters(), self.b.counters());
+    }
+
+    fn deadline(&self) -> Timestamp {
+        self.a.clock_now().after_ns(5_000_000_000)
+    }
+}
+
+fn both(test: impl Fn(Pair)) {
+    test(Pair::memory());
+    test(Pair::mmsg());
+}
+
+#[test]
+fn a_call_comes_back_with_its_own_bytes() {
+    both(|mut pair| {
+        let deadline = pair.deadline();
+        pair.a.call(pair.session, 0, b"hello", deadline, 7).expect("room");
+        pair.until(|p| p.a.app().outcomes.len() == 1);
+        assert_eq!(pair.a.app().replies[&7], b"hello");
+    });
+}
+
+#[test]
+fn calls_of_every_size_come_back_whole() {
+    both(|mut pair| {
+        let sizes = [
+            0usize, 1, 63, 64, 1_000, 1_100, 1_200, 5_000, 16_000, 16_383, 16_384, 20_000, 65_535, 65_536,
+            65_537, 300_000, 5_000_000,
+        ];
+        let deadline = pair.deadline();
+        for (token, &size) in sizes.iter().enumerate() {
+            let payload: Vec<u8> = (0..size).map(|i| (i * 7 + token) as u8).collect();
+            pair.a.call_owned(pair.session, 0, payload.into(), deadline, token as u64).expect("room");
+        }
+        pair.until(|p| p.a.app().outcomes.len() == sizes.len());
+        for (token, &size) in sizes.iter().enumerate() {
+            let reply = &pair.a.app().replies[&(token as u64)];
+            assert_eq!(reply.len(), size);
+            assert!(reply.iter().enumerate().all(|(i, b)| *b == (i * 7 + token) as u8));
+        }
+    });
+}
+
+#[test]
+fn ten_thousand_small_calls_each_end_once() {
+    both(|mut pair| {
+        let deadline = pair.deadline();
+        let mut issued = 0u64;
+        while issued < 10_000 {
+            match pair.a.call(pair.session, 0, &issued.to_le_bytes(), deadline, issued) {
+                Ok(()) => issued += 1,
+                Err(_) => {
+                    let before = pair.a.app().outcomes.len();
+                    pair.until(|p| p.a.app().outcomes.len() > before);
+                }
+            }
+        }
+        pair.until(|p| p.a.app().outcomes.len() == 10_000);
+        assert!((0..10_000).all(|t: u64| pair.a.app().replies[&t] == t.to_le_bytes()));
+        assert_eq!(pair.b.app().requests, 10_000);
+    });
+}
+
+#[test]
+fn a_handler_that_panics_or_stays_silent_fails_its_call_and_nothing_else() {
+    both(|mut pair| {
+        let deadline = pair.deadline();
+        for (token, method) in [(1, 1), (2, 2), (3, 0)] {
+            pair.a.call(pair.session, method, b"x", deadline, token).expect("room");
+        }
+        pair.until(|p| p.a.app().outcomes.len() == 3);
+        let outcomes = &pair.a.app().outcomes;
+        assert_eq!((&*outcomes[&1], &*outcomes[&2], &*outcomes[&3]), ("failed 1", "failed 2", "replied"));
+    });
+}
+
+#[test]
+fn messages_and_datagrams_arrive_and_close_drains() {
+    both(|mut pair| {
+        for i in 0..100u8 {
+            pair.a.send(pair.session, None, &[i]).expect("room");
+        }
+        pair.a.datagram(pair.session, b"now").expect("room");
+        pair.a.close(pair.session, 0);
+        pair.until(|p| !p.b.app().closed.is_empty() && !p.a.app().closed.is_empty());
+        assert_eq!(pair.b.app().messages.len(), 100);
+        assert_eq!(pair.a.app().closed, [CloseReason::Local]);
+        assert_eq!(pair.b.app().closed, [CloseReason::Peer(0)]);
+    });
+}
+
+#[test]
+fn either_side_may_call() {
+    both(|mut pair| {
+        let deadline = pair.deadline();
+        let back = pair.b.app().opened[0];
+        pair.b.call(back, 0, b"from the server", deadline, 1).expect("room");
+        pair.until(|p| p.b.app().outcomes.len() == 1);
+        assert_eq!(pair.b.app().replies[&1], b"from the server");
+    });
+}
