@@ -195,12 +195,7 @@ impl Reassemblies {
     /// Takes messages of up to `message_size_max` bytes, as told to the peer in the handshake.
     #[must_use]
     pub fn new(message_size_max: u64) -> Self {
-        Self {
-            size_max: message_size_max,
-            messages: BTreeMap::new(),
-            grants_due: false,
-            order: Vec::new(),
-        }
+        Self { size_max: message_size_max, messages: BTreeMap::new(), grants_due: false, order: Vec::new() }
     }
 
     /// Takes one fragment, whose unit was new and cost `credit`.
@@ -306,7 +301,11 @@ impl Reassemblies {
         Ok(())
     }
 
-    fn begin(&mut self, header: &FragmentHeader, reserve: &mut Reserve) -> Result<&mut Partial, ReassemblyError> {
+    fn begin(
+        &mut self,
+        header: &FragmentHeader,
+        reserve: &mut Reserve,
+    ) -> Result<&mut Partial, ReassemblyError> {
         if self.messages.len() >= REASSEMBLIES_MAX {
             return Err(ReassemblyError::TooMany);
         }

@@ -26,7 +26,8 @@ fn send(
     end: u64,
 ) -> Result<Progress, ReassemblyError> {
     let data = content(message, offset..end);
-    reassemblies.on_fragment(&header(message, offset, total), &data, COST)
+    // Nothing to reserve: small messages live on credit too.
+    reassemblies.on_fragment(&header(message, offset, total), &data, COST, &mut Reserve::new(0))
 }
 
 fn grants(reassemblies: &mut Reassemblies, reserve: &mut Reserve) -> (Vec<(u64, u64)>, u64) {
@@ -141,7 +142,12 @@ fn every_lie_is_an_error() {
     let lie = |offset: u64, size: usize, total: u64| {
         let mut reassemblies = Reassemblies::new(SIZE_MAX);
         drop(send(&mut reassemblies, 1, 200_000, 1_000, 2_000).unwrap());
-        let error = reassemblies.on_fragment(&header(1, offset, total), &vec![0; size], COST);
+        let error = reassemblies.on_fragment(
+            &header(1, offset, total),
+            &vec![0; size],
+            COST,
+            &mut Reserve::default(),
+        );
         error.expect_err("a lie is an error")
     };
     let message = MessageId(1);
@@ -163,7 +169,7 @@ fn a_record_that_changes_between_fragments_is_an_error() {
     drop(send(&mut reassemblies, 1, 50_000, 0, 1_000).unwrap());
     let record = RecordHeader::Request { call: crate::wire::CallId(1), method: 2 };
     let changed = FragmentHeader { record, ..header(1, 1_000, 50_000) };
-    let error = reassemblies.on_fragment(&changed, &[0; 10], COST).unwrap_err();
+    let error = reassemblies.on_fragment(&changed, &[0; 10], COST, &mut Reserve::default()).unwrap_err();
     assert_eq!(error, ReassemblyError::Changed { message: MessageId(1) });
 }
 
@@ -183,7 +189,11 @@ fn a_declared_total_allocates_nothing_by_itself() {
     let mut reassemblies = Reassemblies::new(SIZE_MAX);
     let mut reserve = Reserve::new(0);
     for message in 0..100 {
-        drop(reassemblies.on_fragment(&header(message, 0, SIZE_MAX), &[1], COST).unwrap());
+        drop(
+            reassemblies
+                .on_fragment(&header(message, 0, SIZE_MAX), &[1], COST, &mut Reserve::default())
+                .unwrap(),
+        );
     }
     grants(&mut reassemblies, &mut reserve);
     let held: usize = reassemblies.messages.values().map(|partial| partial.buffer.capacity()).sum();
@@ -206,8 +216,13 @@ fn a_session_that_ends_gives_its_memory_back() {
 #[test]
 fn a_recycled_buffer_shows_nothing_of_the_message_before() {
     let mut reassemblies = Reassemblies::new(SIZE_MAX);
-    reassemblies.recycle(vec![0xee; 60_000]);
-    let complete = send(&mut reassemblies, 1, 40_000, 0, 40_000).unwrap().complete.unwrap();
+    let mut reserve = Reserve::default();
+    reserve.recycle(vec![0xee; 60_000]);
+    let data = content(1, 0..40_000);
+    let progress = reassemblies.on_fragment(&header(1, 0, 40_000), &data, COST, &mut reserve).unwrap();
+    assert_eq!(progress.credit, COST, "reserved memory took the place of credit");
+    let complete = progress.complete.unwrap();
+    assert_eq!(complete.reserved, 40_000);
     assert_eq!(complete.buffer, content(1, 0..40_000));
 }
 

@@ -56,11 +56,6 @@ impl Spans {
     pub fn is_whole(&self, total: u64) -> bool {
         self.list == [(0, total)]
     }
-
-    /// Forgets everything and keeps the memory.
-    pub fn clear(&mut self) {
-        self.list.clear();
-    }
 }
 
 /// A sender cuts a message in the order of its units, so each gap is at least one missing unit, and no
