@@ -17,6 +17,7 @@ pub mod advice;
 pub mod child;
 pub mod env;
 pub mod flight;
+pub mod limits;
 pub mod payload;
 pub mod placement;
 pub mod plan;
