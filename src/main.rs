@@ -1,4 +1,6 @@
 //! The `ringwire` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ringwire::cli::main()
+}

@@ -7,9 +7,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use thiserror::Error;
+
+use crate::sys::process::{dies_with_this_thread, terminate};
 
 /// Why a server of our own could not be had.
 #[derive(Debug, Error)]
@@ -36,19 +36,19 @@ pub struct ServerChild {
 }
 
 impl ServerChild {
-    /// Starts `this executable serve --listen 127.0.0.1:0 --parent PID ARGUMENTS` and waits until it
+    /// Starts `this executable serve --listen 127.0.0.1:0 --quiet ARGUMENTS` and waits until it
     /// listens. Call it from the main thread: the kernel ends the child with the *thread* that
     /// started it.
     pub fn start(arguments: &[String]) -> Result<ServerChild, ChildError> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["serve", "--listen", "127.0.0.1:0", "--parent"])
-            .arg(std::process::id().to_string())
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--quiet"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // A Ctrl-C at the terminal is for us: the server must live to answer what is in flight.
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut child = dies_with_this_thread(&mut command).spawn()?;
         let stdout = child.stdout.take().expect("stdout is piped two lines above");
         match first_line(stdout).and_then(|line| address_of(&line)) {
             Ok(address) => Ok(ServerChild { child, address }),
@@ -106,9 +106,8 @@ fn address_of(line: &str) -> Result<SocketAddr, ChildError> {
 }
 
 fn stop(child: &mut Child) {
-    let id = Pid::from_raw(child.id().cast_signed());
     // A child that has ended already needs no signal.
-    let _ = kill(id, Signal::SIGTERM);
+    let _ = terminate(child.id());
     let step = Duration::from_millis(5);
     let mut waited = Duration::ZERO;
     while waited < STOP_TIME_MAX {

@@ -14,17 +14,24 @@
 #![forbid(unsafe_code)]
 
 pub mod advice;
+pub mod app;
+pub mod caller;
 pub mod child;
+pub mod client;
+pub mod connected;
+pub mod echo;
 pub mod env;
 pub mod flight;
-pub mod limits;
+pub mod host;
+pub mod one_way;
 pub mod payload;
 pub mod placement;
 pub mod plan;
 pub mod recorder;
 pub mod report;
+pub mod run;
 pub mod schedule;
+pub mod server;
 pub mod table;
 pub mod units;
-pub mod usage;
 pub mod validity;

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::sys::cores::{Core, spread};
+
 /// A list of cores as people write it: `0`, `1,3`, `2-5`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoreList(pub Vec<usize>);
@@ -67,15 +69,6 @@ impl std::fmt::Display for CoreList {
     }
 }
 
-/// A core this process may run on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Core {
-    /// Its number, as the kernel counts.
-    pub index: usize,
-    /// Hardware threads with the same value share one physical core.
-    pub physical: usize,
-}
-
 /// Where the two ends of a bench run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
@@ -110,12 +103,12 @@ impl Placement {
 
 /// Fails when `list` names a core that is not in `allowed`.
 pub fn check(allowed: &[Core], list: &CoreList) -> Result<(), CoreError> {
-    let is_allowed = |core: &usize| allowed.iter().any(|one| one.index == *core);
+    let is_allowed = |core: &usize| allowed.iter().any(|one| one.id == *core);
     match list.0.iter().find(|core| !is_allowed(core)) {
         None => Ok(()),
         Some(core) => Err(CoreError::NotAllowed {
             core: *core,
-            allowed: CoreList(allowed.iter().map(|one| one.index).collect()),
+            allowed: CoreList(allowed.iter().map(|one| one.id).collect()),
         }),
     }
 }
@@ -123,14 +116,15 @@ pub fn check(allowed: &[Core], list: &CoreList) -> Result<(), CoreError> {
 /// The first core that shares no physical core with `taken`; failing that, no hardware thread.
 fn first_apart(allowed: &[Core], taken: Option<&CoreList>) -> usize {
     let taken = taken.map_or(&[][..], |list| &list.0);
-    let physical_taken =
-        |core: &Core| allowed.iter().any(|one| taken.contains(&one.index) && one.physical == core.physical);
-    allowed
-        .iter()
-        .find(|core| !physical_taken(core))
-        .or_else(|| allowed.iter().find(|core| !taken.contains(&core.index)))
-        .or_else(|| allowed.first())
-        .map_or(0, |core| core.index)
+    let place = |core: &Core| (core.package, core.physical);
+    let is_taken = |id: &usize| taken.contains(id);
+    let shares = |id: &usize| {
+        let mine = allowed.iter().find(|core| core.id == *id).map(place);
+        allowed.iter().any(|core| is_taken(&core.id) && Some(place(core)) == mine)
+    };
+    let order = spread(allowed);
+    let apart = order.iter().find(|id| !shares(id));
+    *apart.or_else(|| order.iter().find(|id| !is_taken(id))).or(order.first()).unwrap_or(&0)
 }
 
 #[cfg(test)]
@@ -138,7 +132,7 @@ mod tests {
     use super::*;
 
     fn cores(physical: &[usize]) -> Vec<Core> {
-        physical.iter().enumerate().map(|(index, &physical)| Core { index, physical }).collect()
+        physical.iter().enumerate().map(|(id, &physical)| Core { id, package: 0, physical }).collect()
     }
 
     fn list(text: &str) -> CoreList {

@@ -169,6 +169,11 @@ impl Recorder {
         self.window.end = self.window.end.min(end).max(self.window.start);
     }
 
+    /// Takes counts that were made elsewhere: one-way messages have no outcomes to record.
+    pub fn take_tally(&mut self, tally: Tally) {
+        self.tally.add(&tally);
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn tally(&self) -> &Tally {

@@ -13,6 +13,143 @@
 //! Invariant: results go to stdout, everything else to stderr.
 #![forbid(unsafe_code)]
 
-pub mod interrupt;
+pub mod bench;
+pub mod doctor;
 pub mod options;
+pub mod output;
+pub mod serve;
 pub mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use status::{Failure, Status};
+
+/// Reliable messages and RPC over plain UDP, as fast as the host allows
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ringwire", version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Say more on stderr; twice for still more (RUST_LOG says it finer)
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringwire bench                     measure this host, in under 40 seconds
+  ringwire serve                     answer calls on 127.0.0.1:7405
+  ringwire bench rate 127.0.0.1      call that server as fast as it answers";
+
+/// What the command can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Bench(bench::BenchArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Serve(serve::ServeArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    let result = match &cli.verb {
+        Verb::Bench(args) => bench::run(args),
+        Verb::Serve(args) => serve::run(args),
+        Verb::Doctor(args) => doctor::run(args),
+    };
+    match result {
+        Ok(status) => status.into(),
+        Err(Failure { text, status }) => {
+            if !text.is_empty() {
+                eprintln!("ringwire: {text}");
+            }
+            if status == Status::Usage {
+                eprintln!("ringwire --help shows what can be said");
+            }
+            status.into()
+        }
+    }
+}
+
+/// RUST_LOG wins over `-v`.
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_ends_its_help_with_three_examples() {
+        fn walk(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            let (_, examples) =
+                help.split_once("Examples:\n").unwrap_or_else(|| panic!("no examples:\n{help}"));
+            let count = examples.lines().filter(|line| line.contains("ringwire ")).count();
+            assert_eq!(count, 3, "{help}");
+            for name in command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect::<Vec<_>>() {
+                walk(command.find_subcommand_mut(&name).expect("it was listed"));
+            }
+        }
+        walk(&mut Cli::command());
+    }
+
+    #[test]
+    fn what_is_not_built_does_not_parse() {
+        for line in [
+            "ringwire keygen",
+            "ringwire tune plan",
+            "ringwire bench rate --backend xdp",
+            "ringwire bench rate --congestion bbr",
+            "ringwire bench ping --over datagram",
+            "ringwire bench rate --identity file",
+            "ringwire bench ping --rate 1000",
+            "ringwire bench ping --window 2",
+            "ringwire bench rate --duration 4",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_read_as_the_documents_write_them() {
+        for line in [
+            "ringwire bench",
+            "ringwire bench --json",
+            "ringwire bench ping --size 64 --duration 3s --window 1 --json",
+            "ringwire bench rate 127.0.0.1:7405 --size 64 --duration 3s --window 4096 --json",
+            "ringwire bench load --rate 1.5M --arrivals poisson --verify --seed 7",
+            "ringwire bench bulk --size 64KiB --window 1 --json",
+            "ringwire bench rate --impair loss=1%,delay=1ms,seed=7 --backend uring,mmsg --poll park",
+            "ringwire bench rate --cores 0 --server-cores 1 --socket-buffer 4MiB --insecure",
+            "ringwire serve --listen 127.0.0.1:0 --insecure=anywhere -v",
+            "ringwire doctor --json",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::bench::host::Host;
 use crate::bench::placement::CoreList;
 use crate::bench::units::{parse_size, parse_time};
+use crate::io::select::Selection;
+use crate::transport::CongestionKind;
+use crate::worker::IdlePolicy;
+use crate::worker::impair::ImpairSpec;
 
 /// Where `serve` listens and `bench TARGET` calls unless told: a port that IANA lists as unassigned.
 pub const DEFAULT_PORT: u16 = 7405;
@@ -20,7 +25,7 @@ pub struct HostOptions {
     pub cores: Option<CoreList>,
     /// What moves the packets: auto, uring, mmsg, or a list in order of preference
     #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub backend: String,
+    pub backend: Selection,
     /// How a worker waits when there is nothing to do [default: spin; adaptive where both ends share a core]
     #[arg(long, value_enum, value_name = "HOW")]
     pub poll: Option<Poll>,
@@ -33,6 +38,35 @@ pub struct HostOptions {
     /// Run without encryption: on loopback, or with =anywhere on both ends
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "loopback")]
     pub insecure: Option<Insecure>,
+}
+
+impl HostOptions {
+    /// This end, as asked for. `shared`: both ends run on one core, where spinning starves the other.
+    #[must_use]
+    pub fn host(&self, shared: bool, impair: Option<ImpairSpec>) -> Host {
+        let poll = self.poll.unwrap_or(if shared { Poll::Adaptive } else { Poll::Spin });
+        Host {
+            backend: self.backend.clone(),
+            idle: poll.into(),
+            congestion: self.congestion.into(),
+            socket_buffer: self.socket_buffer,
+            impair,
+        }
+    }
+
+    /// The same choices as arguments for a server of our own. Harm is done at one end only.
+    #[must_use]
+    pub fn server_arguments(&self, shared: bool, cores: &CoreList) -> Vec<String> {
+        let poll = self.poll.unwrap_or(if shared { Poll::Adaptive } else { Poll::Spin });
+        let mut arguments = vec![
+            format!("--cores={cores}"),
+            format!("--backend={}", self.backend),
+            format!("--poll={}", poll.name()),
+            format!("--congestion={}", self.congestion.name()),
+        ];
+        arguments.extend(self.socket_buffer.map(|size| format!("--socket-buffer={size}")));
+        arguments
+    }
 }
 
 /// How a worker waits.
@@ -58,6 +92,16 @@ impl Poll {
     }
 }
 
+impl From<Poll> for IdlePolicy {
+    fn from(poll: Poll) -> IdlePolicy {
+        match poll {
+            Poll::Spin => IdlePolicy::Spin,
+            Poll::Adaptive => IdlePolicy::Adaptive,
+            Poll::Park => IdlePolicy::Park,
+        }
+    }
+}
+
 /// Congestion control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Congestion {
@@ -74,6 +118,15 @@ impl Congestion {
         match self {
             Congestion::Dc => "dc",
             Congestion::Cubic => "cubic",
+        }
+    }
+}
+
+impl From<Congestion> for CongestionKind {
+    fn from(congestion: Congestion) -> CongestionKind {
+        match congestion {
+            Congestion::Dc => CongestionKind::Dc,
+            Congestion::Cubic => CongestionKind::Cubic,
         }
     }
 }

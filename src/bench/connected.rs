@@ -1,0 +1,204 @@
+//! A client's worker with its sessions open, and the questions it asks the server.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::app::{ClientApp, STATUS_TOKEN};
+use super::client::{Client, RunError};
+use super::echo::{METHOD_STATUS, Status, packets_of};
+use super::host::any_address_for;
+use super::report::{Choice, Packets};
+use crate::io::Config as SocketConfig;
+use crate::sys::process::thread_cpu_seconds;
+use crate::time::{Clock, Timestamp};
+use crate::transport::SendError;
+use crate::worker::{CloseReason, SessionKey, Worker};
+
+/// The worker and its sessions.
+pub struct Connected {
+    /// Turned by this thread only.
+    pub worker: Worker<ClientApp>,
+    /// All open.
+    pub sessions: Vec<SessionKey>,
+    /// What moves the packets.
+    pub backend: Choice,
+    asked: u64,
+}
+
+/// A handshake has the calls' deadline, and at least this.
+const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
+/// Sessions are closed in this time, or left to the peer's idle timeout.
+const CLOSE_TIME_MAX: Duration = Duration::from_millis(200);
+/// Beyond its deadline a call's outcome is told within this; a worker that is later is broken.
+pub const OUTCOME_GRACE: Duration = Duration::from_millis(500);
+
+impl Connected {
+    /// Makes the worker and opens its share of the sessions.
+    pub fn open(client: &Client<'_>) -> Result<Connected, RunError> {
+        let clock: Rc<dyn Clock> = Rc::new(client.clock);
+        let target = client.plan.target;
+        let socket = SocketConfig { connect: Some(target), ..SocketConfig::new(any_address_for(target)) };
+        let made = client.host.make(client.place, socket, clock, ClientApp::default())?;
+        let mut connected = Connected {
+            backend: Choice { name: made.worker.backend_name().to_owned(), why: made.backend_why },
+            worker: made.worker,
+            sessions: Vec::new(),
+            asked: 0,
+        };
+        let wanted = client.plan.sessions_of(usize::from(client.place.index), client.workers);
+        for _ in 0..wanted {
+            connected.worker.connect(target)?;
+        }
+        connected.await_sessions(client, target, wanted)?;
+        Ok(connected)
+    }
+
+    fn await_sessions(
+        &mut self,
+        client: &Client<'_>,
+        target: SocketAddr,
+        wanted: usize,
+    ) -> Result<(), RunError> {
+        let within = client.plan.deadline.max(CONNECT_TIME_MIN);
+        let end = self.worker.clock_now().after(within);
+        while self.worker.app().opened().len() < wanted {
+            if let Some((_, reason)) = self.worker.app().closed().first() {
+                return Err(RunError::NoAnswer { target, within, why: show_reason(*reason) });
+            }
+            if self.worker.clock_now() > end {
+                return Err(RunError::NoAnswer { target, within, why: "silence".into() });
+            }
+            if client.shared.is_stopped() {
+                return Err(RunError::Interrupted);
+            }
+            self.turn();
+        }
+        self.sessions = self.worker.app().opened().to_vec();
+        Ok(())
+    }
+
+    /// One turn, and a wait when it found nothing.
+    pub fn turn(&mut self) {
+        if let Some(caller) = self.worker.app_mut().caller_mut() {
+            caller.begin_turn();
+        }
+        if self.worker.turn().idle {
+            self.worker.idle();
+        }
+    }
+
+    /// Asks the server about itself, over the session with the given index. The answer comes under
+    /// the token returned.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn ask(&mut self, session: usize, within: Duration) -> Result<u64, SendError> {
+        let token = STATUS_TOKEN | self.asked;
+        let deadline = self.worker.clock_now().after(within);
+        self.worker.call(self.sessions[session], METHOD_STATUS, &[], deadline, token)?;
+        self.asked += 1;
+        Ok(token)
+    }
+
+    /// [`Self::ask`], and turns until the answer is there. `None` from a server that is no
+    /// `ringwire serve`, or is gone.
+    pub fn ask_and_wait(&mut self, session: usize, within: Duration) -> Option<Status> {
+        let end = self.worker.clock_now().after(within).after(OUTCOME_GRACE);
+        let token = loop {
+            match self.ask(session, within) {
+                Ok(token) => break token,
+                Err(SendError::WouldBlock) if self.worker.clock_now() < end => self.turn(),
+                Err(_) => return None,
+            }
+        };
+        self.answer(token, end)
+    }
+
+    /// Turns until the answer under `token` is there, or `end`.
+    pub fn answer(&mut self, token: u64, end: Timestamp) -> Option<Status> {
+        while self.worker.clock_now() < end {
+            if let Some(answer) = self.worker.app_mut().take_answer(token) {
+                return answer;
+            }
+            self.turn();
+        }
+        None
+    }
+
+    /// Why a session ended, if one did.
+    #[must_use]
+    pub fn broken(&self) -> Option<String> {
+        let (_, reason) = self.worker.app().closed().first()?;
+        Some(format!("a session ended: {}", show_reason(*reason)))
+    }
+
+    /// Closes every session, so that the server need not wait for its idle timeout.
+    pub fn close(mut self) {
+        let end = self.worker.clock_now().after(CLOSE_TIME_MAX);
+        for session in std::mem::take(&mut self.sessions) {
+            self.worker.close(session, 0);
+        }
+        let opened = self.worker.app().opened().len();
+        while self.worker.app().closed().len() < opened && self.worker.clock_now() < end {
+            self.turn();
+        }
+    }
+
+    /// Both ends' books at one moment: this end's are read now, the server is asked. The load goes
+    /// on meanwhile.
+    #[must_use]
+    pub fn open_books(&mut self, within: Duration) -> Books {
+        Books {
+            packets: packets_of(&self.worker.counters()),
+            cpu_s: thread_cpu_seconds(),
+            asked: self.ask(0, within).ok(),
+        }
+    }
+}
+
+/// The counts of both ends at the start of a measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Books {
+    packets: Packets,
+    cpu_s: f64,
+    asked: Option<u64>,
+}
+
+/// What both ends spent between the opening and the closing of the books.
+#[derive(Clone, Debug, Default)]
+pub struct Balance {
+    /// This end's packets.
+    pub packets: Packets,
+    /// This thread's processor seconds.
+    pub cpu_s: f64,
+    /// The server's account of itself at the start and the end.
+    pub server: Option<(Status, Status)>,
+}
+
+impl Books {
+    /// Closes the books: nothing is in flight any more.
+    #[must_use]
+    pub fn close(self, connected: &mut Connected, within: Duration) -> Balance {
+        let start = self.asked.and_then(|token| connected.worker.app_mut().take_answer(token)?);
+        let end = if start.is_some() { connected.ask_and_wait(0, within) } else { None };
+        Balance {
+            packets: packets_of(&connected.worker.counters()).since(self.packets),
+            cpu_s: thread_cpu_seconds() - self.cpu_s,
+            server: start.zip(end),
+        }
+    }
+}
+
+fn show_reason(reason: CloseReason) -> String {
+    match reason {
+        CloseReason::Local => "closed here".into(),
+        CloseReason::Peer(code) => format!("the server closed it, code {code}"),
+        CloseReason::TimedOut => "the server fell silent".into(),
+        CloseReason::PeerRestarted(boot) => format!("the server was started anew, boot id {boot:016x}"),
+        CloseReason::Violation(rule) => format!("the server broke the protocol: {rule}"),
+        CloseReason::Refused(code) => format!("the server refused, code {code}"),
+        CloseReason::Unreachable => "silence".into(),
+        CloseReason::Version => "the server speaks another version".into(),
+    }
+}

@@ -1,0 +1,129 @@
+//! One end's worker, made as the command line asks.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+
+use thiserror::Error;
+
+use crate::io::select::{self, SelectError, Selection};
+use crate::io::{Backend, Config as SocketConfig};
+use crate::sys::cores::pin_current;
+use crate::sys::process::random_bytes;
+use crate::time::Clock;
+use crate::transport::{Config as TransportConfig, CongestionKind};
+use crate::worker::impair::ImpairSpec;
+use crate::worker::tap::{Tap, TapConfig};
+use crate::worker::{App, IdlePolicy, Worker, WorkerConfig};
+
+/// How one end is run.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// What moves the packets.
+    pub backend: Selection,
+    /// How a worker waits.
+    pub idle: IdlePolicy,
+    /// Congestion control.
+    pub congestion: CongestionKind,
+    /// Socket buffer to ask for, in bytes.
+    pub socket_buffer: Option<u64>,
+    /// Harm done to packets, each direction separately.
+    pub impair: Option<ImpairSpec>,
+}
+
+/// Why an end could not be set up.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The kernel refused the core.
+    #[error("core {core} cannot be used: name one that `taskset -p $$` allows")]
+    Core {
+        /// Which.
+        core: usize,
+    },
+    /// No socket, or no such backend here.
+    #[error(transparent)]
+    Backend(#[from] SelectError),
+    /// The tap that impairs packets could not be set up.
+    #[error("cannot impair packets: {0}")]
+    Tap(io::Error),
+    /// No thread for a worker.
+    #[error("cannot start a worker's thread: {0}")]
+    Thread(io::Error),
+    /// A worker's thread ended before it was up; it said why on stderr.
+    #[error("a worker ended before it was up: see the lines above")]
+    Died,
+    /// No randomness for the boot id.
+    #[error("the kernel has no randomness to give: {0}")]
+    Random(io::Error),
+}
+
+/// A worker, and why its backend was chosen.
+pub struct Made<A: App> {
+    /// Ready to turn, on this thread only.
+    pub worker: Worker<A>,
+    /// The backend's reason.
+    pub backend_why: String,
+}
+
+/// Which worker of which process this is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its index among the process's workers.
+    pub index: u8,
+    /// The core it is pinned to; `None` leaves that to the kernel.
+    pub core: Option<usize>,
+    /// The process's incarnation.
+    pub boot_id: u64,
+}
+
+impl Host {
+    /// Makes a worker on the calling thread, which is pinned to its core.
+    pub fn make<A: App>(
+        &self,
+        place: Place,
+        socket: SocketConfig,
+        clock: Rc<dyn Clock>,
+        app: A,
+    ) -> Result<Made<A>, HostError> {
+        if let Some(core) = place.core.filter(|core| !pin_current(*core)) {
+            return Err(HostError::Core { core });
+        }
+        let socket = SocketConfig { socket_buffer: self.socket_buffer, ..socket };
+        let (backend, backend_why) = select::open(&socket, &self.backend)?;
+        let backend = self.tapped(backend, &clock).map_err(HostError::Tap)?;
+        let transport = TransportConfig {
+            congestion: self.congestion,
+            boot_id: place.boot_id,
+            worker_index: place.index,
+            seed: random_u64()?,
+            ..TransportConfig::default()
+        };
+        let config = WorkerConfig { transport, idle: self.idle };
+        Ok(Made { worker: Worker::new(config, backend, clock, app), backend_why })
+    }
+
+    fn tapped(&self, backend: Box<dyn Backend>, clock: &Rc<dyn Clock>) -> io::Result<Box<dyn Backend>> {
+        if self.impair.is_none() {
+            return Ok(backend);
+        }
+        let config = TapConfig { impair: self.impair.clone(), capture: None };
+        Ok(Box::new(Tap::new(backend, clock.clone(), config)?))
+    }
+}
+
+/// A number that nobody can guess.
+pub fn random_u64() -> Result<u64, HostError> {
+    let mut bytes = [0; 8];
+    random_bytes(&mut bytes).map_err(HostError::Random)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Where a client binds to reach `target`: any address of its family.
+#[must_use]
+pub fn any_address_for(target: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, 0)
+}

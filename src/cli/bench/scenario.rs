@@ -1,0 +1,209 @@
+//! One scenario: plan, run, print.
+
+use std::time::Duration;
+
+use super::super::output::print_line;
+use super::super::status::{Failure, Status};
+use super::args::{BulkOver, RunOptions, ScenarioArgs};
+use super::session::BenchSession;
+use crate::bench::client::RunError;
+use crate::bench::flight::FLIGHT_MAX;
+use crate::bench::payload::LABEL_SIZE;
+use crate::bench::plan::{Over, Plan, Scenario};
+use crate::bench::report::Report;
+use crate::bench::schedule::Arrivals;
+use crate::bench::table::show_run;
+use crate::bench::units::show_count;
+use crate::bounds::MESSAGE_SIZE_DEFAULT;
+
+/// Runs the scenario and prints its report.
+///
+/// # Errors
+/// [`Failure`] when there is nothing to report.
+pub fn run(args: &ScenarioArgs) -> Result<Status, Failure> {
+    let options = options_of(args);
+    let mut plan = plan_of(args);
+    check(&plan).map_err(Failure::usage)?;
+    let session = BenchSession::open(&options.common, options.target)?;
+    plan.target = session.target();
+    if plan.scenario == Scenario::Load && plan.rate.is_none() {
+        plan.rate = Some(half_of_saturation(&session, &plan)?);
+    }
+    let report = session.run(&plan).map_err(|error| failure(&session, &error))?;
+    print_report(&report, options.common.json)?;
+    Ok(status_of(&session, &report))
+}
+
+/// Prints a report the way that was asked for.
+///
+/// # Errors
+/// [`Failure`] when stdout is gone.
+pub fn print_report(report: &Report, json: bool) -> Result<(), Failure> {
+    let text = if json { report.to_json().to_string() } else { show_run(report) };
+    if json && !report.is_valid() {
+        report.invalid_why.iter().for_each(|why| eprintln!("not valid: {why}"));
+    }
+    print_line(&text)
+}
+
+/// How a command ends that made this report.
+#[must_use]
+pub fn status_of(session: &BenchSession, report: &Report) -> Status {
+    match (session.is_interrupted(), report.succeeded()) {
+        (true, _) => Status::Interrupted,
+        (false, true) => Status::Ok,
+        (false, false) => Status::Failed,
+    }
+}
+
+/// How a command ends whose run came to nothing.
+#[must_use]
+pub fn failure(session: &BenchSession, error: &RunError) -> Failure {
+    let status = if session.is_interrupted() { Status::Interrupted } else { Status::Failed };
+    Failure { text: error.to_string(), status }
+}
+
+fn options_of(args: &ScenarioArgs) -> &RunOptions {
+    match args {
+        ScenarioArgs::Ping(args) => &args.run,
+        ScenarioArgs::Rate(args) => &args.run,
+        ScenarioArgs::Load(args) => &args.run,
+        ScenarioArgs::Bulk(args) => &args.run,
+    }
+}
+
+fn plan_of(args: &ScenarioArgs) -> Plan {
+    let load = &options_of(args).load;
+    let plan = |scenario, window: u32| Plan {
+        scenario,
+        over: Over::Call,
+        size: load.size.unwrap_or(SIZE_DEFAULT) as usize,
+        duration: load.duration,
+        warmup: load.warmup,
+        window: window as usize,
+        rate: None,
+        arrivals: Arrivals::Paced,
+        sessions: load.sessions as usize,
+        deadline: load.deadline,
+        seed: load.seed,
+        verify: load.verify,
+        // The session fills it in once the server listens.
+        target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+    };
+    match args {
+        ScenarioArgs::Ping(args) => plan(Scenario::Ping, args.window),
+        ScenarioArgs::Rate(args) => plan(Scenario::Rate, args.window),
+        ScenarioArgs::Load(args) => {
+            Plan { rate: args.rate, arrivals: args.arrivals.into(), ..plan(Scenario::Load, args.window) }
+        }
+        ScenarioArgs::Bulk(args) => Plan {
+            over: if args.over == BulkOver::Call { Over::Call } else { Over::Message },
+            size: load.size.unwrap_or(BULK_SIZE_DEFAULT) as usize,
+            ..plan(Scenario::Bulk, args.window)
+        },
+    }
+}
+
+const SIZE_DEFAULT: u64 = 64;
+/// Bytes of a bulk message unless told.
+pub const BULK_SIZE_DEFAULT: u64 = 64 * 1024;
+
+/// What parses but cannot be run. The text says what to write instead.
+fn check(plan: &Plan) -> Result<(), String> {
+    if plan.size as u64 > MESSAGE_SIZE_DEFAULT {
+        return Err(format!(
+            "--size {}: the largest message is {MESSAGE_SIZE_DEFAULT} bytes, write 64MiB or less",
+            plan.size
+        ));
+    }
+    if plan.duration < DURATION_MIN {
+        return Err(format!(
+            "--duration {:?} is too short to measure anything: write 10ms or more",
+            plan.duration
+        ));
+    }
+    if plan.deadline.is_zero() {
+        return Err("--deadline 0: no call can be answered in no time, write for example 1s".into());
+    }
+    if plan.sessions.saturating_mul(plan.window) > FLIGHT_MAX {
+        return Err(format!(
+            "--sessions {} with --window {}: at most {FLIGHT_MAX} calls in flight, lower one",
+            plan.sessions, plan.window
+        ));
+    }
+    let labelled = plan.over == Over::Message && plan.verify;
+    if labelled && plan.size < LABEL_SIZE {
+        return Err(format!(
+            "--verify: a one-way message names its contents in {LABEL_SIZE} bytes, write --size {LABEL_SIZE} or more"
+        ));
+    }
+    Ok(())
+}
+
+const DURATION_MIN: Duration = Duration::from_millis(10);
+
+/// An open loop without a rate takes half of what a closed one reaches in a second.
+fn half_of_saturation(session: &BenchSession, plan: &Plan) -> Result<f64, Failure> {
+    let saturation = Plan {
+        scenario: Scenario::Rate,
+        window: SATURATION_WINDOW,
+        duration: Duration::from_secs(1),
+        warmup: Duration::from_millis(250),
+        ..plan.clone()
+    };
+    let report = session.run(&saturation).map_err(|error| failure(session, &error))?;
+    let per_s = report.per_s();
+    if !report.succeeded() || per_s <= 0.0 {
+        let why = report.invalid_why.join("; ");
+        return Err(Failure {
+            text: format!(
+                "no rate was given, and saturating the server to find one failed ({why}): write --rate"
+            ),
+            status: status_of(session, &report),
+        });
+    }
+    eprintln!("saturated at {}/s: half of that is offered", show_count(per_s));
+    Ok(per_s / 2.0)
+}
+
+/// Calls in flight that saturate a session.
+const SATURATION_WINDOW: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            scenario: Scenario::Rate,
+            over: Over::Call,
+            size: 64,
+            duration: Duration::from_secs(1),
+            warmup: Duration::ZERO,
+            window: 256,
+            rate: None,
+            arrivals: Arrivals::Paced,
+            sessions: 1,
+            deadline: Duration::from_secs(1),
+            seed: 1,
+            verify: false,
+            target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_run_says_what_to_write() {
+        assert_eq!(check(&plan()), Ok(()));
+        let bad = [
+            Plan { size: 1 << 40, ..plan() },
+            Plan { duration: Duration::from_millis(1), ..plan() },
+            Plan { deadline: Duration::ZERO, ..plan() },
+            Plan { sessions: 65_536, window: 16_000, ..plan() },
+            Plan { over: Over::Message, verify: true, size: 8, ..plan() },
+        ];
+        for plan in bad {
+            let text = check(&plan).expect_err("cannot be run");
+            assert!(text.contains("write") || text.contains("lower"), "{text}");
+        }
+    }
+}

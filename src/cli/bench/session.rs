@@ -1,0 +1,133 @@
+//! What every bench command needs before its first run: cores, a server, the interrupt.
+
+use std::net::SocketAddr;
+
+use super::super::status::Failure;
+use super::args::CommonOptions;
+use super::progress::Bar;
+use crate::bench::child::ServerChild;
+use crate::bench::client::RunError;
+use crate::bench::env::Environment;
+use crate::bench::host::Host;
+use crate::bench::placement::{CoreError, CoreList, Placement, check};
+use crate::bench::plan::Plan;
+use crate::bench::report::Report;
+use crate::bench::run::{Progress, Run};
+use crate::sys::cores::topology;
+use crate::sys::signal::StopFlags;
+
+/// A server to call and this end's cores, kept for all runs of one command.
+pub struct BenchSession {
+    target: SocketAddr,
+    host: Host,
+    cores: Vec<usize>,
+    server_cores: Option<Vec<usize>>,
+    shared_core: bool,
+    flags: StopFlags,
+    env: Environment,
+    // Held for its end: dropping it stops the server.
+    _server: Option<ServerChild>,
+}
+
+impl BenchSession {
+    /// Places both ends, and starts a server where there is no `target`. Call it from the main thread.
+    ///
+    /// # Errors
+    /// [`Failure`] for cores that are not there, or a server that does not come up.
+    pub fn open(common: &CommonOptions, target: Option<SocketAddr>) -> Result<BenchSession, Failure> {
+        let flags =
+            StopFlags::install().map_err(|error| Failure::run(format!("cannot catch signals: {error}")))?;
+        let placement = place(common, target).map_err(|error| Failure::usage(error.to_string()))?;
+        let options = &common.host;
+        let mut session = BenchSession {
+            target: SocketAddr::from(([127, 0, 0, 1], 0)),
+            host: options.host(placement.shared, common.impair.clone()),
+            cores: placement.client,
+            server_cores: None,
+            shared_core: placement.shared,
+            flags,
+            env: Environment::read(),
+            _server: None,
+        };
+        if let Some(target) = target {
+            session.target = target;
+            warn_if_exposed(target);
+            return Ok(session);
+        }
+        if placement.shared {
+            eprintln!(
+                "both ends share core {}: --poll adaptive, and figures below what two cores give",
+                CoreList(placement.server.clone())
+            );
+        }
+        let arguments = options.server_arguments(placement.shared, &CoreList(placement.server.clone()));
+        let server = ServerChild::start(&arguments).map_err(|error| Failure::run(error.to_string()))?;
+        session.target = server.address();
+        session.server_cores = Some(placement.server);
+        session._server = Some(server);
+        Ok(session)
+    }
+
+    /// Who is called.
+    #[must_use]
+    pub fn target(&self) -> SocketAddr {
+        self.target
+    }
+
+    /// True when both ends run on one core.
+    #[must_use]
+    pub fn shares_core(&self) -> bool {
+        self.shared_core
+    }
+
+    /// True once a signal asked for the end.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.flags.stop()
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn env(&self) -> &Environment {
+        &self.env
+    }
+
+    /// Runs one plan, with a progress line on stderr where that is a terminal.
+    ///
+    /// # Errors
+    /// [`RunError`] when no load could be run.
+    pub fn run(&self, plan: &Plan) -> Result<Report, RunError> {
+        let bar = Bar::new(plan.scenario.name());
+        // A thread without a session would have nothing to do.
+        let cores = &self.cores[..self.cores.len().min(plan.sessions)];
+        let run = Run {
+            plan,
+            host: &self.host,
+            cores,
+            server_cores: self.server_cores.as_deref(),
+            env: &self.env,
+            is_interrupted: &|| self.flags.stop(),
+            on_progress: &|progress: Progress| bar.show(progress),
+        };
+        run.report()
+    }
+}
+
+fn place(common: &CommonOptions, target: Option<SocketAddr>) -> Result<Placement, CoreError> {
+    let allowed = topology();
+    let cores = common.host.cores.as_ref();
+    if target.is_none() {
+        return Placement::choose(&allowed, cores, common.server_cores.as_ref());
+    }
+    // The server runs elsewhere, or on cores we do not know: only our own are placed.
+    cores.map_or(Ok(()), |list| check(&allowed, list))?;
+    let client = cores
+        .map_or_else(|| allowed.first().map(|core| core.id).into_iter().collect(), |list| list.0.clone());
+    Ok(Placement { client, server: Vec::new(), shared: false })
+}
+
+fn warn_if_exposed(target: SocketAddr) {
+    if !target.ip().is_loopback() {
+        eprintln!("NOT ENCRYPTED: what goes to {target} can be read and changed on its way");
+    }
+}

@@ -1,0 +1,125 @@
+//! `ringwire serve`: the peer of `bench`, and an echo service.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::options::{DEFAULT_PORT, HostOptions, Insecure, parse_target};
+use super::output::print_line;
+use super::status::{Failure, Status};
+use crate::bench::host::HostError;
+use crate::bench::placement::check;
+use crate::bench::server::Server;
+use crate::sys::cores::{spread, topology};
+use crate::sys::signal::StopFlags;
+use crate::transport::Counters;
+
+/// `ringwire serve`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    about = "Answer calls: the peer of bench, and an echo service",
+    after_help = EXAMPLES,
+)]
+pub struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)), value_parser = parse_target)]
+    pub listen: SocketAddr,
+    /// Print nothing but the first line, and errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// This host's end.
+    #[command(flatten)]
+    pub host: HostOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringwire serve                                    on 127.0.0.1:7405, spinning on one core
+  ringwire serve --poll adaptive --cores 2,3        two workers that sleep when nobody calls
+  ringwire serve --listen 10.0.0.2 --insecure=anywhere   for another host, NOT ENCRYPTED";
+
+/// How often the watching thread looks for a signal.
+const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`Failure`] when the address or the backend cannot be had.
+pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
+    let flags =
+        StopFlags::install().map_err(|error| Failure::run(format!("cannot catch signals: {error}")))?;
+    let allowed = topology();
+    let cores = match &args.host.cores {
+        Some(list) => {
+            check(&allowed, list).map_err(|error| Failure::usage(error.to_string()))?;
+            list.0.clone()
+        }
+        // The last: the first is where a client on this host goes unless told.
+        None => spread(&allowed).last().copied().into_iter().collect(),
+    };
+    let host = args.host.host(allowed.len() < 2, None);
+    let server = Server::start(&host, args.listen, &cores).map_err(|error| explain(args.listen, &error))?;
+    print_line(&format!("listening on {}", server.address()))?;
+    if !args.quiet {
+        introduce(&server, args.host.insecure);
+    }
+    while !flags.stop() && server.is_running() {
+        rest(WATCH_INTERVAL);
+    }
+    let died = !flags.stop();
+    let counters = server.stop();
+    if !args.quiet {
+        eprintln!("{}", show_counters(&counters));
+    }
+    if died { Err(Failure::run("a worker ended by itself: see the lines above")) } else { Ok(Status::Ok) }
+}
+
+fn introduce(server: &Server, insecure: Option<Insecure>) {
+    let address = server.address();
+    eprintln!("{} ({})", server.backend(), server.backend_why());
+    if !address.ip().is_loopback() {
+        eprintln!("NOT ENCRYPTED: whoever is on the network can read and change what is sent to {address}");
+        if insecure != Some(Insecure::Anywhere) {
+            eprintln!("say so with --insecure=anywhere on both ends, or listen on 127.0.0.1");
+        }
+    }
+    let anywhere = if address.ip().is_loopback() { "" } else { " --insecure=anywhere" };
+    eprintln!("call it with: ringwire bench rate {}{anywhere}", client_address(address));
+}
+
+/// What a client writes: a wildcard is no address to call.
+fn client_address(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("THIS-HOST:{}", address.port()) } else { address.to_string() }
+}
+
+fn explain(listen: SocketAddr, error: &HostError) -> Failure {
+    let text = error.to_string();
+    let in_use = text.contains("in use") || text.contains("os error 98");
+    Failure::run(match in_use {
+        true => format!(
+            "{text}: another server has port {}; stop it, or --listen with another port or 0",
+            listen.port()
+        ),
+        false => text,
+    })
+}
+
+/// Every count that is not zero, in one line.
+fn show_counters(counters: &Counters) -> String {
+    let counts: Vec<String> = counters
+        .list()
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{name}={count}"))
+        .collect();
+    format!("stopped: {}", if counts.is_empty() { "nothing was received".into() } else { counts.join(" ") })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the main thread waits for a signal; workers have threads of their own"
+)]
+fn rest(time: Duration) {
+    std::thread::sleep(time);
+}
