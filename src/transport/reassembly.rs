@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! first fragment declares the total
-//!   up to 64 KiB ---------> memory at once, charged to the session's credit
-//!   beyond ----> 64 KiB ungranted; then reserve the whole, shortest remaining first --> GRANT, GRANT …
+//!   up to 64 KiB --> memory at once, from the reserve; from the session's credit while that is empty
+//!   beyond --------> the rest reserved first, shortest remaining first --> GRANT, GRANT …
 //! last byte  -> Complete { buffer } -> the application -> Reserve::recycle(), give_back()
 //! ```
 //!
@@ -80,6 +80,7 @@ pub enum ReassemblyError {
 #[derive(Debug)]
 pub struct Reserve {
     available: u64,
+    size: u64,
     /// Buffers for messages to come.
     pool: Vec<Vec<u8>>,
 }
@@ -95,7 +96,7 @@ impl Reserve {
     /// never begin otherwise.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        Self { available: bytes, pool: Vec::new() }
+        Self { available: bytes, size: bytes, pool: Vec::new() }
     }
 
     /// Bytes not set aside.
@@ -129,6 +130,14 @@ impl Reserve {
             self.available -= bytes;
         }
         fits
+    }
+
+    /// Sets aside what a message lacks beside the `head` bytes it has. A part is left for the heads of
+    /// others, unless nothing but this message is in the way of its own end.
+    fn take_rest(&mut self, head: u64, bytes: u64) -> bool {
+        let alone = self.available + head >= self.size;
+        let leaves_heads = self.available >= bytes.saturating_add(self.size / HEADS_PART);
+        (alone || leaves_heads) && self.take(bytes)
     }
 }
 
@@ -183,7 +192,7 @@ struct Partial {
     total: u64,
     received: u64,
     granted: u64,
-    /// Bytes set aside in the worker's [`Reserve`]: 0, or the total.
+    /// Bytes set aside in the worker's [`Reserve`]: none, what needs no grant, or all.
     reserved: u64,
     /// Session credit held for it.
     credit: u64,
@@ -237,8 +246,8 @@ impl Reassemblies {
         let mut credit = 0;
         for &(_, message) in order.iter().take(GRANTED_AT_ONCE) {
             let partial = self.messages.get_mut(&message).expect("it was listed above");
-            if partial.reserved == 0 {
-                if !reserve.take(partial.total) {
+            if partial.reserved < partial.total {
+                if !reserve.take_rest(partial.reserved, partial.total - partial.reserved) {
                     // Another session may give memory back: look again next turn.
                     self.grants_due = true;
                     continue;
@@ -311,16 +320,16 @@ impl Reassemblies {
         }
         let granted = header.total.min(UNGRANTED_SIZE_MAX);
         let buffer = reserve.buffer(granted as usize);
-        // A message that needs no grant moves to reserved memory at once, if there is some: its bytes
-        // have left the socket's buffer, which is what session credit protects. A share smaller than
-        // 64 KiB could otherwise never take a message of 64 KiB whole.
-        let small = header.total == granted && reserve.take(header.total);
+        // What needs no grant moves to reserved memory at once, if there is some: its bytes have left
+        // the socket's buffer, which is what session credit protects. Held on credit instead, 64 KiB
+        // that wait for a grant would stop every small message of a session whose share is less.
+        let reserved = if reserve.take(granted) { granted } else { 0 };
         let partial = Partial {
             record: header.record,
             total: header.total,
             received: 0,
             granted,
-            reserved: if small { header.total } else { 0 },
+            reserved,
             credit: 0,
             buffer,
             spans: Spans::new(),
@@ -399,6 +408,8 @@ pub const GRANTED_AT_ONCE: usize = 8;
 /// The least that is ever granted beyond what arrived: what a message may send ungranted, so that a
 /// small share cannot bring the first grant below it.
 const GRANT_SIZE_MIN: u64 = 2 * UNGRANTED_SIZE_MAX;
+/// One part in so many of a [`Reserve`] is for the first 64 KiB of messages alone.
+const HEADS_PART: u64 = 16;
 /// Buffers kept for messages to come, and the largest worth keeping.
 const POOLED_MAX: usize = 16;
 const POOLED_SIZE_MAX: usize = 1 << 20;

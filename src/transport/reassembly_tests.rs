@@ -96,7 +96,7 @@ fn grants_run_a_share_ahead_and_never_shrink() {
 #[test]
 fn the_shortest_remaining_message_is_granted_first() {
     let mut reassemblies = Reassemblies::new(SIZE_MAX);
-    let mut reserve = Reserve::new(500 * KIB);
+    let mut reserve = Reserve::new(600 * KIB);
     drop(send(&mut reassemblies, 1, 400 * KIB, 0, KIB).unwrap());
     drop(send(&mut reassemblies, 2, 300 * KIB, 0, KIB).unwrap());
     drop(send(&mut reassemblies, 3, 200 * KIB, 0, KIB).unwrap());
@@ -171,6 +171,52 @@ fn a_record_that_changes_between_fragments_is_an_error() {
     let changed = FragmentHeader { record, ..header(1, 1_000, 50_000) };
     let error = reassemblies.on_fragment(&changed, &[0; 10], COST, &mut Reserve::default()).unwrap_err();
     assert_eq!(error, ReassemblyError::Changed { message: MessageId(1) });
+}
+
+#[test]
+fn a_message_that_waits_for_memory_does_not_hold_the_sessions_credit() {
+    // Two messages that do not fit together: the second waits, and its first 64 KiB cost nothing.
+    let mut reassemblies = Reassemblies::new(SIZE_MAX);
+    let mut reserve = Reserve::new(2_000 * KIB);
+    let mut out = Vec::new();
+    for message in 1..=2 {
+        let data = content(message, 0..64 * KIB);
+        let header = header(message, 0, 1_500 * KIB);
+        let progress = reassemblies.on_fragment(&header, &data, COST, &mut reserve).unwrap();
+        assert_eq!(progress.credit, COST);
+    }
+    reassemblies.next_grants(SHARE, &mut reserve, &mut out);
+    assert_eq!(out.len(), 1);
+    assert_eq!(reserve.available(), 436 * KIB);
+    reassemblies.clear(&mut reserve);
+    assert_eq!(reserve.available(), 2_000 * KIB);
+}
+
+#[test]
+fn a_message_as_large_as_the_reserve_gets_through_alone() {
+    let mut reassemblies = Reassemblies::new(SIZE_MAX);
+    let mut reserve = Reserve::new(1_000 * KIB);
+    let mut out = Vec::new();
+    let data = content(1, 0..KIB);
+    drop(reassemblies.on_fragment(&header(1, 0, 1_000 * KIB), &data, COST, &mut reserve).unwrap());
+    reassemblies.next_grants(SHARE, &mut reserve, &mut out);
+    assert_eq!(out.len(), 1);
+    assert_eq!(reserve.available(), 0);
+}
+
+#[test]
+fn wholes_leave_memory_for_heads() {
+    let mut reassemblies = Reassemblies::new(SIZE_MAX);
+    let mut reserve = Reserve::new(1_600 * KIB);
+    let mut out = Vec::new();
+    for (message, total) in [(1, 800 * KIB), (2, 750 * KIB)] {
+        let data = content(message, 0..KIB);
+        drop(reassemblies.on_fragment(&header(message, 0, total), &data, COST, &mut reserve).unwrap());
+    }
+    reassemblies.next_grants(SHARE, &mut reserve, &mut out);
+    // Both would fit, and leave 50 KiB: less than the sixteenth that is kept for heads.
+    assert_eq!(out.len(), 1);
+    assert!(reserve.available() >= 100 * KIB);
 }
 
 #[test]
