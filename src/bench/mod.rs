@@ -23,6 +23,7 @@ pub mod echo;
 pub mod env;
 pub mod flight;
 pub mod host;
+pub mod limits;
 pub mod one_way;
 pub mod payload;
 pub mod placement;

@@ -84,6 +84,36 @@ impl Socket {
         set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, i32::from(on))
     }
 
+    /// Cuts everything this socket sends into packets of `size` bytes (`UDP_SEGMENT`).
+    ///
+    /// # Errors
+    /// What `setsockopt` said.
+    pub fn set_segment_size(&self, size: u16) -> io::Result<()> {
+        set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, i32::from(size))
+    }
+
+    /// One packet to the connected remote, by the plainest call there is.
+    ///
+    /// # Errors
+    /// What `send` said.
+    pub fn send(&self, packet: &[u8]) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT;
+        // SAFETY: the pointer and length are those of `packet`, which outlives the call.
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), packet.as_ptr().cast(), packet.len(), flags) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// One packet, by the plainest call there is; `WouldBlock` when none waits.
+    ///
+    /// # Errors
+    /// What `recv` said.
+    pub fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        let (fd, flags) = (self.fd.as_raw_fd(), libc::MSG_DONTWAIT);
+        // SAFETY: the kernel writes at most `into.len()` bytes to `into`, which outlives the call.
+        let received = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), flags) };
+        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+    }
+
     /// Marks what this socket sends with these ECN bits (RFC 3168 §5: 2 is ECT(0), 1 is ECT(1)).
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, Submitter, cqueue, opcode, squeue};
 
 use self::buffers::ProvidedBuffers;
-pub use self::setup::{SetupError, nop_round_trip};
+pub use self::setup::{NopRing, SetupError};
 use self::slots::{Receiving, SendSlots};
 use super::{Arrived, Bell, RawAddress, Socket};
 

@@ -99,26 +99,36 @@ pub(super) fn register(
     Ok(())
 }
 
-/// Makes a small ring and passes `rounds` empty requests through it, `batch` to an enter: does io_uring
-/// work here, and what does its bare mechanism cost?
-///
-/// # Errors
-/// The step that was refused.
-pub fn nop_round_trip(rounds: usize, batch: usize) -> Result<(), SetupError> {
-    let options = RingOptions { buffers: 8, buffer_size: 0, sends: batch as u16 };
-    let mut ring = build(options)?;
-    let nop = opcode::Nop::new().build();
-    for _ in 0..rounds {
-        for _ in 0..batch {
-            // SAFETY: a NOP points to no memory.
-            let pushed = unsafe { ring.submission().push(&nop) };
-            pushed.expect("the queue holds a batch");
-        }
-        ring.submit_and_wait(batch).map_err(SetupError::Setup)?;
-        let completed = ring.completion().count();
-        assert_eq!(completed, batch, "the enter waited for all of them");
+/// A ring that carries nothing: what does io_uring's bare mechanism cost here?
+pub struct NopRing {
+    ring: IoUring,
+    batch: usize,
+}
+
+impl NopRing {
+    /// A ring for `batch` empty requests at a time.
+    ///
+    /// # Errors
+    /// The step that was refused.
+    pub fn new(batch: u16) -> Result<NopRing, SetupError> {
+        let ring = build(RingOptions { buffers: 8, buffer_size: 0, sends: batch })?;
+        Ok(NopRing { ring, batch: usize::from(batch) })
     }
-    Ok(())
+
+    /// Passes a batch through in one enter; how many completed.
+    ///
+    /// # Errors
+    /// What `io_uring_enter` said.
+    pub fn round(&mut self) -> io::Result<usize> {
+        let nop = opcode::Nop::new().build();
+        for _ in 0..self.batch {
+            // SAFETY: a NOP points to no memory.
+            let pushed = unsafe { self.ring.submission().push(&nop) };
+            pushed.expect("the queue holds a batch, and the last one was taken whole");
+        }
+        self.ring.submit_and_wait(self.batch)?;
+        Ok(self.ring.completion().count())
+    }
 }
 
 /// Requests beside the sends: the receive, the bell, a cancel.

@@ -1,0 +1,157 @@
+//! The raw limits of this host: what its kernel, cores and memory allow with nothing guaranteed. Every
+//! figure of `bench` is a share of one of them.
+//!
+//! Two threads of this process, each pinned to a core of its own, talk over loopback by the plainest
+//! calls there are. A limit that cannot be measured here (one core, io_uring blocked) is `None`.
+
+mod cores;
+mod duel;
+mod packed;
+mod tcp;
+mod udp;
+
+use std::time::Duration;
+
+/// How the limits are measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Time spent on each, a fifth of it warming up.
+    pub duration_each: Duration,
+    /// The cores of the two threads; `None` where the host lends only one.
+    pub cores: Option<[usize; 2]>,
+}
+
+impl Options {
+    /// Half a second each, on two cores of the allowed set that share nothing where there are such.
+    #[must_use]
+    pub fn here() -> Self {
+        let spread = crate::sys::cores::spread(&crate::sys::cores::topology());
+        let cores = match spread[..] {
+            [first, second, ..] => Some([first, second]),
+            _ => None,
+        };
+        Self { duration_each: Duration::from_millis(500), cores }
+    }
+}
+
+/// One raw limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// Its name: stable, scripts read it.
+    pub name: &'static str,
+    /// The figure in `unit`; `None` where it could not be measured.
+    pub value: Option<f64>,
+    /// `ns`, `us`, `1/s`, `bit/s` or `B/s`.
+    pub unit: &'static str,
+}
+
+/// Raw limits, in the order they are shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// The limits.
+    pub list: Vec<Limit>,
+}
+
+impl Limits {
+    /// The figure called `name`, if it was measured.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<f64> {
+        self.list.iter().find(|limit| limit.name == name)?.value
+    }
+
+    fn push(&mut self, name: &'static str, value: Option<f64>, unit: &'static str) {
+        let value = value.filter(|value| value.is_finite() && *value > 0.0);
+        self.list.push(Limit { name, value, unit });
+    }
+}
+
+/// Measures every limit.
+#[must_use]
+pub fn run(options: &Options) -> Limits {
+    let mut limits = Limits::default();
+    for group in [CORES, UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK] {
+        group(options, &mut limits);
+    }
+    limits
+}
+
+/// Measures only what the figures of `bench` are shares of: round trip, packed calls, packed bulk.
+#[must_use]
+pub fn quick(options: &Options) -> Limits {
+    let mut limits = Limits::default();
+    for group in [UDP_RTT, PACKED_CALLS, PACKED_BULK] {
+        group(options, &mut limits);
+    }
+    limits
+}
+
+/// Measures the limits of one kind and appends them.
+type Group = fn(&Options, &mut Limits);
+
+const CORES: Group = |options, limits| {
+    limits.push("syscall_ns", Some(cores::syscall_ns(options)), "ns");
+    limits.push("uring_nop_ns", cores::uring_nop_ns(options, 1), "ns");
+    limits.push("uring_nop_batch_16_ns", cores::uring_nop_ns(options, 16), "ns");
+    limits.push("cache_line_round_trip_ns", cores::cache_line_round_trip_ns(options), "ns");
+    limits.push("wake_p50_us", cores::wake_us(options, 0.5), "us");
+    limits.push("memcpy_byte_s", Some(cores::memcpy_byte_s(options)), "B/s");
+    limits.push("crc_16_kib_byte_s", Some(cores::crc_byte_s(options)), "B/s");
+};
+
+const UDP_RTT: Group = |options, limits| {
+    let spinning = udp::round_trip(options, udp::Idle::Spin);
+    limits.push("udp_rtt_p50_us", spinning.p50, "us");
+    limits.push("udp_rtt_p99_us", spinning.p99, "us");
+    limits.push("udp_rtt_p99.9_us", spinning.p99_9, "us");
+    let parked = udp::round_trip(options, udp::Idle::Park);
+    limits.push("udp_rtt_parked_p50_us", parked.p50, "us");
+    limits.push("udp_rtt_parked_p99_us", parked.p99, "us");
+};
+
+const UDP_RATE: Group = |options, limits| {
+    limits.push("udp_packets_per_s", udp::packets_per_s(options), "1/s");
+    limits.push("gso_bulk_bit_s", udp::gso_bulk_bit_s(options), "bit/s");
+    limits.push("gso_64_byte_segments_per_s", udp::gso_segments_per_s(options), "1/s");
+};
+
+const TCP: Group = |options, limits| {
+    let times = tcp::round_trip(options);
+    limits.push("tcp_rtt_p50_us", times.p50, "us");
+    limits.push("tcp_rtt_p99_us", times.p99, "us");
+    limits.push("tcp_rtt_p99.9_us", times.p99_9, "us");
+};
+
+const PACKED_CALLS: Group = |options, limits| {
+    limits.push("packed_calls_256_per_s", packed::calls_per_s(options, 256), "1/s");
+};
+
+const PACKED_MANY: Group = |options, limits| {
+    limits.push("packed_calls_4096_per_s", packed::calls_per_s(options, 4_096), "1/s");
+};
+
+const PACKED_BULK: Group = |options, limits| {
+    limits.push("packed_bulk_bit_s", packed::bulk_bit_s(options), "bit/s");
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_has_a_figure_on_two_cores_and_a_name_of_its_own() {
+        let options = Options { duration_each: Duration::from_millis(30), ..Options::here() };
+        let limits = run(&options);
+        let mut names: Vec<_> = limits.list.iter().map(|limit| limit.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), limits.list.len());
+        if options.cores.is_some() {
+            // So short a run may have too few samples for a tail, and io_uring may be blocked.
+            let excused = |name: &str| name.contains("p99") || name.starts_with("uring");
+            let missing: Vec<_> =
+                limits.list.iter().filter(|limit| limit.value.is_none() && !excused(limit.name)).collect();
+            assert!(missing.is_empty(), "{missing:?}");
+        }
+        assert!(limits.value("syscall_ns").unwrap() < 1e6);
+    }
+}

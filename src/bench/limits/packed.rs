@@ -1,0 +1,206 @@
+//! Small calls packed into 8 KiB packets that leave two at a time, and bulk in full trains, copied once
+//! on either side: the bound on what any protocol over UDP can do here. Nothing is acknowledged.
+//!
+//! ```text
+//! packet: [24 bytes as a header][id u64, length u32, body]...[16 bytes as a tag]
+//! ```
+
+use super::Options;
+use super::duel::{Stop, connected_pair, duel};
+use crate::sys::{Outgoing, ReceiveArena, SendBatch, Socket};
+
+/// Calls of 64 bytes echoed a second with `window` in flight.
+pub(super) fn calls_per_s(options: &Options, window: usize) -> Option<f64> {
+    let (here, there) = connected_pair(true)?;
+    duel(
+        options,
+        |stop| echo(&there, stop),
+        |watch| {
+            let (mut packer, mut unpacker) = (Packer::new(CALLS_TRAIN), Unpacker::new());
+            let body = [7; BODY];
+            let (mut next, mut in_flight) = (0u64, 0usize);
+            let mut heard = watch.now();
+            loop {
+                if in_flight < window {
+                    while in_flight < window {
+                        packer.push(&here, next, &body);
+                        next += 1;
+                        in_flight += 1;
+                    }
+                    packer.flush(&here);
+                }
+                let mut back = 0;
+                unpacker.receive(&here, |_, _| back += 1);
+                let now = watch.now();
+                if back > 0 {
+                    in_flight -= back.min(in_flight);
+                    heard = now;
+                } else if now.since_ns(heard) > LOST_AFTER_NS {
+                    // Loopback loses under want of memory only; a lost train must not end the run.
+                    (in_flight, heard) = (0, now);
+                }
+                if !watch.done_at(now, back as u64) {
+                    return watch.per_s();
+                }
+            }
+        },
+    )
+}
+
+fn echo(socket: &Socket, stop: &Stop) {
+    let (mut packer, mut unpacker) = (Packer::new(CALLS_TRAIN), Unpacker::new());
+    while !stop.is_set() {
+        if unpacker.receive(socket, |id, body| packer.push(socket, id, body)) {
+            packer.flush(socket);
+        }
+    }
+}
+
+/// Payload bits a second, one way.
+pub(super) fn bulk_bit_s(options: &Options) -> Option<f64> {
+    let (there, here) = connected_pair(true)?;
+    // The receiver holds the watch: only what arrived counts.
+    duel(
+        options,
+        |stop| flood(&here, stop),
+        |watch| {
+            let mut unpacker = Unpacker::new();
+            let mut application = vec![0u8; PACKET];
+            loop {
+                let mut bytes = 0;
+                unpacker.packets(&there, |plain| {
+                    application[..plain.len()].copy_from_slice(plain);
+                    bytes += plain.len();
+                });
+                if (bytes > 0 || there_is_time_to_look(&mut unpacker.idle)) && !watch.done(bytes as u64) {
+                    return watch.per_s().map(|bytes| bytes * 8.0);
+                }
+            }
+        },
+    )
+}
+
+/// Reads the clock only now and then while nothing comes.
+fn there_is_time_to_look(idle: &mut u32) -> bool {
+    *idle = idle.wrapping_add(1);
+    idle.is_multiple_of(64)
+}
+
+fn flood(socket: &Socket, stop: &Stop) {
+    let mut packer = Packer::new(TRAIN_SIZE / PACKET);
+    let source = vec![7u8; 4 << 20];
+    let mut at = 0;
+    while !stop.is_set() {
+        packer.fill(socket, &source[at..at + PACKET - HEADER - TAG]);
+        at = (at + PACKET) % (source.len() - PACKET);
+    }
+}
+
+/// Packs records into packets and packets into trains.
+struct Packer {
+    train: Vec<u8>,
+    batch: SendBatch,
+    /// Packets after which a train leaves.
+    packets: usize,
+    /// Where the open packet begins, and where its next record goes.
+    start: usize,
+    cursor: usize,
+}
+
+impl Packer {
+    fn new(packets: usize) -> Self {
+        let train = vec![0; PACKET * (packets + 1)];
+        Self { train, batch: SendBatch::new(1), packets, start: 0, cursor: HEADER }
+    }
+
+    fn push(&mut self, socket: &Socket, id: u64, body: &[u8]) {
+        if self.cursor + RECORD + body.len() + TAG > self.start + PACKET {
+            self.close_full(socket);
+        }
+        let record = &mut self.train[self.cursor..self.cursor + RECORD + body.len()];
+        record[..8].copy_from_slice(&id.to_le_bytes());
+        record[8..RECORD].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        record[RECORD..].copy_from_slice(body);
+        self.cursor += RECORD + body.len();
+    }
+
+    /// One packet full of bulk.
+    fn fill(&mut self, socket: &Socket, body: &[u8]) {
+        self.train[self.cursor..self.cursor + body.len()].copy_from_slice(body);
+        self.cursor += body.len();
+        self.close_full(socket);
+    }
+
+    /// Pads the open packet, which others follow.
+    fn close_full(&mut self, socket: &Socket) {
+        let end = self.start + PACKET;
+        self.train[self.cursor..end].fill(0);
+        self.start = end;
+        self.cursor = end + HEADER;
+        if self.start == self.packets * PACKET {
+            self.flush(socket);
+        }
+    }
+
+    fn flush(&mut self, socket: &Socket) {
+        let length = if self.cursor > self.start + HEADER { self.cursor + TAG } else { self.start };
+        if length == 0 {
+            return;
+        }
+        let segment_size = (length > PACKET).then_some(PACKET as u16);
+        let train = Outgoing { bytes: &self.train[..length], segment_size, to: None };
+        let _ = self.batch.send(socket, std::iter::once(train));
+        (self.start, self.cursor) = (0, HEADER);
+    }
+}
+
+struct Unpacker {
+    arena: ReceiveArena,
+    idle: u32,
+}
+
+impl Unpacker {
+    fn new() -> Self {
+        Self { arena: ReceiveArena::new(1, 64 * 1024), idle: 0 }
+    }
+
+    /// Hands each record of what has arrived to `each`; false when nothing has.
+    fn receive(&mut self, socket: &Socket, mut each: impl FnMut(u64, &[u8])) -> bool {
+        self.packets(socket, |mut records| {
+            while let Some((head, rest)) = records.split_first_chunk::<RECORD>() {
+                let (id, length) = head.split_first_chunk().expect("a record's head is longer");
+                let length = u32::from_le_bytes(*length.first_chunk().expect("4 bytes are left"));
+                let length = length as usize;
+                if length == 0 || length > rest.len() {
+                    break;
+                }
+                each(u64::from_le_bytes(*id), &rest[..length]);
+                records = &rest[length..];
+            }
+        })
+    }
+
+    fn packets(&mut self, socket: &Socket, mut each: impl FnMut(&[u8])) -> bool {
+        if self.arena.receive(socket, 1).is_err() {
+            return false;
+        }
+        let arrived = self.arena.arrived(0);
+        let train = &self.arena.buffer_mut(0)[..arrived.length as usize];
+        for packet in train.chunks(arrived.segment_size.max(1) as usize) {
+            if packet.len() >= HEADER + TAG {
+                each(&packet[HEADER..packet.len() - TAG]);
+            }
+        }
+        true
+    }
+}
+
+const PACKET: usize = 8_192;
+const HEADER: usize = 24;
+const TAG: usize = 16;
+const RECORD: usize = 12;
+const BODY: usize = 64;
+/// Packets after which calls leave: waiting for more would make the two ends take turns.
+const CALLS_TRAIN: usize = 2;
+const TRAIN_SIZE: usize = 64_000;
+const LOST_AFTER_NS: u64 = 20_000_000;
