@@ -48,6 +48,7 @@ macro_rules! socket_suite {
                 the_counters_add_up,
                 ecn_bits_are_carried,
                 an_empty_packet_is_passed_over,
+                a_storm_of_icmp_leaves_no_kernel_worker_behind,
             ]
         );
     };

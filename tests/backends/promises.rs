@@ -224,3 +224,44 @@ pub fn an_empty_packet_is_passed_over(kind: Kind, family: Family) {
     pair.send(10, 10);
     assert_eq!(joined(&pair.collect(10)), pattern(10));
 }
+
+pub fn a_storm_of_icmp_leaves_no_kernel_worker_behind(kind: Kind, family: Family) {
+    let nobody = std::net::UdpSocket::bind(family.any_port()).unwrap();
+    let gone = nobody.local_addr().unwrap();
+    drop(nobody);
+    let mut pair = Pair::new(kind, family);
+    pair.here.register_path(PathId(1), gone);
+    // An unread error queue keeps the socket's poll ready: io_uring would then hand the receive to a
+    // worker thread of the kernel, and a parked wait would spin.
+    for round in 0..300 {
+        let mut buffer = rig::lend(&mut *pair.here);
+        buffer.bytes_mut()[..20].copy_from_slice(&pattern(20));
+        pair.here.submit(Train { buffer, length: 20, segment_size: 20, path: PathId(1) });
+        pair.here.flush().unwrap();
+        if round % 3 == 0 {
+            rig::receive_once(&mut *pair.here);
+        }
+        if round % 7 == 0 {
+            pair.here.wait(Some(Duration::from_micros(50))).unwrap();
+        }
+    }
+    while !rig::events(&mut *pair.here).is_empty() {
+        pair.here.wait(Some(Duration::from_millis(1))).unwrap();
+        rig::receive_once(&mut *pair.here);
+    }
+    let workers = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("iou-wrk"))
+        .count();
+    assert_eq!(workers, 0, "io_uring handed work to worker threads");
+    let start = MonotonicClock::new();
+    pair.here.wait(Some(Duration::from_millis(30))).unwrap();
+    assert!(start.now().0 >= 30_000_000, "the error queue still wakes the wait");
+    send_back(&mut pair);
+}
+
+fn send_back(pair: &mut Pair) {
+    rig::send(&mut *pair.there, &pattern(44), 44);
+    assert_eq!(joined(&rig::collect(&mut *pair.here, 44)), pattern(44));
+}
