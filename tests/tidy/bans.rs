@@ -1,0 +1,153 @@
+//! What may not stand in the sources, and the few places where it may.
+
+use super::source::{Source, words};
+
+/// One thing that is banned.
+pub struct Ban {
+    /// Looked for in code, not in comments or literals.
+    pub words: &'static [&'static str],
+    /// What to do instead.
+    pub instead: &'static str,
+    /// Where it may stand, and why: a file, or a folder ending in a slash.
+    pub allowed: &'static [(&'static str, &'static str)],
+}
+
+/// Bans on the library's sources.
+pub const BANS: &[Ban] = &[
+    Ban {
+        words: &["Instant::now", "SystemTime::now", "UNIX_EPOCH"],
+        instead: "take the time as an argument, or ask a time::Clock",
+        allowed: &[("src/time.rs", "the one clock that reads the host's")],
+    },
+    Ban {
+        words: &["thread::sleep"],
+        instead: "wait in the backend, with a deadline",
+        allowed: &[
+            ("src/bench/child.rs", "waits for another process to end, no worker is near"),
+            ("src/cli/serve.rs", "the main thread waits for a signal, the workers have their own"),
+        ],
+    },
+    Ban {
+        words: &["rand::", "getrandom", "RandomState", "DefaultHasher"],
+        instead: "take the generator or a seed as an argument (rng); only boot ids and keys ask the kernel",
+        allowed: &[("src/sys/process.rs", "boot ids and cookie keys come from the kernel")],
+    },
+    Ban {
+        words: &["println!", "print!", "eprintln!", "eprint!"],
+        instead: "return it, or use tracing; results are printed by the command alone",
+        allowed: &[
+            ("src/cli/", "the command"),
+            ("src/bench/", "the command's reports and progress"),
+        ],
+    },
+    Ban {
+        words: &["todo!", "unimplemented!", "dbg!"],
+        instead: "finish it or leave it out; what is missing stands in the README under \"Not done\"",
+        allowed: &[],
+    },
+];
+
+/// Every breach of the bans in `sources`, then every exception that nothing needs any more.
+pub fn breaches(sources: &[Source], bans: &[Ban]) -> Vec<String> {
+    let mut found = Vec::new();
+    for ban in bans {
+        for source in sources {
+            for word in ban.words {
+                let places = words(&source.code, word).filter(|_| !is_allowed(ban, &source.path));
+                found
+                    .extend(places.map(|at| {
+                        format!("{}:{}: {word}: {}", source.path, source.line_of(at), ban.instead)
+                    }));
+            }
+        }
+    }
+    found
+}
+
+/// Exceptions that no source needs any more.
+pub fn stale_exceptions(sources: &[Source], bans: &[Ban]) -> Vec<String> {
+    let mut stale = Vec::new();
+    for ban in bans {
+        for (place, _) in ban.allowed.iter().filter(|(place, _)| !place.ends_with('/')) {
+            let needed = sources
+                .iter()
+                .filter(|source| source.path == *place)
+                .any(|source| ban.words.iter().any(|word| words(&source.code, word).next().is_some()));
+            stale.extend((!needed).then(|| format!("{place} no longer uses any of {:?}", ban.words)));
+        }
+    }
+    stale
+}
+
+fn is_allowed(ban: &Ban, path: &str) -> bool {
+    ban.allowed.iter().any(
+        |(place, _)| {
+            if place.ends_with('/') { path.starts_with(place) } else { path == *place }
+        },
+    )
+}
+
+/// Leftover marks in comments that name no condition under which they are to be taken up.
+pub fn unconditional_leftovers(source: &Source) -> Vec<String> {
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
+    let mut found = Vec::new();
+    for (index, line) in source.comments.lines().enumerate() {
+        let marked = marks.iter().any(|mark| words(line, mark).next().is_some());
+        if marked && words(line, "when").next().is_none() {
+            found.push(format!("{}:{}: say when: \"(when 6.12 is the floor): …\"", source.path, index + 1));
+        }
+    }
+    found
+}
+
+/// Tests that somebody switched off, whichever way.
+pub fn switched_off(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, (code, comment)) in source.code.lines().zip(source.comments.lines()).enumerate() {
+        let attribute = code.trim_start().starts_with("#[ignore") || code.contains(", ignore)]");
+        let example = ["```ignore", "```rust,ignore"].iter().any(|fence| comment.contains(fence));
+        if attribute || example {
+            found.push(format!("{}:{}: runs, or goes; a skip prints why", source.path, index + 1));
+        }
+    }
+    // A skip that strict runs do not see is a test switched off.
+    if source.text.contains("SKIPPED {") && !source.text.contains("RINGWIRE_STRICT") {
+        found.push(format!("{}: prints SKIPPED and never asks RINGWIRE_STRICT", source.path));
+    }
+    found
+}
+
+/// Unsafe code outside its rooms, and unsafe code that does not say why it is sound.
+pub fn unargued_unsafe(source: &Source, allowed: bool) -> Vec<String> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found = Vec::new();
+    for at in words(&source.code, "unsafe") {
+        let line = source.line_of(at);
+        let rest = source.code[at + "unsafe".len()..].trim_start();
+        // Not code but a lint's name or a type: `unsafe_code` is a word of its own, `unsafe fn` a type.
+        let is_type = rest.starts_with("fn(") || rest.starts_with("extern \" \" fn(");
+        if !allowed && !is_type {
+            found.push(format!("{}:{line}: unsafe outside rings and sys", source.path));
+        } else if !is_type && !is_argued(&lines, line - 1, rest.starts_with("fn ")) {
+            found.push(format!("{}:{line}: unsafe without a SAFETY argument", source.path));
+        }
+    }
+    found
+}
+
+/// True if the comment above the statement that `line` belongs to argues for it.
+fn is_argued(lines: &[&str], line: usize, is_function: bool) -> bool {
+    let wanted = if is_function { "# Safety" } else { "SAFETY:" };
+    for above in lines[..=line].iter().rev() {
+        if above.contains(wanted) {
+            return true;
+        }
+        let text = above.trim();
+        let is_comment = text.starts_with("//") || text.starts_with("#[");
+        let ends_before = text.is_empty() || text.ends_with([';', '}']);
+        if !std::ptr::eq(above, &lines[line]) && !is_comment && ends_before {
+            return false;
+        }
+    }
+    false
+}
