@@ -84,7 +84,11 @@ fn a_server_killed_in_the_middle_leaves_partial_results_and_1() {
         );
         let bench = start(&line);
         rest_ms(1_000);
-        if how == "killed" { served.kill() } else { drop(served.terminate()) }
+        if how == "killed" {
+            served.kill()
+        } else {
+            drop(served.terminate())
+        }
         let ended = end(bench);
         assert_eq!(ended.status, Some(1), "{how}: {ended:?}");
         assert!(ended.took.as_secs_f64() < 10.0, "long before 20 s: {how}: {ended:?}");

@@ -60,8 +60,7 @@ fn a_server_of_the_bench_does_not_outlive_it() {
     let gone = (0..100).any(|_| {
         cli_support::rest_ms(50);
         // A process that has ended and waits to be collected is gone.
-        std::fs::read_to_string(format!("/proc/{server}/stat"))
-            .map_or(true, |stat| stat.contains(") Z "))
+        std::fs::read_to_string(format!("/proc/{server}/stat")).map_or(true, |stat| stat.contains(") Z "))
     });
     assert!(gone, "process {server} is still there");
 }

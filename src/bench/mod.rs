@@ -33,6 +33,7 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod server;
+pub mod share;
 pub mod table;
 pub mod units;
 pub mod validity;

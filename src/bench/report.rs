@@ -58,6 +58,9 @@ pub struct Report {
     pub verified: Option<bool>,
     /// Why the figures are not to be used; empty when they are.
     pub invalid_why: Vec<String>,
+    /// Share of the run that the hypervisor took from the cores used, 0 to 1. Not in the object: it
+    /// speaks through `invalid_why`.
+    pub stolen: Option<f64>,
     /// Where it ran.
     pub env: Environment,
 }

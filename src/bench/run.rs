@@ -190,7 +190,8 @@ impl Run<'_> {
         }
         report.goodput_bit_s = goodput(plan, &report, delivered.map(|delivered| delivered.bytes));
         report.verified = plan.verify.then(|| report.tally.checked > 0 && report.tally.mismatched == 0);
-        report.invalid_why = reasons(&report, &Circumstances { stolen, cut_short });
+        report.stolen = stolen;
+        report.invalid_why = reasons(&report, &Circumstances { cut_short });
         report
     }
 }

@@ -155,6 +155,15 @@ pub fn show_bits(bit_s: f64) -> String {
     }
 }
 
+/// Bytes a second for a table: `9.31 GB/s`.
+#[must_use]
+pub fn show_bytes(byte_s: f64) -> String {
+    match byte_s {
+        bytes if bytes >= 1e9 => format!("{} GB/s", three_digits(bytes / 1e9)),
+        bytes => format!("{} MB/s", three_digits(bytes / 1e6)),
+    }
+}
+
 /// A size in the largest binary unit that divides it: `64 KiB`, `1400 B`.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {

@@ -7,8 +7,6 @@ use super::report::Report;
 /// What happened around a run that its own counts do not show.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
-    /// Share of the window that the hypervisor took from the cores used, 0 to 1.
-    pub stolen: Option<f64>,
     /// Why the load ended before its time.
     pub cut_short: Option<String>,
 }
@@ -19,7 +17,7 @@ pub fn reasons(report: &Report, around: &Circumstances) -> Vec<String> {
     let checks = [
         around.cut_short.clone(),
         rate_missed(report),
-        around.stolen.filter(|share| *share > STOLEN_MAX).map(|share| {
+        report.stolen.filter(|share| *share > STOLEN_MAX).map(|share| {
             format!(
                 "the hypervisor took {:.1} % of the cores' time: run again when the host is quiet",
                 share * 100.0
@@ -82,9 +80,8 @@ mod tests {
         let mut wrong = report();
         wrong.tally.mismatched = 1;
         assert!(found(&wrong, &none).contains("other bytes"));
-        let stolen = Circumstances { stolen: Some(0.05), ..Circumstances::default() };
-        assert!(found(&report(), &stolen).contains("5.0 %"));
-        let cut = Circumstances { cut_short: Some("interrupted".into()), ..Circumstances::default() };
+        assert!(found(&Report { stolen: Some(0.05), ..report() }, &none).contains("5.0 %"));
+        let cut = Circumstances { cut_short: Some("interrupted".into()) };
         assert!(found(&report(), &cut).contains("interrupted"));
     }
 }

@@ -15,6 +15,7 @@
 
 pub mod bench;
 pub mod doctor;
+pub mod limits;
 pub mod options;
 pub mod output;
 pub mod serve;
@@ -53,6 +54,8 @@ pub enum Verb {
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
     Serve(serve::ServeArgs),
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Limits(limits::LimitsArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
     Doctor(doctor::DoctorArgs),
 }
 
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.verb {
         Verb::Bench(args) => bench::run(args),
         Verb::Serve(args) => serve::run(args),
+        Verb::Limits(args) => limits::run(args),
         Verb::Doctor(args) => doctor::run(args),
     };
     match result {
@@ -146,6 +150,7 @@ mod tests {
             "ringwire bench rate --cores 0 --server-cores 1 --socket-buffer 4MiB --insecure",
             "ringwire serve --listen 127.0.0.1:0 --insecure=anywhere -v",
             "ringwire doctor --json",
+            "ringwire limits --duration 100ms --cores 0,1 --json",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");

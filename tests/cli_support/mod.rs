@@ -85,7 +85,8 @@ impl Served {
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("it speaks");
-        let address = line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}"));
+        let address =
+            line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}"));
         Served { address: address.to_owned(), child }
     }
 

@@ -3,43 +3,73 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::super::limits::{show as show_limits, to_json as limits_json};
 use super::super::output::print_line;
 use super::super::status::{Failure, Status};
 use super::args::CommonOptions;
 use super::scenario::{BULK_SIZE_DEFAULT, failure};
-use super::session::BenchSession;
+use super::session::{BenchSession, catch_signals, place};
 use crate::bench::advice::{Facts, advise};
+use crate::bench::limits::{self, Limits, Options};
+use crate::bench::placement::Placement;
 use crate::bench::plan::{Over, Plan, Scenario};
 use crate::bench::report::Report;
 use crate::bench::schedule::Arrivals;
+use crate::bench::share::share_of;
 use crate::bench::table::show_all;
 
-/// Runs `ping`, `rate` and `bulk` against a server of our own, and prints the table.
+/// Measures the raw limits, runs `ping`, `rate` and `bulk` against a server of our own, and prints all.
 ///
 /// # Errors
 /// [`Failure`] when a run could not be made at all.
 pub fn run(common: &CommonOptions) -> Result<Status, Failure> {
-    let session = BenchSession::open(common, None)?;
+    let flags = catch_signals()?;
+    let placement = place(common, None)?;
+    // Before the server starts: it would spin on one of the two cores.
+    let limits = measure_limits(&placement);
+    let session = BenchSession::open(flags, placement, common, None)?;
     let mut reports: Vec<Report> = Vec::new();
     for scenario in [Scenario::Ping, Scenario::Rate, Scenario::Bulk] {
         if session.is_interrupted() {
             break;
         }
-        reports
-            .push(session.run(&plan(scenario, session.target())).map_err(|error| failure(&session, &error))?);
+        let plan = plan(scenario, session.target());
+        let mut report = session.run(&plan).map_err(|error| failure(&session, &error))?;
+        report.limit = share_of(&report, &limits);
+        reports.push(report);
     }
-    if common.json {
-        let all: Vec<_> = reports.iter().map(Report::to_json).collect();
-        print_line(&serde_json::Value::Array(all).to_string())?;
-    } else {
-        print_line(&show_all(&reports))?;
-        print_line(&format!("\nadvice: {}", advise(&facts(&session, &reports))))?;
-    }
+    print(common, &session, &limits, &reports)?;
     Ok(match session.is_interrupted() {
         true => Status::Interrupted,
         false if reports.iter().all(Report::succeeded) => Status::Ok,
         false => Status::Failed,
     })
+}
+
+/// Time spent on each limit: with 17 of them, well under ten seconds together.
+const LIMIT_TIME: Duration = Duration::from_millis(250);
+
+fn measure_limits(placement: &Placement) -> Limits {
+    eprintln!("measuring the raw limits of this host");
+    let cores = (!placement.shared).then(|| [placement.client[0], placement.server[0]]);
+    limits::run(&Options { duration_each: LIMIT_TIME, cores })
+}
+
+fn print(
+    common: &CommonOptions,
+    session: &BenchSession,
+    limits: &Limits,
+    reports: &[Report],
+) -> Result<(), Failure> {
+    if common.json {
+        let all = std::iter::once(limits_json(limits)).chain(reports.iter().map(Report::to_json));
+        return print_line(&Value::Array(all.collect()).to_string());
+    }
+    print_line(&show_limits(limits))?;
+    print_line(&show_all(reports))?;
+    print_line(&format!("advice: {}", advise(&facts(session, limits, reports))))
 }
 
 fn plan(scenario: Scenario, target: SocketAddr) -> Plan {
@@ -61,14 +91,18 @@ fn plan(scenario: Scenario, target: SocketAddr) -> Plan {
     }
 }
 
-fn facts(session: &BenchSession, reports: &[Report]) -> Facts {
+fn facts(session: &BenchSession, limits: &Limits, reports: &[Report]) -> Facts {
     let ping = reports.iter().find(|report| report.scenario == "ping").and_then(|report| report.latency);
+    let segments = limits.value("gso_64_byte_segments_per_s");
     Facts {
         env: session.env().clone(),
         shared_core: session.shares_core(),
+        stolen: reports.iter().filter_map(|report| report.stolen).fold(0.0, f64::max),
+        syscall_ns: limits.value("syscall_ns"),
+        wake_us: limits.value("wake_p50_us"),
+        offload_gain: segments.zip(limits.value("udp_packets_per_s")).map(|(joined, single)| joined / single),
         ping_p50_us: ping.and_then(|times| times.p50),
         ping_p99_9_us: ping.and_then(|times| times.p99_9),
         lost: reports.iter().filter_map(|report| report.packets.lost).sum(),
-        ..Facts::default()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::output::print_line;
 use super::super::status::{Failure, Status};
 use super::args::{BulkOver, RunOptions, ScenarioArgs};
-use super::session::BenchSession;
+use super::session::{BenchSession, catch_signals, place};
 use crate::bench::client::RunError;
 use crate::bench::flight::FLIGHT_MAX;
 use crate::bench::payload::LABEL_SIZE;
@@ -24,7 +24,8 @@ pub fn run(args: &ScenarioArgs) -> Result<Status, Failure> {
     let options = options_of(args);
     let mut plan = plan_of(args);
     check(&plan).map_err(Failure::usage)?;
-    let session = BenchSession::open(&options.common, options.target)?;
+    let placement = place(&options.common, options.target)?;
+    let session = BenchSession::open(catch_signals()?, placement, &options.common, options.target)?;
     plan.target = session.target();
     if plan.scenario == Scenario::Load && plan.rate.is_none() {
         plan.rate = Some(half_of_saturation(&session, &plan)?);

@@ -30,14 +30,16 @@ pub struct BenchSession {
 }
 
 impl BenchSession {
-    /// Places both ends, and starts a server where there is no `target`. Call it from the main thread.
+    /// Starts a server where there is no `target`. Call it from the main thread.
     ///
     /// # Errors
-    /// [`Failure`] for cores that are not there, or a server that does not come up.
-    pub fn open(common: &CommonOptions, target: Option<SocketAddr>) -> Result<BenchSession, Failure> {
-        let flags =
-            StopFlags::install().map_err(|error| Failure::run(format!("cannot catch signals: {error}")))?;
-        let placement = place(common, target).map_err(|error| Failure::usage(error.to_string()))?;
+    /// [`Failure`] when the server does not come up.
+    pub fn open(
+        flags: StopFlags,
+        placement: Placement,
+        common: &CommonOptions,
+        target: Option<SocketAddr>,
+    ) -> Result<BenchSession, Failure> {
         let options = &common.host;
         let mut session = BenchSession {
             target: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -113,7 +115,23 @@ impl BenchSession {
     }
 }
 
-fn place(common: &CommonOptions, target: Option<SocketAddr>) -> Result<Placement, CoreError> {
+/// Catches the signals that end a command early.
+///
+/// # Errors
+/// [`Failure`] when the kernel does not let it.
+pub fn catch_signals() -> Result<StopFlags, Failure> {
+    StopFlags::install().map_err(|error| Failure::run(format!("cannot catch signals: {error}")))
+}
+
+/// Places this end, and the server where there is no `target`.
+///
+/// # Errors
+/// [`Failure`] for cores that are not there.
+pub fn place(common: &CommonOptions, target: Option<SocketAddr>) -> Result<Placement, Failure> {
+    choose(common, target).map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn choose(common: &CommonOptions, target: Option<SocketAddr>) -> Result<Placement, CoreError> {
     let allowed = topology();
     let cores = common.host.cores.as_ref();
     if target.is_none() {
