@@ -10,7 +10,7 @@ fn a_line_that_makes_no_sense_ends_with_2_and_says_what_to_write() {
     for (line, advice) in [
         ("", "Usage"),
         ("fly", "ringwire"),
-        ("bench fly", "ping"),
+        ("bench fly", "--help"),
         ("bench rate --size lots", "for example 64KiB"),
         ("bench rate --duration 4", "for example 4s"),
         ("bench rate --backend xdp", "uring"),

@@ -149,20 +149,36 @@ impl Connected {
     /// on meanwhile.
     #[must_use]
     pub fn open_books(&mut self, within: Duration) -> Books {
-        Books {
-            packets: packets_of(&self.worker.counters()),
-            cpu_s: thread_cpu_seconds(),
-            asked: self.ask(0, within).ok(),
-        }
+        let server = self.ask(0, within).map_or(ServerStart::Told(None), ServerStart::Asked);
+        self.books(server)
+    }
+
+    /// [`Self::open_books`] with an answer that the server gave just now.
+    #[must_use]
+    pub fn open_books_with(&self, answer: Option<Status>) -> Books {
+        self.books(ServerStart::Told(answer))
+    }
+
+    fn books(&self, server: ServerStart) -> Books {
+        Books { packets: packets_of(&self.worker.counters()), cpu_s: thread_cpu_seconds(), server }
     }
 }
 
 /// The counts of both ends at the start of a measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Books {
     packets: Packets,
     cpu_s: f64,
-    asked: Option<u64>,
+    server: ServerStart,
+}
+
+/// The server's account of itself at the start.
+#[derive(Clone, Debug)]
+enum ServerStart {
+    /// Asked for under this token; the answer comes while the load goes on.
+    Asked(u64),
+    /// Given, or not to be had.
+    Told(Option<Status>),
 }
 
 /// What both ends spent between the opening and the closing of the books.
@@ -180,7 +196,10 @@ impl Books {
     /// Closes the books: nothing is in flight any more.
     #[must_use]
     pub fn close(self, connected: &mut Connected, within: Duration) -> Balance {
-        let start = self.asked.and_then(|token| connected.worker.app_mut().take_answer(token)?);
+        let start = match self.server {
+            ServerStart::Asked(token) => connected.worker.app_mut().take_answer(token).flatten(),
+            ServerStart::Told(answer) => answer,
+        };
         let end = if start.is_some() { connected.ask_and_wait(0, within) } else { None };
         Balance {
             packets: packets_of(&connected.worker.counters()).since(self.packets),

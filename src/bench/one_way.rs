@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::client::{Client, Measured};
 use super::connected::{Connected, OUTCOME_GRACE};
-use super::echo::Sink;
+use super::echo::{Sink, Status};
 use super::payload::{CHECKED_EVERY, LABEL_SIZE, fill_labelled};
 use super::recorder::{Keep, Recorder, Tally, Window};
 use crate::time::Timestamp;
@@ -40,10 +40,10 @@ impl Delivered {
 }
 
 /// The receiver's account of all sessions, at one moment of its clock.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Account {
     sink: Sink,
-    now_ns: u64,
+    status: Status,
 }
 
 /// Messages sent between two turns.
@@ -55,8 +55,8 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 pub fn measure(client: &Client<'_>, connected: &mut Connected, window: Window) -> Measured {
     let mut sender = Sender::new(client);
     let mut cut_short = sender.load_until(client, connected, window.start);
-    let books = connected.open_books(client.plan.deadline);
     let (accepted_before, start) = (sender.accepted, account(client, connected));
+    let books = connected.open_books_with(start.as_ref().map(|start| start.status.clone()));
     if cut_short.is_none() {
         cut_short = sender.load_until(client, connected, window.end);
     }
@@ -65,10 +65,10 @@ pub fn measure(client: &Client<'_>, connected: &mut Connected, window: Window) -
     if start.is_none() {
         cut_short.get_or_insert_with(|| "the target counts no messages: bench it with --over call".into());
     }
-    let delivered = start.zip(end).map(|(start, end)| Delivered {
+    let delivered = start.zip(end.as_ref()).map(|(start, end)| Delivered {
         messages: end.sink.messages - start.sink.messages,
         bytes: end.sink.bytes - start.sink.bytes,
-        seconds: end.now_ns.saturating_sub(start.now_ns) as f64 / 1e9,
+        seconds: end.status.now_ns.saturating_sub(start.status.now_ns) as f64 / 1e9,
     });
     let mut recorder = Recorder::new(window, Keep::Latency);
     let last = last.or(end).unwrap_or_default().sink;
@@ -110,11 +110,11 @@ fn account(client: &Client<'_>, connected: &mut Connected) -> Option<Account> {
     let mut account = Account::default();
     for session in 0..connected.sessions.len() {
         let status = connected.ask_and_wait(session, client.plan.deadline)?;
-        account.now_ns = status.now_ns;
         account.sink.messages += status.sink.messages;
         account.sink.bytes += status.sink.bytes;
         account.sink.checked += status.sink.checked;
         account.sink.corrupt += status.sink.corrupt;
+        account.status = status;
     }
     Some(account)
 }
@@ -125,7 +125,7 @@ fn drain(client: &Client<'_>, connected: &mut Connected, accepted: u64) -> Optio
     let mut last = None;
     while connected.worker.clock_now() < end && connected.broken().is_none() {
         last = account(client, connected);
-        if last.is_none_or(|account| account.sink.messages >= accepted) {
+        if last.as_ref().is_none_or(|account| account.sink.messages >= accepted) {
             break;
         }
     }
