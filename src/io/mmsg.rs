@@ -153,3 +153,39 @@ impl Backend for Mmsg {
 pub(super) const RECEIVE_BUFFER_SIZE: usize = 64 * 1024;
 /// Errors of earlier packets one receive steps over.
 const PENDING_ERRORS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gso_that_fails_in_use_is_switched_off_once_and_loses_nothing() {
+        let config = Config::new("127.0.0.1:0".parse().unwrap());
+        let mut there = Mmsg::open(&config).unwrap();
+        let mut here = Mmsg::open(&config).unwrap();
+        if !here.sender.gso() {
+            println!("SKIPPED: GSO does not work here to begin with");
+            return;
+        }
+        here.register_path(PathId(0), there.local_addr());
+        here.port.socket.refuse_gso();
+        for _ in 0..2 {
+            let mut buffer = here.lend().unwrap();
+            buffer.bytes_mut()[..2_500].fill(5);
+            here.submit(Train { buffer, length: 2_500, segment_size: 1_000, path: PathId(0) });
+            here.flush().unwrap();
+        }
+        let mut events = Vec::new();
+        here.poll_events(&mut events);
+        assert_eq!(events, [Event::GsoOff]);
+        let (mut batch, mut lengths) = (Vec::new(), Vec::new());
+        while lengths.len() < 6 {
+            there.wait(Some(Duration::from_secs(5))).unwrap();
+            there.receive(&mut batch).unwrap();
+            assert!(!batch.is_empty(), "only {lengths:?} came");
+            lengths.extend(batch.iter().map(|received| received.length));
+            there.release();
+        }
+        assert_eq!(lengths, [1_000, 1_000, 500, 1_000, 1_000, 500]);
+    }
+}

@@ -127,6 +127,12 @@ impl Socket {
         set_option(self.fd.as_fd(), level, name, i32::from(bits & 3))
     }
 
+    /// Sends without a UDP checksum, which the kernel will not cut trains for: GSO that fails in use.
+    #[cfg(test)]
+    pub(crate) fn refuse_gso(&self) {
+        set_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).expect("any socket can");
+    }
+
     /// Asks for both buffers, past the host's maximum where this process may.
     pub fn set_buffer_size(&self, size: u64) {
         let size = i32::try_from(size).unwrap_or(i32::MAX);
