@@ -35,10 +35,7 @@ pub const BANS: &[Ban] = &[
     Ban {
         words: &["println!", "print!", "eprintln!", "eprint!"],
         instead: "return it, or use tracing; results are printed by the command alone",
-        allowed: &[
-            ("src/cli/", "the command"),
-            ("src/bench/", "the command's reports and progress"),
-        ],
+        allowed: &[("src/cli/", "the command"), ("src/bench/", "the command's reports and progress")],
     },
     Ban {
         words: &["todo!", "unimplemented!", "dbg!"],
