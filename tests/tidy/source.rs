@@ -64,7 +64,7 @@ pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 
     let part = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let after = &code[at + word.len()..];
-        !code[..at].ends_with(part) && !(word.ends_with(part) && after.starts_with(part))
+        !(code[..at].ends_with(part) || word.ends_with(part) && after.starts_with(part))
     })
 }
 

@@ -1,0 +1,153 @@
+//! The README tells the truth: its blocks between `<!-- begin: NAME -->` and `<!-- end: NAME -->` are
+//! what their sources make of them, and its commands are those that are tested.
+//!
+//! With `RINGWIRE_WRITE=1` the blocks are written instead of compared (`scripts/readme-figures`).
+
+#[path = "readme/figures.rs"]
+mod figures;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+const README: &str = "README.md";
+const TEST_COMMAND: &str = "cargo test --release --locked --workspace";
+const BENCH_COMMAND: &str = "cargo run --release --locked -- bench";
+/// What the figure blocks say until results are committed.
+const PENDING: &str = "*Figures are pending measurement.*\n";
+
+#[test]
+fn every_block_is_what_its_source_makes_of_it() {
+    let old = read(README).expect("the README is there");
+    let mut new = old.clone();
+    for (name, content) in [("output", output()), ("echo", echo()), ("figures", figures())] {
+        new = replace(&new, name, &content);
+    }
+    if std::env::var_os("RINGWIRE_WRITE").is_some() {
+        fs::write(root().join(README), new).expect("the README can be written");
+        return;
+    }
+    let differs = old.lines().zip(new.lines()).find(|(old, new)| old != new);
+    assert!(old == new, "README.md is not up to date: run scripts/readme-figures. First: {differs:#?}");
+}
+
+#[test]
+fn the_commands_shown_are_the_commands_tested() {
+    let readme = read(README).expect("the README is there");
+    for command in [TEST_COMMAND, BENCH_COMMAND] {
+        assert!(readme.lines().any(|line| line.trim() == command), "the README shows {command}");
+    }
+    let ci = read(".ci/run").expect(".ci/run is there");
+    assert!(ci.lines().any(|line| line == format!("step {TEST_COMMAND}")), ".ci/run runs {TEST_COMMAND}");
+}
+
+#[test]
+fn the_needs_name_the_rust_version_of_the_manifest() {
+    let manifest = read("Cargo.toml").expect("Cargo.toml is there");
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'));
+    let wanted = format!("Rust {}", version.expect("Cargo.toml names it"));
+    assert!(read(README).expect("the README is there").contains(&wanted), "the README says {wanted}");
+}
+
+#[test]
+fn links_to_files_lead_somewhere() {
+    let pages = ["README.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/OPEN.md", "docs/PROTOCOL.md"];
+    let mut broken = Vec::new();
+    for page in pages {
+        let folder = Path::new(page).parent().expect("a file has a folder");
+        let text = read(page).unwrap_or_else(|| panic!("{page} is there"));
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let is_file = !target.is_empty() && !target.contains("://");
+            if is_file && !root().join(folder).join(target).exists() {
+                broken.push(format!("{page}: {target}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links to nowhere: {broken:#?}");
+}
+
+#[test]
+fn files_that_the_architecture_page_names_are_there() {
+    let page = read("docs/ARCHITECTURE.md").expect("the page is there");
+    let quoted = page.split('`').skip(1).step_by(2);
+    let files = quoted.filter(|word| word.ends_with(".rs") && !word.contains(' ') && !word.contains('*'));
+    let missing: Vec<&str> =
+        files.filter(|file| !root().join(file).exists() && !root().join("src").join(file).exists()).collect();
+    assert!(missing.is_empty(), "docs/ARCHITECTURE.md names files that are not there: {missing:#?}");
+}
+
+/// The first lines that the bench printed to a terminal.
+fn output() -> String {
+    match read("docs/figures/bench.txt") {
+        Some(text) => format!("```text\n$ {BENCH_COMMAND}\n{}\n```\n", text.trim_end()),
+        None => PENDING.into(),
+    }
+}
+
+/// The example of the crate's root, without the lines that only its test needs.
+fn echo() -> String {
+    let root = read("src/lib.rs").expect("the library has a root");
+    let docs: Vec<&str> = root.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let line = |line: &&str| line.strip_prefix(' ').unwrap_or(line).to_owned();
+    let opens = |line: &&str| matches!(line.trim(), "```" | "```rust" | "```no_run");
+    let Some(start) = position_of_rust(&docs, opens) else {
+        return "*The echo comes with the endpoint.*\n".into();
+    };
+    let code = docs[start + 1..].iter().take_while(|line| line.trim() != "```").map(|text| line(text));
+    let shown = code.filter(|line| line.trim() != "#" && !line.trim_start().starts_with("# "));
+    format!("```rust\n{}\n```\n", shown.collect::<Vec<String>>().join("\n"))
+}
+
+/// Where the first block of Rust opens; a fence that closes another block does not count.
+fn position_of_rust(docs: &[&str], opens: impl Fn(&&str) -> bool) -> Option<usize> {
+    let mut inside = false;
+    for (index, line) in docs.iter().enumerate().filter(|(_, line)| line.trim().starts_with("```")) {
+        if !inside && opens(line) {
+            return Some(index);
+        }
+        inside = !inside;
+    }
+    None
+}
+
+/// Beside others, then beside the host's limits.
+fn figures() -> String {
+    let json = |path: &str| {
+        read(path).map(|text| serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{path}: {e}")))
+    };
+    let (bench, peers) = (json("docs/figures/bench.json"), json("docs/figures/peers.json"));
+    let mut parts = Vec::new();
+    parts.extend(bench.as_ref().and_then(figures::host).map(|host| host + "\n"));
+    parts.extend(peers.as_ref().map(figures::beside_others));
+    let own = |runs| {
+        format!(
+            "Beside the raw limits of the host, measured in the same run:\n\n{}",
+            figures::beside_limits(runs)
+        )
+    };
+    parts.extend(bench.as_ref().map(own));
+    if parts.is_empty() { PENDING.into() } else { parts.join("\n") }
+}
+
+/// `page` with `content` between the marks of `name`.
+fn replace(page: &str, name: &str, content: &str) -> String {
+    let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->"));
+    let start = page.find(&begin).unwrap_or_else(|| panic!("the README has the mark {begin}")) + begin.len();
+    let stop = start + page[start..].find(&end).unwrap_or_else(|| panic!("the README has the mark {end}"));
+    format!("{}{content}{}", &page[..start], &page[stop..])
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(root().join(path)).ok()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_block_is_replaced_between_its_marks() {
+    let page = "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n";
+    assert_eq!(replace(page, "x", "new\n"), "a\n<!-- begin: x -->\nnew\n<!-- end: x -->\nb\n");
+}

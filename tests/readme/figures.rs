@@ -1,0 +1,188 @@
+//! The README's figures, from the result files in `docs/figures`.
+//!
+//! `bench.json` is what `ringwire bench --json` printed. `peers.json` holds medians of interleaved
+//! rounds: `{"command", "rounds", "seconds", "rows": [{"peer", "scenario", "bytes", "window",
+//! "per_s", "gbit_s", "p50_us", "p999_us"}]}`, ringwire's own rows among them.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Rows that guarantee nothing: bounds of the host, not alternatives.
+const FLOORS: &[&str] = &["udp", "packed", "packed-sealed"];
+
+/// What each load is compared by.
+const LOADS: &[Load] = &[
+    Load { scenario: "rtt", title: "64 B round trip, p50", field: "p50_us", unit: "µs", lower_wins: true },
+    Load {
+        scenario: "rtt", title: "64 B round trip, p99.9", field: "p999_us", unit: "µs", lower_wins: true
+    },
+    Load { scenario: "rate", title: "64 B calls, window 256", field: "per_s", unit: "/s", lower_wins: false },
+    Load { scenario: "bulk", title: "64 KiB one way", field: "gbit_s", unit: "Gbit/s", lower_wins: false },
+];
+
+struct Load {
+    scenario: &'static str,
+    title: &'static str,
+    field: &'static str,
+    unit: &'static str,
+    lower_wins: bool,
+}
+
+/// Ringwire beside one other under one load.
+struct Row {
+    load: &'static Load,
+    peer: String,
+    theirs: f64,
+    ours: f64,
+    /// Above 1 when ringwire is better.
+    ratio: f64,
+}
+
+/// Ringwire beside what a user would take instead; what it loses against stands first.
+pub fn beside_others(run: &Value) -> String {
+    let mut rows = rows(run);
+    rows.sort_by(|a, b| a.ratio.partial_cmp(&b.ratio).unwrap_or(Ordering::Equal));
+    let (floors, peers): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| FLOORS.contains(&row.peer.as_str()));
+    let mut text = String::new();
+    let rounds = run["rounds"].as_u64().unwrap_or(1);
+    let seconds = run["seconds"].as_f64().unwrap_or(0.0);
+    writeln!(
+        text,
+        "Medians of {rounds} interleaved rounds of {seconds} s, client and server on a core each:\n"
+    )
+    .expect("memory");
+    if let Some(command) = run["command"].as_str() {
+        writeln!(text, "    {command}\n").expect("memory");
+    }
+    let losing = peers.iter().filter(|row| row.ratio < 1.0).count();
+    writeln!(text, "Ringwire loses {losing} of these {} comparisons; they stand first.\n", peers.len())
+        .expect("memory");
+    text.push_str(&table(&peers));
+    if !floors.is_empty() {
+        text.push_str("\nBeside what the host allows when nothing at all is guaranteed:\n\n");
+        text.push_str(&table(&floors));
+    }
+    text
+}
+
+fn rows(run: &Value) -> Vec<Row> {
+    let empty = Vec::new();
+    let all = run["rows"].as_array().unwrap_or(&empty);
+    let mut rows = Vec::new();
+    for load in LOADS {
+        let of_load = || all.iter().filter(|row| row["scenario"] == load.scenario);
+        let figure = |row: &Value| row[load.field].as_f64().filter(|&figure| figure > 0.0);
+        let Some(ours) = of_load().find(|row| row["peer"] == "ringwire").and_then(figure) else { continue };
+        for row in of_load().filter(|row| row["peer"] != "ringwire") {
+            let (Some(peer), Some(theirs)) = (row["peer"].as_str(), figure(row)) else { continue };
+            let ratio = if load.lower_wins { theirs / ours } else { ours / theirs };
+            rows.push(Row { load, peer: peer.to_owned(), theirs, ours, ratio });
+        }
+    }
+    rows
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "| load | other | its figure | ringwire | ringwire is |\n| --- | --- | ---: | ---: | --- |\n",
+    );
+    for row in rows {
+        let verdict = if row.ratio < 1.0 {
+            format!("**{:.2} × worse**", 1.0 / row.ratio)
+        } else {
+            format!("{:.2} × better", row.ratio)
+        };
+        let show = |figure| show(figure, row.load.unit);
+        let (title, peer) = (row.load.title, &row.peer);
+        writeln!(text, "| {title} | {peer} | {} | {} | {verdict} |", show(row.theirs), show(row.ours))
+            .expect("memory");
+    }
+    text
+}
+
+/// Ringwire's runs beside the raw limits of the host.
+pub fn beside_limits(runs: &Value) -> String {
+    let mut text = String::from(
+        "| load | figure | p50 | p99 | p99.9 | raw limit | share of it | backend |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
+    );
+    for run in runs.as_array().into_iter().flatten().filter(|run| run["latency_us"].is_object()) {
+        let name = run["scenario"].as_str().unwrap_or("?");
+        let load = format!("{name} {} B, window {}", run["size"], or_dash(&run["window"]));
+        let gbit =
+            run["goodput_bit_s"].as_f64().filter(|_| name == "bulk").map(|bits| show(bits / 1e9, "Gbit/s"));
+        let figure = gbit.unwrap_or_else(|| show(run["per_s"].as_f64().unwrap_or(0.0), "/s"));
+        let time = |name: &str| run["latency_us"][name].as_f64().map_or("-".into(), |us| show(us, "µs"));
+        let limit = &run["limit"];
+        let scale = |value: f64| match name {
+            "ping" => show(value, "µs"),
+            "bulk" => show(value / 1e9, "Gbit/s"),
+            _ => show(value, "/s"),
+        };
+        let raw = limit["value"].as_f64().map_or("-".into(), |value| {
+            format!("{} ({})", scale(value), limit["name"].as_str().unwrap_or("?"))
+        });
+        let share = limit["ratio"].as_f64().map_or("-".into(), |ratio| format!("{ratio:.2}"));
+        let times = ["p50", "p99", "p99.9"].map(time).join(" | ");
+        let backend = run["backend"].as_str().unwrap_or("?");
+        writeln!(text, "| {load} | {figure} | {times} | {raw} | {share} | {backend} |").expect("memory");
+    }
+    text
+}
+
+/// The host that the runs name.
+pub fn host(runs: &Value) -> Option<String> {
+    let run = runs.as_array()?.iter().find(|run| run["env"].is_object())?;
+    let env = &run["env"];
+    let cores = env["cores_allowed"].as_u64().map_or(String::new(), |cores| format!("{cores} cores of "));
+    let virtualized = if env["virtualized"] == true { ", a virtual machine" } else { "" };
+    Some(format!(
+        "Host: {cores}{}{virtualized}, Linux {}. ringwire {}, not encrypted.",
+        env["cpu"].as_str().unwrap_or("an unnamed processor"),
+        env["kernel"].as_str().unwrap_or("?"),
+        run["version"].as_str().unwrap_or("?"),
+    ))
+}
+
+fn or_dash(value: &Value) -> String {
+    if value.is_null() { "-".into() } else { value.to_string() }
+}
+
+fn show(figure: f64, unit: &str) -> String {
+    match unit {
+        "/s" if figure >= 1e6 => format!("{:.2} M/s", figure / 1e6),
+        "/s" if figure >= 1e3 => format!("{:.1} k/s", figure / 1e3),
+        "/s" => format!("{figure:.0}/s"),
+        _ if figure >= 100.0 => format!("{figure:.0} {unit}"),
+        _ => format!("{figure:.1} {unit}"),
+    }
+}
+
+#[test]
+fn losing_rows_stand_first_and_floors_apart() {
+    let row = |peer: &str, per_s: f64, p50: f64| {
+        serde_json::json!([
+            {"peer": peer, "scenario": "rate", "per_s": per_s},
+            {"peer": peer, "scenario": "rtt", "p50_us": p50, "p999_us": null},
+        ])
+    };
+    let all = [
+        row("ringwire", 4e6, 10.0),
+        row("slow", 1e6, 50.0),
+        row("tcp-spin", 6e6, 9.0),
+        row("packed", 2e7, 7.0),
+    ];
+    let rows: Vec<Value> = all.iter().flat_map(|pair| pair.as_array().expect("pairs").clone()).collect();
+    let text = beside_others(&serde_json::json!({"rounds": 3, "seconds": 3.0, "rows": rows}));
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in\n{text}"));
+    assert!(text.contains("loses 2 of these 4 comparisons"), "{text}");
+    assert!(at("| tcp-spin | 6.00 M/s | 4.00 M/s | **1.50 × worse** |") < at("| tcp-spin | 9.0 µs |"));
+    assert!(
+        at("| tcp-spin | 9.0 µs | 10.0 µs | **1.11 × worse** |")
+            < at("| slow | 1.00 M/s | 4.00 M/s | 4.00 × better |")
+    );
+    assert!(at("nothing at all is guaranteed") < at("| packed |"));
+}
