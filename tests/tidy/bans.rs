@@ -6,6 +6,8 @@ use super::source::{Source, words};
 pub struct Ban {
     /// Looked for in code, not in comments or literals.
     pub words: &'static [&'static str],
+    /// Whether unit tests keep to it too.
+    pub in_tests: bool,
     /// What to do instead.
     pub instead: &'static str,
     /// Where it may stand, and why: a file, or a folder ending in a slash.
@@ -16,11 +18,13 @@ pub struct Ban {
 pub const BANS: &[Ban] = &[
     Ban {
         words: &["Instant::now", "SystemTime::now", "UNIX_EPOCH"],
+        in_tests: true,
         instead: "take the time as an argument, or ask a time::Clock",
         allowed: &[("src/time.rs", "the one clock that reads the host's")],
     },
     Ban {
         words: &["thread::sleep"],
+        in_tests: true,
         instead: "wait in the backend, with a deadline",
         allowed: &[
             ("src/bench/child.rs", "waits for another process to end, no worker is near"),
@@ -29,16 +33,19 @@ pub const BANS: &[Ban] = &[
     },
     Ban {
         words: &["rand::", "getrandom", "RandomState", "DefaultHasher"],
+        in_tests: true,
         instead: "take the generator or a seed as an argument (rng); only boot ids and keys ask the kernel",
         allowed: &[("src/sys/process.rs", "boot ids and cookie keys come from the kernel")],
     },
     Ban {
         words: &["println!", "print!", "eprintln!", "eprint!"],
+        in_tests: false,
         instead: "return it, or use tracing; results are printed by the command alone",
         allowed: &[("src/cli/", "the command"), ("src/bench/", "the command's reports and progress")],
     },
     Ban {
         words: &["todo!", "unimplemented!", "dbg!"],
+        in_tests: true,
         instead: "finish it or leave it out; what is missing stands in the README under \"Not done\"",
         allowed: &[],
     },
@@ -50,7 +57,8 @@ pub fn breaches(sources: &[Source], bans: &[Ban]) -> Vec<String> {
     for ban in bans {
         for source in sources {
             for word in ban.words {
-                let places = words(&source.code, word).filter(|_| !is_allowed(ban, &source.path));
+                let places = words(&source.code, word)
+                    .filter(|&at| !is_allowed(ban, &source.path) && (ban.in_tests || !source.is_test(at)));
                 found
                     .extend(places.map(|at| {
                         format!("{}:{}: {word}: {}", source.path, source.line_of(at), ban.instead)

@@ -21,6 +21,16 @@ impl Source {
         self.text.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1
     }
 
+    /// True if byte `at` stands in a unit test: in a module of the file's, or in a file of tests.
+    pub fn is_test(&self, at: usize) -> bool {
+        let is_file = self.path.ends_with("tests.rs") || !self.path.starts_with("src/");
+        let modules = self.code.match_indices("#[cfg(test)]").filter_map(|(start, _)| {
+            let open = start + self.code[start..].find(['{', ';'])?;
+            (self.code.as_bytes()[open] == b'{').then(|| open..closing_brace(&self.code, open))
+        });
+        is_file || modules.into_iter().any(|module| module.contains(&at))
+    }
+
     /// The room (top-level module) this file belongs to, if it is in `src`.
     pub fn room(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
