@@ -16,92 +16,20 @@
 //!   incarnations does not fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use crate::sim::contents::{Purpose, id_of, is_contents};
+pub use crate::sim::facts::{Answer, Ended, Ending, Life, Promise, Told, Totals, Violation};
 use crate::time::Timestamp;
-
-/// One life of one process: the n-th endpoint's k-th.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Life {
-    /// Which endpoint.
-    pub node: u32,
-    /// Which of its lives, from 0.
-    pub incarnation: u32,
-}
 
 /// One ordering domain as its sender knows it: session and channel, both numbered by the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lane {
+struct Lane {
     /// The sender's life.
-    pub sender: Life,
+    sender: Life,
     /// The sender's number of the session.
-    pub session: u64,
+    session: u64,
     /// The channel.
-    pub channel: u32,
-}
-
-/// How a call was told to have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended<'a> {
-    /// With these bytes.
-    Replied(&'a [u8]),
-    /// The handler failed with this code.
-    Failed(u8),
-    /// Its deadline passed.
-    TimedOut,
-    /// Its session failed after it was sent.
-    Unknown,
-    /// Its session failed before it was sent.
-    NotSent,
-}
-
-/// How a message was told to have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// It may have arrived.
-    Unknown,
-    /// It never arrives.
-    NotSent,
-}
-
-/// What a handler is to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// So many bytes of the reply's contents.
-    Reply(u32),
-    /// This failure code.
-    Fail(u8),
-}
-
-/// A broken promise.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// When it was seen.
-    pub at: Timestamp,
-    /// Which promise.
-    pub promise: Promise,
-    /// What was seen.
-    pub what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} broken at {} us: {}", self.promise, self.at.0 / 1_000, self.what)
-    }
-}
-
-/// The promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Promise {
-    /// Messages: exactly once, unchanged, in order, never silence.
-    M,
-    /// Calls: at most one run, exactly one completion, and a true one.
-    R1,
-    /// What is pending completes once faults have stopped.
-    Progress,
-    /// Datagrams: at most once, unchanged.
-    Datagram,
+    channel: u32,
 }
 
 /// Everything sent and seen in one run.
@@ -114,39 +42,18 @@ pub struct Checker {
     lanes: BTreeMap<Lane, Vec<u64>>,
     lane_next: BTreeMap<Lane, usize>,
     failed_sessions: BTreeSet<(Life, u64)>,
+    /// Sessions whose end left something `Unknown` or `NotSent`.
+    harmed_sessions: BTreeSet<(Life, u64)>,
     dead: BTreeSet<Life>,
     violations: Vec<Violation>,
     next_id: u64,
     totals: Totals,
 }
 
-/// What a run did, counted from outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Messages accepted.
-    pub messages: u64,
-    /// Messages delivered.
-    pub messages_delivered: u64,
-    /// Messages reported `Unknown` or `NotSent`.
-    pub messages_reported: u64,
-    /// Calls accepted.
-    pub calls: u64,
-    /// Calls that ran.
-    pub calls_run: u64,
-    /// Calls that replied.
-    pub calls_replied: u64,
-    /// Calls that timed out.
-    pub calls_timed_out: u64,
-    /// Calls that ended otherwise.
-    pub calls_ended: u64,
-    /// Datagrams delivered.
-    pub datagrams: u64,
-}
-
 #[derive(Debug)]
 struct Message {
     sender: Life,
-    receiver: u32,
+    receiver: Life,
     session: u64,
     lane: Option<Lane>,
     size: u32,
@@ -157,7 +64,8 @@ struct Message {
 #[derive(Debug)]
 struct Call {
     caller: Life,
-    callee: u32,
+    session: u64,
+    callee: Life,
     size: u32,
     answer: Answer,
     deadline: Timestamp,
@@ -185,7 +93,7 @@ impl Checker {
         &mut self,
         id: u64,
         (sender, session): (Life, u64),
-        receiver: u32,
+        receiver: Life,
         channel: Option<u32>,
         size: u32,
     ) {
@@ -204,11 +112,11 @@ impl Checker {
         self.totals.messages_delivered += 1;
         let found = id_of(bytes).and_then(|id| self.messages.get_mut(&id).map(|message| (id, message)));
         let Some((id, message)) = found else {
-            return self.broken(at, Promise::M, format!("{receiver:?} got a message nobody sent"));
+            return self.broken(at, Promise::M, format!("{receiver} got a message nobody sent"));
         };
         let mut wrong = Vec::new();
-        if message.receiver != receiver.node {
-            wrong.push("at the wrong endpoint");
+        if message.receiver != receiver {
+            wrong.push("in another life than it was meant for");
         }
         if message.lane.map(|lane| lane.channel) != channel {
             wrong.push("on the wrong channel");
@@ -243,6 +151,7 @@ impl Checker {
         };
         let twice = message.told.replace(told).is_some();
         let delivered = message.delivered;
+        self.harmed_sessions.insert((message.sender, message.session));
         if twice {
             self.broken(at, Promise::M, format!("message {id} was reported twice"));
         }
@@ -255,14 +164,23 @@ impl Checker {
     pub fn call_accepted(
         &mut self,
         id: u64,
-        caller: Life,
-        callee: u32,
+        (caller, session): (Life, u64),
+        callee: Life,
         (size, answer): (u32, Answer),
         deadline: Timestamp,
     ) {
         self.totals.calls += 1;
-        let call =
-            Call { caller, callee, size, answer, deadline, runs: 0, completed: false, not_sent: false };
+        let call = Call {
+            caller,
+            session,
+            callee,
+            size,
+            answer,
+            deadline,
+            runs: 0,
+            completed: false,
+            not_sent: false,
+        };
         let before = self.calls.insert(id, call);
         assert!(before.is_none(), "ids are fresh");
     }
@@ -272,7 +190,7 @@ impl Checker {
         self.totals.calls_run += 1;
         let found = id_of(bytes).and_then(|id| self.calls.get_mut(&id).map(|call| (id, call)));
         let Some((id, call)) = found else {
-            self.broken(at, Promise::R1, format!("{callee:?} runs a call nobody made"));
+            self.broken(at, Promise::R1, format!("{callee} runs a call nobody made"));
             return None;
         };
         call.runs += 1;
@@ -281,8 +199,8 @@ impl Checker {
         if call.runs > 1 {
             wrong.push("a second time");
         }
-        if call.callee != callee.node {
-            wrong.push("at the wrong endpoint");
+        if call.callee != callee {
+            wrong.push("in another life than it was meant for");
         }
         if call.not_sent {
             wrong.push("although it was reported NotSent");
@@ -314,6 +232,9 @@ impl Checker {
             wrong.push("at the wrong caller");
         }
         call.not_sent |= ended == Ended::NotSent;
+        if matches!(ended, Ended::Unknown | Ended::NotSent) {
+            self.harmed_sessions.insert((call.caller, call.session));
+        }
         wrong.extend(untrue(id, call, at, ended));
         for what in wrong {
             self.broken(at, Promise::R1, format!("call {id} ended {what} ({})", name(ended)));
@@ -330,7 +251,7 @@ impl Checker {
         self.totals.datagrams += 1;
         let found = id_of(bytes).and_then(|id| self.datagrams.get_mut(&id).map(|datagram| (id, datagram)));
         let Some((id, datagram)) = found else {
-            return self.broken(at, Promise::Datagram, format!("{receiver:?} got one nobody sent"));
+            return self.broken(at, Promise::Datagram, format!("{receiver} got one nobody sent"));
         };
         let again = std::mem::replace(&mut datagram.delivered, true);
         let good =
@@ -343,12 +264,17 @@ impl Checker {
         }
     }
 
-    /// The sender was told that a session ended. `excused`: somebody closed it, a process at one end
-    /// died, or it had not opened.
-    pub fn session_ended(&mut self, at: Timestamp, life: Life, session: u64, excused: bool, why: &str) {
+    /// `life` was told that its session ended, after the fate of what it had sent was told.
+    pub fn session_ended(&mut self, at: Timestamp, life: Life, session: u64, ending: Ending, why: &str) {
         self.failed_sessions.insert((life, session));
+        let harmed = self.harmed_sessions.contains(&(life, session));
+        let excused = match ending {
+            Ending::Explained => true,
+            Ending::Unexplained => !harmed,
+            Ending::Accused => false,
+        };
         if !excused {
-            let what = format!("{life:?}'s session {session} failed between two living ends: {why}");
+            let what = format!("{life}'s session {session} failed between two living ends: {why}");
             self.broken(at, Promise::Progress, what);
         }
     }
@@ -366,16 +292,28 @@ impl Checker {
         messages + calls
     }
 
+    /// What is pending between two lives that both go on has waited long enough.
+    pub fn expect_nothing_pending_between_the_living(&mut self, at: Timestamp) {
+        self.accuse_pending(at, true);
+    }
+
     /// Closes the books: whatever is pending now stays silent for ever.
     pub fn finish(&mut self, at: Timestamp) {
+        self.accuse_pending(at, false);
+    }
+
+    fn accuse_pending(&mut self, at: Timestamp, only_living: bool) {
+        let counts = |peer: &Life| !(only_living && self.dead.contains(peer));
         let messages = self.messages.iter().filter(|(_, message)| self.is_owed(message));
         let calls = self.calls.iter().filter(|(_, call)| self.is_call_pending(call));
         let mut silent: Vec<String> = Vec::new();
-        silent.extend(messages.map(|(id, message)| {
-            format!("message {id} of {} bytes was neither delivered nor reported", message.size)
+        silent.extend(messages.filter(|(_, message)| counts(&message.receiver)).map(|(id, message)| {
+            let Message { sender, receiver, session, size, .. } = message;
+            format!("message {id} of {size} bytes from {sender} to {receiver} in session {session} was neither delivered nor reported")
         }));
-        silent.extend(calls.map(|(id, call)| {
-            format!("call {id} of {} bytes never completed (it ran {} times)", call.size, call.runs)
+        silent.extend(calls.filter(|(_, call)| counts(&call.callee)).map(|(id, call)| {
+            let Call { caller, callee, session, size, runs, .. } = call;
+            format!("call {id} of {size} bytes from {caller} to {callee} in session {session} never completed (it ran {runs} times)")
         }));
         let count = silent.len();
         for what in silent.into_iter().take(SILENT_SHOWN_MAX) {

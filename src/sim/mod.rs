@@ -13,6 +13,17 @@
 //! Invariant: a run is a function of its seed, whatever machine, day or thread it runs on.
 #![forbid(unsafe_code)]
 
+mod app;
 pub mod checker;
 pub mod contents;
+pub mod facts;
 pub mod network;
+pub mod plan;
+mod report;
+mod run;
+mod workload;
+pub mod world;
+
+pub use plan::Plan;
+pub use report::{Seeds, Summary, run_seeds};
+pub use run::{RunReport, run};

@@ -9,13 +9,13 @@ const AT: Timestamp = Timestamp(1_000_000);
 
 fn sent(checker: &mut Checker, channel: Option<u32>) -> (u64, Vec<u8>) {
     let id = checker.fresh_id();
-    checker.message_accepted(id, (A, 1), 1, channel, 32);
+    checker.message_accepted(id, (A, 1), B, channel, 32);
     (id, contents(id, Purpose::Message, 32))
 }
 
 fn called(checker: &mut Checker) -> (u64, Vec<u8>) {
     let id = checker.fresh_id();
-    checker.call_accepted(id, A, 1, (32, Answer::Reply(10)), Timestamp(2_000_000));
+    checker.call_accepted(id, (A, 1), B, (32, Answer::Reply(10)), Timestamp(2_000_000));
     (id, contents(id, Purpose::Request, 32))
 }
 
@@ -100,7 +100,7 @@ fn reported_messages_and_those_held_behind_them_are_not_silent() {
     sent(&mut checker, Some(1));
     checker.message_told(AT, gap, Told::Unknown);
     assert_eq!(checker.pending(), 1, "the session lives: the second must come");
-    checker.session_ended(AT, A, 1, true, "closed");
+    checker.session_ended(AT, A, 1, Ending::Explained, "closed");
     assert_eq!(checker.pending(), 0);
 }
 
@@ -155,10 +155,32 @@ fn an_untrue_outcome_is_noticed() {
 }
 
 #[test]
-fn a_session_that_fails_for_no_reason_is_noticed() {
+fn a_session_that_fails_for_no_reason_is_noticed_when_it_took_something_along() {
     let mut checker = Checker::default();
-    checker.session_ended(AT, A, 1, true, "closed here");
+    checker.session_ended(AT, A, 1, Ending::Explained, "closed here");
+    checker.session_ended(AT, A, 2, Ending::Unexplained, "never used");
     assert!(checker.violations().is_empty());
-    checker.session_ended(AT, A, 2, false, "TimedOut");
+    let id = checker.fresh_id();
+    checker.message_accepted(id, (A, 3), B, None, 32);
+    checker.message_told(AT, id, Told::Unknown);
+    checker.session_ended(AT, A, 3, Ending::Unexplained, "TimedOut");
     assert!(only(&checker).contains("two living ends"));
+}
+
+#[test]
+fn an_accusation_is_noticed_whatever_it_took_along() {
+    let mut checker = Checker::default();
+    checker.session_ended(AT, A, 1, Ending::Accused, "Violation");
+    assert!(only(&checker).contains("Violation"));
+}
+
+#[test]
+fn what_waits_for_the_dead_may_wait_longer_but_not_for_ever() {
+    let mut checker = Checker::default();
+    sent(&mut checker, None);
+    checker.died(B);
+    checker.expect_nothing_pending_between_the_living(AT);
+    assert!(checker.violations().is_empty());
+    checker.finish(AT);
+    assert!(only(&checker).contains("from 0.0 to 1.0"));
 }

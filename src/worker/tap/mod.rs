@@ -164,6 +164,10 @@ impl Backend for Tap {
         self.inner.local_addr()
     }
 
+    fn route_size(&self, remote: SocketAddr) -> usize {
+        self.inner.route_size(remote)
+    }
+
     fn register_path(&mut self, path: PathId, remote: SocketAddr) {
         let index = path.0 as usize;
         assert!(index <= self.paths.len(), "path ids come in order");

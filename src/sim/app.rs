@@ -1,0 +1,236 @@
+//! The application that runs on each simulated worker: it tells the checker everything it sees.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::sim::checker::{Answer, Checker, Ended, Ending, Life, Told};
+use crate::sim::contents::{Purpose, contents};
+use crate::sim::plan::node_of;
+use crate::time::{Clock, Timestamp, VirtualClock};
+use crate::transport::Fate;
+use crate::worker::{
+    App, CallToken, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey,
+};
+
+/// Facts that all endpoints and the run share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The judge.
+    pub checker: Checker,
+    /// The current life of each endpoint; `None` while it is dead.
+    pub alive: Vec<Option<Life>>,
+    /// Pairs of lives between which somebody closed a session.
+    pub closed: Vec<(Life, Life)>,
+    /// Every k-th call is answered later, by its token.
+    pub defer_every: u64,
+    /// How long an answer is deferred.
+    pub defer_ns: u64,
+}
+
+/// A session as its application knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// Its key.
+    pub key: SessionKey,
+    /// Its number: never used again in this life.
+    pub number: u64,
+    /// Whose life is at the other end.
+    pub peer: Life,
+    /// Something came from there: the other end knows the session too. A handshake repeated by the
+    /// network can leave one end with a session that the other end never had.
+    heard: bool,
+}
+
+/// The application of one life.
+pub struct SimApp {
+    life: Life,
+    shared: Rc<RefCell<Shared>>,
+    clock: VirtualClock,
+    sessions: Vec<Opened>,
+    sessions_seen: u64,
+    /// Asked for and not yet opened, with the endpoint asked.
+    connecting: Vec<(SessionKey, u32)>,
+    messages: BTreeMap<(SessionKey, u64), u64>,
+    deferred: Vec<(Timestamp, CallToken, u64, Answer)>,
+}
+
+impl SimApp {
+    /// The application of `life`.
+    #[must_use]
+    pub fn new(life: Life, shared: Rc<RefCell<Shared>>, clock: VirtualClock) -> Self {
+        Self {
+            life,
+            shared,
+            clock,
+            sessions: Vec::new(),
+            sessions_seen: 0,
+            connecting: Vec::new(),
+            messages: BTreeMap::new(),
+            deferred: Vec::new(),
+        }
+    }
+
+    /// Whose application it is.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        self.life
+    }
+
+    /// The sessions that are open now.
+    #[must_use]
+    pub fn sessions(&self) -> &[Opened] {
+        &self.sessions
+    }
+
+    /// True when a session with endpoint `node` is open or asked for.
+    #[must_use]
+    pub fn has_session_with(&self, node: u32) -> bool {
+        self.sessions.iter().any(|session| session.peer.node == node)
+            || self.connecting.iter().any(|&(_, asked)| asked == node)
+    }
+
+    /// The worker asked endpoint `node` for session `key`.
+    pub fn on_connecting(&mut self, key: SessionKey, node: u32) {
+        self.connecting.push((key, node));
+    }
+
+    /// Message `id` was accepted on `key` under `ordinal`.
+    pub fn on_accepted(&mut self, key: SessionKey, ordinal: u64, id: u64) {
+        self.messages.insert((key, ordinal), id);
+    }
+
+    /// When the first deferred answer is due.
+    #[must_use]
+    pub fn next_deferred(&self) -> Option<Timestamp> {
+        self.deferred.iter().map(|deferred| deferred.0).min()
+    }
+
+    /// Takes out the deferred answers that are due: token, call and what to answer.
+    pub fn take_deferred(&mut self, now: Timestamp) -> Vec<(CallToken, u64, Answer)> {
+        let (due, later) = std::mem::take(&mut self.deferred).into_iter().partition(|&(at, ..)| at <= now);
+        self.deferred = later;
+        let due: Vec<(Timestamp, CallToken, u64, Answer)> = due;
+        due.into_iter().map(|(_, token, id, answer)| (token, id, answer)).collect()
+    }
+
+    /// Call `id` is answered at `due`, by its token.
+    pub fn defer(&mut self, due: Timestamp, token: CallToken, id: u64, answer: Answer) {
+        self.deferred.push((due, token, id, answer));
+    }
+
+    fn on_opened(&mut self, key: SessionKey, accepted: bool, peer_boot: u64) {
+        if !accepted {
+            self.connecting.retain(|&(asked, _)| asked != key);
+        }
+        let peer = Life { node: node_of(peer_boot), incarnation: peer_boot as u32 };
+        self.sessions_seen += 1;
+        self.sessions.push(Opened { key, number: self.sessions_seen, peer, heard: !accepted });
+    }
+
+    /// The end that asked speaks first, from within the event, so that the other end hears it.
+    fn greet(&mut self, cx: &mut Cx<'_>, key: SessionKey) {
+        let Some(&Opened { number, peer, .. }) = self.sessions.iter().find(|session| session.key == key)
+        else {
+            return;
+        };
+        let mut shared = self.shared.borrow_mut();
+        let id = shared.checker.fresh_id();
+        if let Ok(ordinal) = cx.send(key, None, &contents(id, Purpose::Message, GREETING_SIZE)) {
+            self.messages.insert((key, ordinal), id);
+            shared.checker.message_accepted(id, (self.life, number), peer, None, GREETING_SIZE);
+        }
+    }
+
+    fn hear(&mut self, key: SessionKey) {
+        let session = self.sessions.iter_mut().find(|session| session.key == key);
+        session.into_iter().for_each(|session| session.heard = true);
+    }
+
+    fn on_closed(&mut self, key: SessionKey, reason: CloseReason) {
+        self.connecting.retain(|&(asked, _)| asked != key);
+        let Some(at) = self.sessions.iter().position(|session| session.key == key) else { return };
+        let Opened { number, peer, heard, .. } = self.sessions.swap_remove(at);
+        let mut shared = self.shared.borrow_mut();
+        let died = shared.alive.get(peer.node as usize).copied().flatten() != Some(peer);
+        let closed = shared.closed.contains(&(self.life, peer)) || shared.closed.contains(&(peer, self.life));
+        let ending = match reason {
+            CloseReason::Violation(_) => Ending::Accused,
+            // The code an engine sends when it found the protocol broken: nobody here closes with it.
+            CloseReason::Peer(code) if code != CLOSE_CODE => Ending::Accused,
+            _ if died || closed || !heard => Ending::Explained,
+            _ => Ending::Unexplained,
+        };
+        shared.checker.session_ended(self.clock.now(), self.life, number, ending, &format!("{reason:?}"));
+    }
+}
+
+impl App for SimApp {
+    fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
+        self.hear(request.session);
+        let now = self.clock.now();
+        let mut shared = self.shared.borrow_mut();
+        let Some((id, answer)) = shared.checker.call_runs(now, self.life, request.payload) else {
+            return reply.fail(UNKNOWN_CALL, b"no such call");
+        };
+        if shared.defer_every > 0 && id.is_multiple_of(shared.defer_every) {
+            let due = now.after_ns(shared.defer_ns);
+            self.deferred.push((due, reply.defer(), id, answer));
+            return;
+        }
+        match answer {
+            Answer::Reply(size) => {
+                let bytes = contents(id, Purpose::Reply, size);
+                // Both ways to answer must work.
+                if id.is_multiple_of(2) { reply.send(&bytes) } else { reply.send_owned(bytes.into()) }
+            }
+            Answer::Fail(code) => reply.fail(code, b"as asked"),
+        }
+    }
+
+    fn on_outcome(&mut self, _cx: &mut Cx<'_>, token: u64, outcome: Outcome<'_>) {
+        let ended = match outcome {
+            Outcome::Replied(bytes) => Ended::Replied(bytes),
+            Outcome::Failed { status, .. } => Ended::Failed(status),
+            Outcome::TimedOut => Ended::TimedOut,
+            Outcome::Unknown => Ended::Unknown,
+            Outcome::NotSent => Ended::NotSent,
+        };
+        self.shared.borrow_mut().checker.call_ended(self.clock.now(), self.life, token, ended);
+    }
+
+    fn on_message(&mut self, _cx: &mut Cx<'_>, message: Message<'_>) {
+        self.hear(message.session);
+        let channel = message.channel.map(|channel| channel.0);
+        let mut shared = self.shared.borrow_mut();
+        shared.checker.message_delivered(self.clock.now(), self.life, channel, message.payload);
+    }
+
+    fn on_datagram(&mut self, _cx: &mut Cx<'_>, message: Message<'_>) {
+        let mut shared = self.shared.borrow_mut();
+        shared.checker.datagram_delivered(self.clock.now(), self.life, message.payload);
+    }
+
+    fn on_event(&mut self, cx: &mut Cx<'_>, event: Event) {
+        match event {
+            Event::Opened { session, accepted, peer_boot } => {
+                self.on_opened(session, accepted, peer_boot);
+                if !accepted {
+                    self.greet(cx, session);
+                }
+            }
+            Event::Closed { session, reason } => self.on_closed(session, reason),
+            Event::MessageEnded { session, ordinal, fate } => {
+                let told = if fate == Fate::NotSent { Told::NotSent } else { Told::Unknown };
+                let id = self.messages.get(&(session, ordinal)).copied().unwrap_or(0);
+                self.shared.borrow_mut().checker.message_told(self.clock.now(), id, told);
+            }
+        }
+    }
+}
+
+/// The code that every session is closed with.
+pub const CLOSE_CODE: u16 = 7;
+const GREETING_SIZE: u32 = 24;
+/// The failure code for a request that no caller made.
+const UNKNOWN_CALL: u8 = 255;

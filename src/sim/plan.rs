@@ -1,0 +1,253 @@
+//! What one seed is: the endpoints, the network's faults and the mix of work, drawn swarm-wise.
+//!
+//! Each seed leaves most faults out and turns a few up: a network that has a little of everything
+//! hides what one fault alone would show (swarm testing, Groce et al. 2012).
+
+use std::time::Duration;
+
+use crate::rng::Rng;
+use crate::transport::{Config, CongestionKind, Profile};
+use crate::worker::WorkerConfig;
+use crate::worker::impair::{ImpairSpec, Probability};
+
+/// One seed, spelled out.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed it was drawn from.
+    pub seed: u64,
+    /// Endpoints: 2 or 3.
+    pub nodes: usize,
+    /// One way across the network when it behaves.
+    pub delay_ns: u64,
+    /// Time between two strokes of work, on average.
+    pub work_every_ns: u64,
+    /// Time between two changes of the network, on average.
+    pub weather_every_ns: u64,
+    /// The most that each fault may reach, in millionths.
+    pub faults: Faults,
+    /// How often the network changes into an outage instead.
+    pub outages: Probability,
+    /// How often an endpoint loses its core for a while.
+    pub stalls: Probability,
+    /// Processes killed and started again.
+    pub restarts: u32,
+    /// Packets to be sent before the faults stop.
+    pub packets: u64,
+    /// True size of an endpoint's receive buffer, in bytes.
+    pub inbox_size: u64,
+    /// The largest packet the links take, in bytes.
+    pub link_packet_size: usize,
+    /// The bottleneck's rate, if there is one.
+    pub rate_bit_s: Option<u64>,
+    /// How much of each kind of work there is.
+    pub work: Work,
+    transport: Config,
+}
+
+/// The most of each fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// Packets lost.
+    pub loss: u32,
+    /// Packets doubled.
+    pub duplicate: u32,
+    /// Packets held back.
+    pub reorder: u32,
+    /// Packets changed.
+    pub corrupt: u32,
+}
+
+/// Weights of the kinds of work; 0 leaves one out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// A call that fits a packet.
+    pub small_call: u64,
+    /// A call whose request or reply is cut into fragments.
+    pub big_call: u64,
+    /// A message in no order.
+    pub message: u64,
+    /// A message on an ordered channel.
+    pub ordered: u64,
+    /// A message beyond 64 KiB, which waits for grants.
+    pub granted: u64,
+    /// A datagram.
+    pub datagram: u64,
+    /// Many of one kind at once.
+    pub burst: u64,
+    /// Silence for long enough that sessions return their active block.
+    pub idle: u64,
+    /// A session closed in order, and opened again.
+    pub close: u64,
+}
+
+impl Plan {
+    /// The plan that `seed` is.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let delay_ns = delay(&mut rng);
+        let faults = Faults {
+            loss: some(&mut rng, &[0, 5_000, 20_000, 100_000, 300_000]),
+            duplicate: some(&mut rng, &[0, 10_000, 50_000, 200_000]),
+            reorder: some(&mut rng, &[0, 10_000, 50_000, 300_000]),
+            corrupt: some(&mut rng, &[0, 0, 1_000, 10_000, 50_000]),
+        };
+        let link_packet_size = some(&mut rng, &[1_200, 1_452, 8_952, 65_507, 65_507]);
+        Self {
+            seed,
+            nodes: 2 + usize::from(rng.below(3) == 0),
+            delay_ns,
+            work_every_ns: (delay_ns * some(&mut rng, &[1, 4, 16]) / 8).clamp(1_000, 5_000_000),
+            weather_every_ns: delay_ns * rng.between(20, 200) + 200_000,
+            faults,
+            outages: Probability::from_ppm(some(&mut rng, &[0, 0, 50_000, 150_000])),
+            stalls: Probability::from_ppm(some(&mut rng, &[0, 0, 2_000, 20_000])),
+            restarts: some(&mut rng, &[0, 0, 1, 3]),
+            packets: rng.between(5_000, 7_000),
+            inbox_size: some(&mut rng, &[65_536, 212_992, 212_992, 4 << 20]),
+            link_packet_size,
+            rate_bit_s: some(&mut rng, &[None, None, None, Some(100_000_000), Some(1_000_000_000)]),
+            work: Work::new(&mut rng),
+            transport: transport(&mut rng, delay_ns),
+        }
+    }
+
+    /// The settings of the `incarnation`-th life of endpoint `node`.
+    #[must_use]
+    pub fn worker(&self, node: usize, incarnation: u32) -> WorkerConfig {
+        let mut config = WorkerConfig { transport: self.transport.clone(), ..WorkerConfig::default() };
+        config.transport.boot_id = boot_id(node, incarnation);
+        config.transport.seed = self.seed ^ boot_id(node, incarnation).wrapping_mul(0x9e37_79b9);
+        config
+    }
+
+    /// How long a session may hear nothing before it fails.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.transport.idle_timeout
+    }
+
+    /// A link's behaviour for the next while. `clean`: the network behaves.
+    #[must_use]
+    pub fn weather(&self, rng: &mut Rng, clean: bool) -> ImpairSpec {
+        let seed = rng.u64();
+        let delay_ns = self.delay_ns;
+        if clean {
+            return ImpairSpec { delay_ns, seed, rate_bit_s: self.rate_bit_s, ..ImpairSpec::default() };
+        }
+        let mut up_to = |most: u32| Probability::from_ppm(rng.below(u64::from(most) + 1) as u32);
+        ImpairSpec {
+            loss: up_to(self.faults.loss),
+            duplicate: up_to(self.faults.duplicate),
+            reorder: up_to(self.faults.reorder),
+            corrupt: up_to(self.faults.corrupt),
+            delay_ns,
+            jitter_ns: rng.below(delay_ns),
+            rate_bit_s: self.rate_bit_s,
+            queue_size: None,
+            seed,
+        }
+    }
+
+    /// How long a run may go on without reaching its packets before it counts as stuck.
+    #[must_use]
+    pub fn time_limit_ns(&self) -> u64 {
+        60_000_000_000 + self.delay_ns * 20_000
+    }
+}
+
+impl Work {
+    fn new(rng: &mut Rng) -> Self {
+        let mut weight = |most: u64| if rng.chance(0.3) { 0 } else { 1 + rng.below(most) };
+        Self {
+            // Never none at all: every seed does something.
+            small_call: 1 + weight(100),
+            big_call: weight(4),
+            message: weight(60),
+            ordered: weight(60),
+            granted: weight(2),
+            datagram: weight(20),
+            burst: weight(8),
+            idle: weight(1),
+            close: weight(1),
+        }
+    }
+
+    /// The weights, in the order of the fields.
+    #[must_use]
+    pub fn weights(&self) -> [u64; 9] {
+        let Work { small_call, big_call, message, ordered, granted, datagram, burst, idle, close } = *self;
+        [small_call, big_call, message, ordered, granted, datagram, burst, idle, close]
+    }
+}
+
+/// The boot id says whose life it is, so that a peer's identity can be told from outside.
+#[must_use]
+pub fn boot_id(node: usize, incarnation: u32) -> u64 {
+    (node as u64 + 1) << 32 | u64::from(incarnation)
+}
+
+/// Which endpoint a boot id belongs to.
+#[must_use]
+pub fn node_of(boot_id: u64) -> u32 {
+    ((boot_id >> 32) as u32).wrapping_sub(1)
+}
+
+/// A rack, a building or an ocean.
+fn delay(rng: &mut Rng) -> u64 {
+    match rng.below(4) {
+        0 | 1 => rng.between(2_000, 50_000),
+        2 => rng.between(50_000, 1_000_000),
+        _ => rng.between(1_000_000, 40_000_000),
+    }
+}
+
+fn transport(rng: &mut Rng, delay_ns: u64) -> Config {
+    let wan = delay_ns >= 500_000;
+    let defaults = Config::default();
+    Config {
+        packet_size_max: some(rng, &[1_200, 1_400, defaults.packet_size_max, defaults.packet_size_max]),
+        unit_window: some(rng, &[64, 64, 4_096]),
+        call_slots: some(rng, &[4, 32, 1_024]),
+        max_ack_delay: if wan { Duration::from_millis(2) } else { defaults.max_ack_delay },
+        profile: match rng.below(3) {
+            0 => Profile::Auto,
+            _ if wan => Profile::Wan,
+            _ => Profile::Dc,
+        },
+        congestion: if wan { CongestionKind::Cubic } else { CongestionKind::Dc },
+        slab_slots: some(rng, &[256, 2_048, 8_192]),
+        ..defaults
+    }
+}
+
+fn some<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.below(choices.len() as u64) as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_its_seed() {
+        let text = |seed| format!("{:?}", Plan::new(seed));
+        assert_eq!(text(5), text(5));
+        assert_ne!(text(5), text(6));
+    }
+
+    #[test]
+    fn a_boot_id_names_its_endpoint() {
+        assert_eq!(node_of(boot_id(2, 7)), 2);
+    }
+
+    #[test]
+    fn a_hundred_seeds_reach_every_kind_of_work_and_fault() {
+        let plans: Vec<Plan> = (0..100).map(Plan::new).collect();
+        for kind in 0..9 {
+            assert!(plans.iter().any(|plan| plan.work.weights()[kind] > 0), "work {kind}");
+        }
+        assert!(plans.iter().any(|plan| plan.faults.loss == 300_000));
+        assert!(plans.iter().any(|plan| plan.restarts > 0 && plan.nodes == 3));
+    }
+}
