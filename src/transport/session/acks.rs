@@ -160,7 +160,9 @@ impl Session {
         let wider = (news.spurious_distance + 1).min(PACKET_THRESHOLD_MAX);
         self.loss.packet_threshold = self.loss.packet_threshold.max(wider);
         self.loss.clean_recoveries = 0;
-        self.congestion.on_spurious_loss();
+        for _ in 0..news.spurious {
+            self.congestion.on_spurious_loss();
+        }
     }
 
     /// RFC 9002 §6.1.2: 9/8 of the larger of smoothed and latest RTT, at least the grain.
