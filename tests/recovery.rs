@@ -14,7 +14,9 @@ use ringwire::io::memory::{Hub, MemoryBackend};
 use ringwire::rng::Rng;
 use ringwire::time::{Clock, Timestamp, VirtualClock};
 use ringwire::transport::{Config, Profile};
-use ringwire::worker::{App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig};
+use ringwire::worker::{
+    App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig,
+};
 
 /// A line that delays every packet alike and drops what its script names.
 struct Line {
@@ -144,7 +146,13 @@ impl Scene {
 
     fn step(&mut self) -> bool {
         self.steps += 1;
-        assert!(self.steps < 3_000_000, "the clock stands still at {:?}: {:?} due {:?}", self.clock.now(), self.client.counters(), self.client.due_at());
+        assert!(
+            self.steps < 3_000_000,
+            "the clock stands still at {:?}: {:?} due {:?}",
+            self.clock.now(),
+            self.client.counters(),
+            self.client.due_at()
+        );
         let mut idle = self.client.turn().idle;
         let mut next = self.client.due_at().min(self.line.borrow().next_arrival());
         if let Some(server) = &mut self.server {
@@ -155,7 +163,9 @@ impl Scene {
         }
         self.client.engine().check();
         if idle {
-            self.clock.advance_to(next.max(self.clock.now().after_ns(1)).min(self.clock.now().after_ns(10_000_000)));
+            self.clock.advance_to(
+                next.max(self.clock.now().after_ns(1)).min(self.clock.now().after_ns(10_000_000)),
+            );
         }
         idle
     }
@@ -176,7 +186,13 @@ impl Scene {
     }
 }
 
-fn worker(clock: &VirtualClock, line: &Rc<RefCell<Line>>, at: SocketAddr, config: &Config, seed: u64) -> Worker<Echo> {
+fn worker(
+    clock: &VirtualClock,
+    line: &Rc<RefCell<Line>>,
+    at: SocketAddr,
+    config: &Config,
+    seed: u64,
+) -> Worker<Echo> {
     let transport = Config { seed, boot_id: seed, ..config.clone() };
     let config = WorkerConfig { transport, ..WorkerConfig::default() };
     let backend = MemoryBackend::new(at, line.clone());
@@ -298,7 +314,9 @@ fn a_target_that_never_answers_is_reported_unreachable() {
     client.connect(SERVER.into()).expect("room");
     while client.app().closed.is_empty() {
         client.turn();
-        clock.advance_to(client.due_at().max(clock.now().after_ns(1)).min(clock.now().after_ns(1_000_000_000)));
+        clock.advance_to(
+            client.due_at().max(clock.now().after_ns(1)).min(clock.now().after_ns(1_000_000_000)),
+        );
         assert!(clock.now() < Timestamp(20_000_000_000));
     }
     assert_eq!(client.app().closed, [CloseReason::Unreachable]);

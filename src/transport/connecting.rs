@@ -27,6 +27,8 @@ pub(crate) struct Connecting {
     pub(crate) key: SessionKey,
     pub(crate) local: SessionId,
     pub(crate) initiator: Box<dyn Initiator>,
+    /// Set while the engine's list of sessions to look at holds this one.
+    pub(crate) listed: bool,
     path: PathIndex,
     boot: u64,
     bounds: Bounds,
@@ -67,6 +69,7 @@ impl Connecting {
             key,
             local,
             initiator: provider.initiate(&[], &[]).0,
+            listed: false,
             path,
             boot: config.boot_id,
             bounds,

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::bounds::{REASSEMBLIES_MAX, UNGRANTED_SIZE_MAX};
-use crate::wire::{MessageId, RecordHeader};
+use crate::wire::{ChannelId, MessageId, RecordHeader};
 
 /// One large message.
 #[derive(Debug)]
@@ -37,6 +37,13 @@ impl LargeOut {
     #[must_use]
     pub fn started(&self) -> bool {
         self.cut > 0
+    }
+
+    fn channel(&self) -> Option<ChannelId> {
+        match self.header {
+            RecordHeader::Ordered { channel, .. } => Some(channel),
+            _ => None,
+        }
     }
 
     fn allowance(&self) -> u64 {
@@ -83,12 +90,28 @@ impl LargeQueue {
     /// The message the next fragment comes from, with the offset and how many bytes may be cut there.
     #[must_use]
     pub fn peek(&self) -> Option<(u32, u64, u64)> {
-        self.pending.iter().find_map(|&index| {
+        self.pending.iter().enumerate().find_map(|(place, &index)| {
             let message = self.messages[index as usize].as_ref()?;
             let may_start = message.started() || self.started < STARTED_MAX;
             let allowance = message.allowance();
-            (may_start && allowance > 0).then_some((index, message.cut, allowance))
+            let ready = may_start && allowance > 0 && !self.is_behind(place, message);
+            ready.then_some((index, message.cut, allowance))
         })
+    }
+
+    /// Whether an earlier message of the same ordered channel is not wholly cut: cutting this one first
+    /// would make the receiver hold it, and all after it, behind a gap.
+    fn is_behind(&self, place: usize, message: &LargeOut) -> bool {
+        let Some(channel) = message.channel() else { return false };
+        let mut earlier = self.pending.iter().take(place);
+        earlier.any(|&i| self.messages[i as usize].as_ref().and_then(LargeOut::channel) == Some(channel))
+    }
+
+    /// Whether a message of `channel` is not wholly cut: what follows on the channel queues behind it.
+    #[must_use]
+    pub fn holds_channel(&self, channel: ChannelId) -> bool {
+        let mut pending = self.pending.iter();
+        pending.any(|&i| self.messages[i as usize].as_ref().and_then(LargeOut::channel) == Some(channel))
     }
 
     /// `size` bytes of message `index` leave in a fragment.
@@ -182,6 +205,20 @@ mod tests {
         assert!(queue.on_grant(MessageId(0), 100_000));
         assert!(!queue.on_grant(MessageId(0), 70_000), "a grant never shrinks");
         assert_eq!(queue.peek(), Some((0, UNGRANTED_SIZE_MAX, 100_000 - UNGRANTED_SIZE_MAX)));
+    }
+
+    #[test]
+    fn a_later_message_of_the_same_channel_is_not_cut_first() {
+        let mut queue = LargeQueue::default();
+        let ordered = |sequence| RecordHeader::Ordered { channel: ChannelId(7), sequence };
+        queue.push(ordered(0), Bytes::from(vec![0; 100_000]), Some(0));
+        queue.push(ordered(1), Bytes::from(vec![0; 20_000]), Some(1));
+        queue.cut(0, UNGRANTED_SIZE_MAX);
+        assert_eq!(queue.peek(), None, "the first waits for its grant, the second for the first");
+        assert!(queue.holds_channel(ChannelId(7)));
+        queue.on_grant(MessageId(0), 100_000);
+        queue.cut(0, 100_000 - UNGRANTED_SIZE_MAX);
+        assert_eq!(queue.peek(), Some((1, 0, 20_000)));
     }
 
     #[test]

@@ -263,6 +263,11 @@ impl Reassemblies {
         credit
     }
 
+    /// Memory may have come back since [`Reassemblies::next_grants`] last looked.
+    pub fn reconsider(&mut self) {
+        self.grants_due |= !self.messages.is_empty();
+    }
+
     /// How far `message` may be sent: what to tell a peer that is blocked on it, or whose GRANT was
     /// lost. `None` when it is complete or unknown, and nothing needs to be said.
     #[must_use]

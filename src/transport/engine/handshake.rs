@@ -273,6 +273,7 @@ impl Engine {
 
     pub(super) fn transmit_connecting(&mut self, now: Timestamp, index: u32, sink: &mut impl PacketSink) {
         let Slot::Connecting(connecting) = self.table.slot_mut(index) else { return };
+        connecting.listed = false;
         if connecting.is_due(now)
             && let Some(packet) = sink.packet(connecting.path(), INIT_PACKET_SIZE)
         {

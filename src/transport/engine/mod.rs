@@ -205,7 +205,7 @@ impl Engine {
     fn touch(&mut self, index: u32) {
         let listed = match self.table.slot_mut(index) {
             Slot::Open(session) => std::mem::replace(&mut session.listed, true),
-            Slot::Connecting(_) => self.ready.contains(&index),
+            Slot::Connecting(connecting) => std::mem::replace(&mut connecting.listed, true),
             Slot::Free => true,
         };
         if !listed {
@@ -215,10 +215,12 @@ impl Engine {
 
     fn remove(&mut self, index: u32) {
         self.wheel.cancel(index);
-        if let Some(key) = self.table.remove(index) {
-            self.accepted.retain(|_, i| *i != index);
-            debug_assert_eq!(key.index, index);
+        if let Slot::Open(session) = self.table.slot(index)
+            && session.accepted
+        {
+            self.accepted.remove(&session.origin_key());
         }
+        self.table.remove(index);
     }
 
     /// The oldest event not taken yet. Taken in batches: see [`Engine::drain_events`].

@@ -219,6 +219,11 @@ impl Session {
         self.mtu.raise(size.min(self.packet_size_max));
     }
 
+    /// What the engine finds an accepted session by when its INIT is repeated.
+    pub(crate) fn origin_key(&self) -> (PathIndex, u64, u64) {
+        (self.path, self.remote.0, self.peer_boot)
+    }
+
     /// True when `id` is what this session's peer calls it.
     pub(crate) fn is_remote(&self, id: SessionId) -> bool {
         self.remote == id

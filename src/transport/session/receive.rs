@@ -18,7 +18,9 @@ use crate::transport::session::transmit::fragment_cost;
 use crate::transport::shared::Shared;
 use crate::transport::unit_window::UnitVerdict;
 use crate::transport::{CloseReason, Event};
-use crate::wire::{ChannelId, FragmentUnit, Frame, Frames, Header, MessagesUnit, RecordHeader, Records};
+use crate::wire::{
+    ChannelId, FragmentUnit, Frame, Frames, Header, MessageId, MessagesUnit, RecordHeader, Records,
+};
 
 /// What a packet held, for the ack tracker.
 #[derive(Default)]
@@ -92,7 +94,7 @@ impl Session {
                 Frame::Ack(ack) => self.on_ack(now, &ack, shared),
                 Frame::Credit { limit } => self.on_credit(limit),
                 Frame::Blocked { message, limit } => {
-                    self.on_blocked(message.is_none(), limit);
+                    self.on_blocked(message, limit, shared);
                     Ok(())
                 }
                 Frame::Grant { message, offset } => {
@@ -133,12 +135,17 @@ impl Session {
     }
 
     /// The peer waits for credit: tell it what it has, even if nothing changed.
-    fn on_blocked(&mut self, session: bool, limit: u64) {
-        if session {
+    fn on_blocked(&mut self, message: Option<MessageId>, limit: u64, shared: &mut Shared) {
+        let Some(message) = message else {
             self.credit_in.on_blocked(limit);
             self.control.credit |= self.credit_in.update_due().is_some();
-        } else {
-            self.control.regrant();
+            return;
+        };
+        // Memory may have come back from another session since: ask again before answering.
+        self.reassemblies.reconsider();
+        self.issue_grants(shared);
+        if let Some(offset) = self.reassemblies.granted(message).filter(|offset| *offset > limit) {
+            self.control.grant(message, offset);
         }
     }
 
@@ -183,6 +190,11 @@ impl Session {
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
         if !self.admit_unit(unit.unit.0, shared) {
+            return Ok(());
+        }
+        // Messages held behind a gap have filled their bound: as if lost, so that it comes again when
+        // there is room. The lowest missing unit is always taken: it is the one that can close the gap.
+        if !self.channels_in.has_room_for_unit() && unit.unit.0 != self.window.floor() {
             return Ok(());
         }
         if planted::is(Fault::AckBeforeQueued) && unit.unit.0 % 64 == 63 {

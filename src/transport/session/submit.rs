@@ -210,13 +210,24 @@ impl Session {
         ordinal: Option<u64>,
         shared: &mut Shared,
     ) -> Result<(), SendError> {
-        if payload.len() > self.small_size_max(&header) {
+        let is_large = payload.len() > self.small_size_max(&header);
+        if is_large || self.waits_behind_large(&header, payload.len()) {
             self.large.push(header, payload.into_bytes(), ordinal);
             return Ok(());
         }
         let reserved = self.reserve(&header, payload.len(), ordinal, shared).ok_or(SendError::WouldBlock)?;
         fill(reserved, payload.bytes());
         Ok(())
+    }
+
+    /// A small ordered message follows a large one of its channel that is not wholly cut: it queues
+    /// behind it, as a fragment that is the whole message. An empty one cannot be a fragment.
+    #[inline]
+    fn waits_behind_large(&self, header: &RecordHeader, size: usize) -> bool {
+        match header {
+            RecordHeader::Ordered { channel, .. } => size > 0 && self.large.holds_channel(*channel),
+            _ => false,
+        }
     }
 
     #[inline]
