@@ -16,8 +16,8 @@ pub(crate) struct Shared {
     pub(crate) reserve: Reserve,
     /// Scratch for loss detection, kept to avoid allocation.
     pub(crate) lost: Vec<(u64, SentPacket)>,
-    /// Scratch for acknowledged units.
-    pub(crate) acked_units: Vec<u64>,
+    /// Scratch for acknowledged units, and whether a probe carried them.
+    pub(crate) acked_units: Vec<(u64, bool)>,
     /// Scratch for grants.
     pub(crate) grants: Vec<Grant>,
     /// Sessions that sent something in the last while.

@@ -235,6 +235,9 @@ impl<A: App> Worker<A> {
         if !self.engine.wants_transmit() {
             return;
         }
+        // Handlers ran since the turn began, or the application did other work since the last turn: a
+        // packet stamped too early would look late, and its probe timer would fire for nothing.
+        self.now = self.clock.now();
         let mut sink = TrainSink { trains: &mut self.trains, backend: &mut *self.backend };
         self.engine.poll_transmit(self.now, &mut sink);
         self.trains.submit_all(&mut *self.backend);

@@ -104,13 +104,13 @@ impl Session {
                 news.ack_largest = news.ack_largest.max(packet.ack_largest);
                 probes.note(&packet);
                 if packet.unit != NO_UNIT {
-                    units.push(packet.unit);
+                    units.push((packet.unit, packet.carried & carried::PROBE != 0));
                 }
             });
         }
-        for unit in units.drain(..) {
+        for (unit, by_probe) in units.drain(..) {
             let fresh = self.release_unit(unit, shared);
-            probes.repaired |= fresh && probes.probe_acked;
+            probes.repaired |= fresh && by_probe;
         }
         shared.acked_units = units;
         shared.counters.probes_repairing += u64::from(probes.repaired);
@@ -247,7 +247,6 @@ impl Session {
 
 #[derive(Default)]
 struct ProbeNews {
-    probe_acked: bool,
     repaired: bool,
     size_probe: Option<usize>,
     grants_arrived: bool,
@@ -255,7 +254,6 @@ struct ProbeNews {
 
 impl ProbeNews {
     fn note(&mut self, packet: &SentPacket) {
-        self.probe_acked |= packet.carried & carried::PROBE != 0;
         self.grants_arrived |= packet.carried & carried::GRANT != 0;
         if packet.carried & carried::SIZE_PROBE != 0 {
             self.size_probe = Some(usize::from(packet.size));
