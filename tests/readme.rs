@@ -52,7 +52,14 @@ fn the_needs_name_the_rust_version_of_the_manifest() {
 
 #[test]
 fn links_to_files_lead_somewhere() {
-    let pages = ["README.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/OPEN.md", "docs/PROTOCOL.md"];
+    let pages = [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/ARCHITECTURE.md",
+        "docs/OPEN.md",
+        "docs/PROTOCOL.md",
+        "docs/RULES.md",
+    ];
     let mut broken = Vec::new();
     for page in pages {
         let folder = Path::new(page).parent().expect("a file has a folder");
@@ -94,7 +101,7 @@ fn echo() -> String {
     let Some(start) = position_of_rust(&docs, opens) else {
         return "*The echo comes with the endpoint.*\n".into();
     };
-    let code = docs[start + 1..].iter().take_while(|line| line.trim() != "```").map(|text| line(text));
+    let code = docs[start + 1..].iter().take_while(|line| line.trim() != "```").map(line);
     let shown = code.filter(|line| line.trim() != "#" && !line.trim_start().starts_with("# "));
     format!("```rust\n{}\n```\n", shown.collect::<Vec<String>>().join("\n"))
 }

@@ -9,6 +9,8 @@ mod bans;
 mod layers;
 #[path = "tidy/modules.rs"]
 mod modules;
+#[path = "tidy/rules.rs"]
+mod rules;
 #[path = "tidy/sizes.rs"]
 mod sizes;
 #[path = "tidy/skip.rs"]
@@ -96,6 +98,11 @@ fn a_leftover_says_when_it_is_due() {
 fn no_test_is_switched_off() {
     let found = rust_sources(FOLDERS).iter().flat_map(bans::switched_off).collect();
     expect_none(found, "a test that a host cannot run prints why and fails under RINGWIRE_STRICT=1");
+}
+
+#[test]
+fn every_lesson_cited_is_written_down() {
+    expect_none(rules::unknown_citations(&rust_sources(FOLDERS)), "add a line to docs/RULES.md");
 }
 
 #[test]
