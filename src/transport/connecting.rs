@@ -30,6 +30,8 @@ pub(crate) struct Connecting {
     /// Set while the engine's list of sessions to look at holds this one.
     pub(crate) listed: bool,
     path: PathIndex,
+    /// What the INIT's header names: 0, or the worker of the peer that is wanted.
+    wanted: SessionId,
     boot: u64,
     bounds: Bounds,
     blob: Vec<u8>,
@@ -55,6 +57,9 @@ const GIVE_UP_NS: u64 = 5_000_000_000;
 /// RFC 9002 §6.2.2.
 const INITIAL_RTT_NS: u64 = 333_000_000;
 
+/// Set in the session id of an INIT's header that names a worker: 0 alone means any.
+pub(crate) const WANTED_MARK: u64 = 0x100;
+
 impl Connecting {
     pub(crate) fn new(
         now: Timestamp,
@@ -71,6 +76,7 @@ impl Connecting {
             initiator: provider.initiate(&[], &[]).0,
             listed: false,
             path,
+            wanted: SessionId(0),
             boot: config.boot_id,
             bounds,
             blob: Vec::new(),
@@ -89,6 +95,12 @@ impl Connecting {
         connecting.initiator = initiator;
         connecting.blob = blob;
         connecting
+    }
+
+    /// Asks for one of the peer's workers: the INIT's header, which else is 0, carries `worker` in its
+    /// low byte and a mark above it. A peer that does not steer by it is none the worse.
+    pub(crate) fn prefer_worker(&mut self, worker: u8) {
+        self.wanted = SessionId(WANTED_MARK | u64::from(worker));
     }
 
     fn init(&self) -> Init<'_> {
@@ -127,7 +139,7 @@ impl Connecting {
             kind: PacketKind::Init,
             epoch: 0,
             length: INIT_PACKET_SIZE as u16,
-            session: SessionId(0),
+            session: self.wanted,
             number: PacketNumber(0),
         };
         packet.fill(0);

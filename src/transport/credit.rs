@@ -40,6 +40,8 @@ pub struct CreditIn {
     charged: u64,
     consumed: u64,
     share: u64,
+    /// Bytes the application keeps though they count as consumed.
+    kept: u64,
     /// The limit the peer was last told.
     advertised: u64,
     /// The peer waits, or its last CREDIT may be lost.
@@ -50,7 +52,7 @@ impl CreditIn {
     /// An account whose peer was told `initial` in the handshake.
     #[must_use]
     pub fn new(initial: u64) -> Self {
-        Self { charged: 0, consumed: 0, share: initial, advertised: initial, urgent: false }
+        Self { charged: 0, consumed: 0, share: initial, kept: 0, advertised: initial, urgent: false }
     }
 
     /// A unit that was not seen before arrived and cost `cost`.
@@ -70,6 +72,17 @@ impl CreditIn {
     pub fn consume(&mut self, cost: u64) {
         self.consumed += cost;
         debug_assert!(self.consumed <= self.charged);
+    }
+
+    /// The application keeps `bytes` of what was consumed.
+    pub fn hold(&mut self, bytes: u64) {
+        self.kept += bytes;
+    }
+
+    /// The application is done with `bytes` it kept.
+    pub fn release(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.kept);
+        self.kept = self.kept.saturating_sub(bytes);
     }
 
     /// Sets the credit the session may hold: its share while active, [`IDLE_SHARE`] while idle. What
@@ -107,7 +120,7 @@ impl CreditIn {
     /// What could be advertised now: never less than before.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.consumed.saturating_add(self.share).max(self.advertised)
+        self.consumed.saturating_add(self.share).saturating_sub(self.kept).max(self.advertised)
     }
 
     /// Credit of what arrived and is not yet taken.
@@ -255,6 +268,20 @@ mod tests {
         credit.on_advertised(100_010);
         credit.on_blocked(100_000);
         assert_eq!(credit.update_due(), Some(100_010));
+    }
+
+    #[test]
+    fn bytes_the_application_keeps_come_back_as_credit_when_it_is_done() {
+        let mut credit = CreditIn::new(100_000);
+        credit.charge(80_000).unwrap();
+        credit.consume(80_000);
+        credit.hold(80_000);
+        assert_eq!(credit.update_due(), None);
+        credit.release(50_000);
+        assert_eq!(credit.update_due(), Some(150_000));
+        credit.on_advertised(150_000);
+        credit.hold(1_000_000);
+        assert_eq!(credit.limit(), 150_000, "what was given is never taken back");
     }
 
     #[test]

@@ -163,6 +163,18 @@ impl Cx<'_> {
         self.engine.reply(token.session, token.call, status, payload)
     }
 
+    /// The application keeps `size` delivered bytes past this turn: the peer may send so much less
+    /// until they are released by [`Worker::release`](crate::worker::Worker::release).
+    pub fn hold(&mut self, session: SessionKey, size: u64) {
+        self.engine.hold(session, size);
+    }
+
+    /// Which of the peer's workers a session ends at.
+    #[must_use]
+    pub fn remote_worker(&self, session: SessionKey) -> Option<u8> {
+        self.engine.remote_worker(session)
+    }
+
     /// Closes a session once what it accepted has arrived.
     pub fn close(&mut self, session: SessionKey, code: u16) {
         self.engine.close(self.now, session, code);

@@ -15,6 +15,7 @@
 mod app;
 mod idle;
 pub mod impair;
+pub mod mailbox;
 mod paths;
 pub mod pcap;
 pub mod tap;
@@ -130,6 +131,34 @@ impl<A: App> Worker<A> {
         let size = self.backend.route_size(remote);
         self.engine.set_route_size(path, size);
         self.engine.connect(self.now, path)
+    }
+
+    /// [`Worker::connect`] with worker `worker` of the endpoint at `remote`, if it has so many:
+    /// [`Worker::remote_worker`] tells which one answered.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub fn connect_to(&mut self, remote: SocketAddr, worker: u8) -> Result<SessionKey, ConnectError> {
+        let session = self.connect(remote)?;
+        self.engine.prefer_worker(session, worker);
+        Ok(session)
+    }
+
+    /// Which of the peer's workers a session ends at.
+    #[must_use]
+    pub fn remote_worker(&self, session: SessionKey) -> Option<u8> {
+        self.engine.remote_worker(session)
+    }
+
+    /// The application keeps `size` delivered bytes for now: the session's credit shrinks by them
+    /// until [`Worker::release`].
+    pub fn hold(&mut self, session: SessionKey, size: u64) {
+        self.engine.hold(session, size);
+    }
+
+    /// The application is done with `size` bytes it held.
+    pub fn release(&mut self, session: SessionKey, size: u64) {
+        self.engine.release(session, size);
     }
 
     fn path_to(&mut self, remote: SocketAddr) -> PathIndex {

@@ -70,6 +70,14 @@ impl<A: App> Worker<A> {
         }
     }
 
+    /// [`Worker::idle`] for a worker that others give work to: `may_park` is asked just before it parks.
+    pub fn idle_unless(&mut self, may_park: impl FnOnce() -> bool) {
+        match self.idle.park(self.now, self.engine.poll_timeout()) {
+            Some(timeout) if may_park() => self.wait(timeout),
+            _ => std::hint::spin_loop(),
+        }
+    }
+
     /// Parks until something arrives, a timer is due, or `timeout` passes.
     pub fn wait(&mut self, timeout: Duration) {
         if let Err(error) = self.backend.wait(Some(timeout)) {

@@ -286,6 +286,13 @@ impl Engine {
         self.wheel.arm(index, at);
     }
 
+    /// The session that is being opened should end at the peer's worker `worker`.
+    pub fn prefer_worker(&mut self, key: crate::transport::SessionKey, worker: u8) {
+        if let Some(Slot::Connecting(connecting)) = self.table.by_key(key) {
+            connecting.prefer_worker(worker);
+        }
+    }
+
     /// The application gives up before the session opened.
     pub(super) fn abandon_connecting(&mut self, key: crate::transport::SessionKey) {
         if let Some(Slot::Connecting(_)) = self.table.by_key(key) {

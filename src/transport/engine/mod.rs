@@ -364,6 +364,22 @@ impl Engine {
         Ok(ordinal)
     }
 
+    /// The application keeps `size` delivered bytes for now: until [`Engine::release`] the peer is
+    /// allowed so much less.
+    pub fn hold(&mut self, key: SessionKey, size: u64) {
+        if let Ok((session, _)) = self.parts(key) {
+            session.hold(size);
+        }
+    }
+
+    /// The application is done with `size` bytes it held.
+    pub fn release(&mut self, key: SessionKey, size: u64) {
+        if let Ok((session, _)) = self.parts(key) {
+            session.release(size);
+            self.touch(key.index);
+        }
+    }
+
     /// Sends an unreliable datagram.
     ///
     /// # Errors
@@ -459,6 +475,12 @@ impl Engine {
     #[must_use]
     pub fn key_at(&self, index: u32) -> Option<SessionKey> {
         self.table.key_at(index)
+    }
+
+    /// Which of the peer's workers an open session ends at: the low byte of the peer's session id.
+    #[must_use]
+    pub fn remote_worker(&self, key: SessionKey) -> Option<u8> {
+        self.table.open(key).map(Session::remote_worker)
     }
 
     /// Smoothed round-trip time of a session, in nanoseconds.

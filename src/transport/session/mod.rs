@@ -229,6 +229,22 @@ impl Session {
         self.remote == id
     }
 
+    /// The peer's worker that owns the session's other end.
+    pub(crate) fn remote_worker(&self) -> u8 {
+        self.remote.0 as u8
+    }
+
+    /// The application keeps `size` delivered bytes.
+    pub(crate) fn hold(&mut self, size: u64) {
+        self.credit_in.hold(size);
+    }
+
+    /// The application is done with `size` bytes it kept.
+    pub(crate) fn release(&mut self, size: u64) {
+        self.credit_in.release(size);
+        self.control.credit |= self.credit_in.update_due().is_some();
+    }
+
     /// Bytes and units accepted and not acknowledged.
     pub(crate) fn unacknowledged(&self) -> u64 {
         let units = self.units.next() - self.units.floor();
