@@ -1,6 +1,25 @@
 //! Reliable messages and RPC over plain UDP, at the speed the host allows, that keep working when
 //! parts fail.
 //!
+//! A server that echoes, and a client:
+//!
+//! ```
+//! use ringwire::endpoint::Endpoint;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Endpoint::builder()
+//!     .bind("127.0.0.1:0".parse()?)
+//!     .serve(|request, reply| reply.send(request.payload))
+//!     .start()?;
+//!
+//! let client = Endpoint::builder().start()?;
+//! let peer = client.connect(server.local_addr()).wait()?; // or `.await`, on any executor
+//! let reply = peer.call(1, "hello").wait().expect("a reply");
+//! assert_eq!(reply, "hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The rooms, each importing only what stands above it (`tests/tidy.rs` holds the table):
 //!
 //! ```text

@@ -236,6 +236,11 @@ impl ReplyWriter<'_> {
         }
     }
 
+    /// As [`Cx::hold`], of the call's session.
+    pub fn hold(&mut self, size: u64) {
+        self.engine.hold(self.session, size);
+    }
+
     /// Answers later, from anywhere, by the token.
     #[must_use]
     pub fn defer(&mut self) -> CallToken {

@@ -80,6 +80,17 @@ impl Command {
         }
     }
 
+    /// The same command, answered to another slot.
+    #[must_use]
+    pub fn with_token(mut self, new: u64) -> Self {
+        match &mut self {
+            Command::Small { token, .. } | Command::Large { token, .. } | Command::Connect { token, .. } => {
+                *token = new;
+            }
+        }
+        self
+    }
+
     /// The sender's completion slot.
     #[must_use]
     pub fn token(&self) -> u64 {
@@ -105,8 +116,8 @@ pub enum Urgent {
     },
     /// The caller no longer waits. At most one for each completion slot.
     Cancel {
-        /// On which session.
-        session: SessionKey,
+        /// On which session; `None` when it is being opened.
+        session: Option<SessionKey>,
         /// The completion slot.
         token: u64,
     },

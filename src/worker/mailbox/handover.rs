@@ -286,3 +286,82 @@ impl Backend for SteeredBackend {
         self.inner.receive_buffer_size()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::memory;
+
+    const SIZE: usize = 40;
+
+    fn packet(kind: u8, owner: u8, mark: u8) -> [u8; SIZE] {
+        let mut packet = [0; SIZE];
+        (packet[0], packet[OWNER_AT], packet[SIZE - 1]) = (kind, owner, mark);
+        packet
+    }
+
+    fn marks(backend: &mut SteeredBackend) -> Vec<u8> {
+        let mut batch = Vec::new();
+        backend.receive(&mut batch).expect("memory does not fail");
+        let mut marks = Vec::new();
+        for received in &batch {
+            let bytes = &backend.buffer_mut(received.buffer)[..received.length as usize];
+            marks.extend(bytes.chunks(received.segment_size as usize).map(|packet| packet[SIZE - 1]));
+        }
+        if !batch.is_empty() {
+            backend.release();
+        }
+        marks
+    }
+
+    #[test]
+    fn a_train_for_two_workers_is_split_and_each_packet_reaches_its_own() {
+        let (sender, first): (SocketAddr, SocketAddr) =
+            (([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
+        let (mut from, to) = memory::pair(sender, first);
+        let (_, other) = memory::pair(sender, first);
+        let exchange = Arc::new(Exchange::new([Arc::default(), Arc::default()]));
+        let mut zero = SteeredBackend::new(Box::new(to), exchange.clone(), 0);
+        let mut one = SteeredBackend::new(Box::new(other), exchange.clone(), 1);
+        from.register_path(PathId(0), first);
+        let mut buffer = from.lend().expect("memory");
+        let train =
+            [packet(1, 0, 10), packet(1, 1, 11), packet(1, 0, 12), packet(1, 7, 13), packet(1, 1, 14)];
+        buffer.bytes_mut()[..5 * SIZE].copy_from_slice(train.as_flattened());
+        from.submit(Train { buffer, length: 5 * SIZE, segment_size: SIZE, path: PathId(0) });
+        from.flush().expect("memory does not fail");
+        assert_eq!(marks(&mut zero), [10, 12, 13], "its own, and one that is no worker's");
+        assert_eq!(marks(&mut one), [11, 14]);
+        assert_eq!(exchange.counters(), HandoverCounters { steered: 3, handed: 2, dropped: 0 });
+        assert!(marks(&mut zero).is_empty());
+    }
+
+    #[test]
+    fn a_handshake_goes_where_it_points_and_a_reset_to_everyone() {
+        let exchange = Exchange::new((0..4).map(|_| Arc::default()));
+        let from = ([10, 0, 0, 1], 1).into();
+        let waiting = |exchange: &Exchange| -> Vec<usize> {
+            exchange.rings.iter().map(|ring| std::iter::from_fn(|| ring.packets.pop()).count()).collect()
+        };
+        let mut wanted = packet(HANDSHAKE_KIND_MIN, 2, 0);
+        wanted[OWNER_AT + 1] = 1;
+        exchange.admit(from, Ecn::NotEct, &wanted);
+        assert_eq!(waiting(&exchange), [0, 0, 1, 0]);
+        exchange.admit(from, Ecn::NotEct, &packet(0x12, 3, 0));
+        assert_eq!(waiting(&exchange), [0, 0, 0, 1]);
+        exchange.admit(from, Ecn::NotEct, &packet(RESET, 3, 0));
+        assert_eq!(waiting(&exchange), [1, 1, 1, 1]);
+        // Any worker will do: the same one for the same client's attempt, others for others.
+        let mut seen = [0; 4];
+        for client in 0..64u8 {
+            let mut init = packet(HANDSHAKE_KIND_MIN, 0, 0);
+            init[28] = client;
+            exchange.admit(from, Ecn::NotEct, &init);
+            exchange.admit(from, Ecn::NotEct, &init);
+            let now = waiting(&exchange);
+            assert!(now.contains(&2), "{now:?}");
+            (0..4).for_each(|worker| seen[worker] += now[worker]);
+        }
+        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    }
+}

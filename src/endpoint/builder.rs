@@ -1,0 +1,118 @@
+//! An endpoint's settings.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::Handler;
+use super::handler::{Nothing, Queued, Serve};
+use super::start::{Setup, run};
+use crate::io::select::Selection;
+use crate::transport::Config;
+use crate::worker::{IdlePolicy, ReplyWriter, Request};
+
+/// Settings for an [`Endpoint`](super::Endpoint); every one has a working default.
+#[derive(Clone)]
+#[must_use = "an endpoint runs once it is started"]
+pub struct Builder {
+    pub(super) bind: SocketAddr,
+    pub(super) workers: usize,
+    pub(super) cores: Vec<usize>,
+    pub(super) backend: Selection,
+    pub(super) socket_buffer: Option<u64>,
+    pub(super) idle: IdlePolicy,
+    pub(super) transport: Config,
+    pub(super) run: Arc<dyn Fn(Setup) + Send + Sync>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            workers: 1,
+            cores: Vec::new(),
+            backend: Selection::default(),
+            socket_buffer: None,
+            idle: IdlePolicy::Adaptive,
+            transport: Config::default(),
+            run: Arc::new(|setup| run(setup, |_| Nothing)),
+        }
+    }
+}
+
+impl Builder {
+    /// Where to bind; port 0 lets the kernel choose.
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.bind = address;
+        self
+    }
+
+    /// How many workers share the port (1 to 255), each a thread.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// The core each worker is pinned to, and so how many workers there are.
+    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.cores = cores.into_iter().collect();
+        self.workers = self.cores.len();
+        self
+    }
+
+    /// Which backends to try.
+    pub fn backend(mut self, selection: Selection) -> Self {
+        self.backend = selection;
+        self
+    }
+
+    /// Bytes to ask for each socket's buffers.
+    pub fn socket_buffer(mut self, size: u64) -> Self {
+        self.socket_buffer = Some(size);
+        self
+    }
+
+    /// How a worker waits: [`IdlePolicy::Adaptive`] unless set.
+    pub fn idle(mut self, policy: IdlePolicy) -> Self {
+        self.idle = policy;
+        self
+    }
+
+    /// The engine's settings. Ids, seeds and the buffer's size are filled in by the endpoint.
+    pub fn transport(mut self, config: Config) -> Self {
+        self.transport = config;
+        self
+    }
+
+    /// Runs on every worker the handler that `factory` makes there, given the worker's index.
+    pub fn handler<H: Handler>(mut self, factory: impl Fn(usize) -> H + Send + Sync + 'static) -> Self {
+        self.run = Arc::new(move |setup| run(setup, &factory));
+        self
+    }
+
+    /// Answers every call by a function that runs in place on the workers, each with its own clone.
+    pub fn serve<F>(self, function: F) -> Self
+    where
+        F: FnMut(Request<'_>, &mut ReplyWriter<'_>) + Clone + Send + Sync + 'static,
+    {
+        self.handler(move |_| Serve(function.clone()))
+    }
+
+    /// Leaves every call to [`Endpoint::requests`](super::Endpoint::requests): threads or tasks of
+    /// the application answer.
+    pub fn queue_requests(self) -> Self {
+        self.handler(|_| Queued)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("bind", &self.bind)
+            .field("workers", &self.workers)
+            .field("cores", &self.cores)
+            .field("backend", &self.backend)
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
