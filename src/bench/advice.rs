@@ -11,6 +11,8 @@ pub struct Facts {
     pub shared_core: bool,
     /// The largest share of time that the hypervisor took from the cores used, 0 to 1.
     pub stolen: f64,
+    /// The largest share of time that other processes had this end's cores, 0 to 1.
+    pub crowded: f64,
     /// Nanoseconds of one system call.
     pub syscall_ns: Option<f64>,
     /// Microseconds from a wake-up to the woken thread running.
@@ -28,8 +30,9 @@ pub struct Facts {
 /// The line: the biggest limiter first found, from what costs most to what costs least.
 #[must_use]
 pub fn advise(facts: &Facts) -> String {
-    let rules: [fn(&Facts) -> Option<String>; 9] = [
+    let rules: [fn(&Facts) -> Option<String>; 10] = [
         one_core,
+        crowded_cores,
         stolen_time,
         no_offloads,
         small_buffer,
@@ -47,6 +50,15 @@ pub fn advise(facts: &Facts) -> String {
 fn one_core(facts: &Facts) -> Option<String> {
     facts.shared_core.then(|| {
         "both ends share one core and take turns: run on two or more (taskset, cpuset or the container's limit)".into()
+    })
+}
+
+fn crowded_cores(facts: &Facts) -> Option<String> {
+    (facts.crowded > CROWDED_MAX).then(|| {
+        format!(
+            "other processes had this end's cores for {:.0} % of the time: stop them, or give bench cores of its own (--cores, cpuset)",
+            facts.crowded * 100.0
+        )
     })
 }
 
@@ -111,6 +123,8 @@ fn virtual_host(facts: &Facts) -> Option<String> {
 
 /// Share of stolen time that spoils a figure.
 pub const STOLEN_MAX: f64 = 0.02;
+/// Share of a spinning thread's time that others may have.
+pub const CROWDED_MAX: f64 = 0.1;
 const OFFLOAD_GAIN_MIN: f64 = 3.0;
 const BUFFER_MIN: u64 = 4 << 20;
 const SYSCALL_NS_MAX: f64 = 150.0;
@@ -133,6 +147,8 @@ mod tests {
         assert!(advise(&facts).contains("net.core.rmem_max=4194304"));
         facts.stolen = 0.1;
         assert!(advise(&facts).contains("10.0 %"));
+        facts.crowded = 0.4;
+        assert!(advise(&facts).contains("40 %"));
         facts.shared_core = true;
         assert!(advise(&facts).contains("one core"));
     }

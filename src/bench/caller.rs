@@ -317,3 +317,7 @@ pub struct Finished {
     /// Calls whose outcome the worker never told.
     pub without_outcome: u64,
 }
+
+#[cfg(test)]
+#[path = "caller_tests.rs"]
+mod tests;

@@ -58,9 +58,11 @@ pub struct Report {
     pub verified: Option<bool>,
     /// Why the figures are not to be used; empty when they are.
     pub invalid_why: Vec<String>,
-    /// Share of the run that the hypervisor took from the cores used, 0 to 1. Not in the object: it
-    /// speaks through `invalid_why`.
+    /// Share of the run that the hypervisor took from the cores used, 0 to 1. Not in the object, as
+    /// the next: they speak through `invalid_why`.
     pub stolen: Option<f64>,
+    /// Share of the window in which spinning client threads did not run, 0 to 1: others had their cores.
+    pub crowded: Option<f64>,
     /// Where it ran.
     pub env: Environment,
 }
@@ -295,12 +297,12 @@ mod tests {
 
     #[test]
     fn percentiles_carry_their_names_and_null_where_samples_lack() {
-        let latency = Percentiles { p50: Some(6.5), max: Some(1234.567_89), ..Percentiles::default() };
+        let latency = Percentiles { p50: Some(6.5), max: Some(1_234.567_89), ..Percentiles::default() };
         let object = Report { latency: Some(latency), ..report() }.to_json();
         assert_eq!(keys(&object["latency_us"]), ["p50", "p90", "p99", "p99.9", "p99.99", "max"]);
         assert_eq!(object["latency_us"]["p50"], json!(6.5));
         assert_eq!(object["latency_us"]["p99.9"], Value::Null);
-        assert_eq!(object["latency_us"]["max"], json!(1234.568));
+        assert_eq!(object["latency_us"]["max"], json!(1_234.568));
         assert_eq!(object["service_us"], Value::Null);
     }
 

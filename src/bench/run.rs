@@ -189,10 +189,21 @@ impl Run<'_> {
             report.service = first.recorder.service();
         }
         report.goodput_bit_s = goodput(plan, &report, delivered.map(|delivered| delivered.bytes));
-        report.verified = plan.verify.then(|| report.tally.checked > 0 && report.tally.mismatched == 0);
+        report.verified = plan.verify.then_some(report.tally.checked > 0 && report.tally.mismatched == 0);
         report.stolen = stolen;
+        report.crowded = self.crowded(&report);
         report.invalid_why = reasons(&report, &Circumstances { cut_short });
         report
+    }
+}
+
+impl Run<'_> {
+    /// A thread that spins uses its core whole, unless it has to share it.
+    fn crowded(&self, report: &Report) -> Option<f64> {
+        let spins = self.host.idle == IdlePolicy::Spin;
+        let wanted = report.seconds * self.cores.len() as f64;
+        let had = report.cpu_s.client.filter(|_| spins && wanted > 0.0)?;
+        Some((1.0 - had / wanted).max(0.0))
     }
 }
 

@@ -1,6 +1,6 @@
 //! When a figure is not to be used, and why.
 
-use super::advice::STOLEN_MAX;
+use super::advice::{CROWDED_MAX, STOLEN_MAX};
 use super::recorder::SAMPLES_ABOVE_MIN;
 use super::report::Report;
 
@@ -20,6 +20,12 @@ pub fn reasons(report: &Report, around: &Circumstances) -> Vec<String> {
         report.stolen.filter(|share| *share > STOLEN_MAX).map(|share| {
             format!(
                 "the hypervisor took {:.1} % of the cores' time: run again when the host is quiet",
+                share * 100.0
+            )
+        }),
+        report.crowded.filter(|share| *share > CROWDED_MAX).map(|share| {
+            format!(
+                "other processes had the client's cores for {:.0} % of the time: run again when the host is quiet",
                 share * 100.0
             )
         }),
@@ -81,6 +87,7 @@ mod tests {
         wrong.tally.mismatched = 1;
         assert!(found(&wrong, &none).contains("other bytes"));
         assert!(found(&Report { stolen: Some(0.05), ..report() }, &none).contains("5.0 %"));
+        assert!(found(&Report { crowded: Some(0.5), ..report() }, &none).contains("50 %"));
         let cut = Circumstances { cut_short: Some("interrupted".into()) };
         assert!(found(&report(), &cut).contains("interrupted"));
     }

@@ -50,7 +50,7 @@ Examples:
 #[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
     Serve(serve::ServeArgs),
     #[expect(missing_docs, reason = "the verb's own arguments say it")]

@@ -98,6 +98,7 @@ fn facts(session: &BenchSession, limits: &Limits, reports: &[Report]) -> Facts {
         env: session.env().clone(),
         shared_core: session.shares_core(),
         stolen: reports.iter().filter_map(|report| report.stolen).fold(0.0, f64::max),
+        crowded: reports.iter().filter_map(|report| report.crowded).fold(0.0, f64::max),
         syscall_ns: limits.value("syscall_ns"),
         wake_us: limits.value("wake_p50_us"),
         offload_gain: segments.zip(limits.value("udp_packets_per_s")).map(|(joined, single)| joined / single),
