@@ -51,6 +51,12 @@ fn the_needs_name_the_rust_version_of_the_manifest() {
 }
 
 #[test]
+fn the_echo_fits_twenty_lines() {
+    let code = echo().lines().filter(|line| !line.is_empty() && !line.starts_with("```")).count();
+    assert!(code <= 20, "{code} lines");
+}
+
+#[test]
 fn links_to_files_lead_somewhere() {
     let pages = [
         "README.md",
@@ -92,30 +98,11 @@ fn output() -> String {
     }
 }
 
-/// The example of the crate's root, without the lines that only its test needs.
+/// The example that the tests run, without its own head.
 fn echo() -> String {
-    let root = read("src/lib.rs").expect("the library has a root");
-    let docs: Vec<&str> = root.lines().map_while(|line| line.strip_prefix("//!")).collect();
-    let line = |line: &&str| line.strip_prefix(' ').unwrap_or(line).to_owned();
-    let opens = |line: &&str| matches!(line.trim(), "```" | "```rust" | "```no_run");
-    let Some(start) = position_of_rust(&docs, opens) else {
-        return "*The echo comes with the endpoint.*\n".into();
-    };
-    let code = docs[start + 1..].iter().take_while(|line| line.trim() != "```").map(line);
-    let shown = code.filter(|line| line.trim() != "#" && !line.trim_start().starts_with("# "));
-    format!("```rust\n{}\n```\n", shown.collect::<Vec<String>>().join("\n"))
-}
-
-/// Where the first block of Rust opens; a fence that closes another block does not count.
-fn position_of_rust(docs: &[&str], opens: impl Fn(&&str) -> bool) -> Option<usize> {
-    let mut inside = false;
-    for (index, line) in docs.iter().enumerate().filter(|(_, line)| line.trim().starts_with("```")) {
-        if !inside && opens(line) {
-            return Some(index);
-        }
-        inside = !inside;
-    }
-    None
+    let example = read("examples/echo.rs").expect("the example is there");
+    let code = example.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
+    format!("```rust\n{}\n```\n", code.collect::<Vec<&str>>().join("\n"))
 }
 
 /// Beside others, then beside the host's limits.
