@@ -29,6 +29,8 @@ pub(crate) struct Connecting {
     pub(crate) initiator: Box<dyn Initiator>,
     /// Set while the engine's list of sessions to look at holds this one.
     pub(crate) listed: bool,
+    /// Somebody at the other end said that it speaks other versions only.
+    pub(crate) version_refused: bool,
     path: PathIndex,
     /// What the INIT's header names: 0, or the worker of the peer that is wanted.
     wanted: SessionId,
@@ -75,6 +77,7 @@ impl Connecting {
             local,
             initiator: provider.initiate(&[], &[]).0,
             listed: false,
+            version_refused: false,
             path,
             wanted: SessionId(0),
             boot: config.boot_id,

@@ -254,19 +254,31 @@ impl Engine {
         }
     }
 
-    /// A hint that nobody signed: it ends a handshake only when its time is up anyway, so here it is
-    /// counted and left.
-    pub(super) fn on_version_hint(&mut self, _now: Timestamp, header: &Header, packet: &mut [u8]) {
+    /// A hint that nobody signed: it never ends a handshake before its time, but tells why it failed.
+    pub(super) fn on_version_hint(&mut self, meta: &Meta, header: &Header, packet: &mut [u8]) {
         let Some(body) = self.body(header, packet) else { return };
-        if VersionHint::decode(body).is_err() {
+        let Ok(hint) = VersionHint::decode(body) else {
             self.shared.counters.malformed += 1;
+            return;
+        };
+        if hint.versions().contains(&VERSION) {
+            return;
+        }
+        for index in 0..self.table.len() {
+            if let Slot::Connecting(connecting) = self.table.slot_mut(index)
+                && connecting.path() == meta.path
+            {
+                connecting.version_refused = true;
+            }
         }
     }
 
     pub(super) fn on_connect_timer(&mut self, now: Timestamp, index: u32) {
         let Slot::Connecting(connecting) = self.table.slot_mut(index) else { return };
         if connecting.has_failed(now) {
-            return self.end_connecting(index, CloseReason::Unreachable);
+            let refused = connecting.version_refused;
+            let reason = if refused { CloseReason::Version } else { CloseReason::Unreachable };
+            return self.end_connecting(index, reason);
         }
         self.touch(index);
     }

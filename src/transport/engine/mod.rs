@@ -2,25 +2,24 @@
 
 mod handshake;
 mod reset;
+mod submit;
 mod table;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN};
 use crate::crypto::{CookieJar, Handshake, NullHandshake};
 use crate::rng::Rng;
 use crate::time::Timestamp;
-use crate::transport::connecting::Connecting;
-use crate::transport::session::{Payload, Session};
+use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::timer_wheel::TimerWheel;
-use crate::transport::{Config, ConnectError, Counters, Deliveries, Event, PacketSink, PathIndex, SendError};
-use crate::wire::{CallId, ChannelId, Header, PacketKind};
+use crate::transport::{Config, Counters, Deliveries, Event, PacketSink, PathIndex, SendError};
+use crate::wire::{Header, PacketKind};
 
 use reset::Stateless;
 pub use table::SessionKey;
@@ -105,7 +104,7 @@ impl Engine {
             PacketKind::Cookie => self.on_cookie(now, &header, packet),
             PacketKind::Accept => self.on_accept(now, &meta, &header, packet),
             PacketKind::Refuse => self.on_refuse(now, &header, packet),
-            PacketKind::VersionHint => self.on_version_hint(now, &header, packet),
+            PacketKind::VersionHint => self.on_version_hint(&meta, &header, packet),
             PacketKind::Reset => self.on_reset(now, &meta, &header, packet),
         }
     }
@@ -279,175 +278,6 @@ impl Engine {
     #[must_use]
     pub fn is_path_used(&self, path: PathIndex) -> bool {
         self.table.paths().any(|p| p == path)
-    }
-
-    /// Asks for a session with whoever answers on `path`. It can be used after its `Opened` event.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub fn connect(&mut self, now: Timestamp, path: PathIndex) -> Result<SessionKey, ConnectError> {
-        let key = self.table.reserve(self.config.worker_index, &mut self.rng)?;
-        let connecting = Connecting::new(now, key, path, &self.config, self.bounds(), &*self.provider);
-        self.table.fill(key.index, Slot::Connecting(Box::new(connecting)));
-        self.touch(key.index);
-        Ok(key)
-    }
-
-    /// Issues a call: see [`SendError`] for why it may be refused. `token` comes back with its
-    /// outcome, exactly once.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing was sent and no outcome follows.
-    #[inline]
-    pub fn call(
-        &mut self,
-        key: SessionKey,
-        method: u32,
-        payload: &[u8],
-        deadline: Timestamp,
-        token: u64,
-    ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.call(method, Payload::Copied(payload), deadline, token, shared)?;
-        self.touch(key.index);
-        Ok(())
-    }
-
-    /// [`Engine::call`] with a buffer that is kept, not copied, when it is large.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub fn call_owned(
-        &mut self,
-        key: SessionKey,
-        method: u32,
-        payload: Bytes,
-        deadline: Timestamp,
-        token: u64,
-    ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.call(method, Payload::Owned(payload), deadline, token, shared)?;
-        self.touch(key.index);
-        Ok(())
-    }
-
-    /// Sends a one-way message, in order on `channel` or in none. Returns its ordinal, by which an
-    /// event names it if the session fails first.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub fn message(
-        &mut self,
-        key: SessionKey,
-        channel: Option<ChannelId>,
-        payload: &[u8],
-    ) -> Result<u64, SendError> {
-        let (session, shared) = self.parts(key)?;
-        let ordinal = session.message(channel, Payload::Copied(payload), shared)?;
-        self.touch(key.index);
-        Ok(ordinal)
-    }
-
-    /// [`Engine::message`] with a buffer that is kept, not copied, when it is large.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub fn message_owned(
-        &mut self,
-        key: SessionKey,
-        channel: Option<ChannelId>,
-        payload: Bytes,
-    ) -> Result<u64, SendError> {
-        let (session, shared) = self.parts(key)?;
-        let ordinal = session.message(channel, Payload::Owned(payload), shared)?;
-        self.touch(key.index);
-        Ok(ordinal)
-    }
-
-    /// The application keeps `size` delivered bytes for now: until [`Engine::release`] the peer is
-    /// allowed so much less.
-    pub fn hold(&mut self, key: SessionKey, size: u64) {
-        if let Ok((session, _)) = self.parts(key) {
-            session.hold(size);
-        }
-    }
-
-    /// The application is done with `size` bytes it held.
-    pub fn release(&mut self, key: SessionKey, size: u64) {
-        if let Ok((session, _)) = self.parts(key) {
-            session.release(size);
-            self.touch(key.index);
-        }
-    }
-
-    /// Sends an unreliable datagram.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub fn datagram(&mut self, key: SessionKey, payload: &[u8]) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.datagram(payload, shared)?;
-        self.touch(key.index);
-        Ok(())
-    }
-
-    /// Replies to a call of the peer. `status` 0 is success.
-    ///
-    /// # Errors
-    /// [`SendError::NoSuchCall`] when it was answered before, [`SendError::Closed`] when its session is gone.
-    #[inline]
-    pub fn reply(
-        &mut self,
-        key: SessionKey,
-        call: CallId,
-        status: u8,
-        payload: &[u8],
-    ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.reply(call, status, Payload::Copied(payload), shared)?;
-        self.touch(key.index);
-        Ok(())
-    }
-
-    /// [`Engine::reply`] with a buffer that is kept, not copied, when it is large.
-    ///
-    /// # Errors
-    /// As [`Engine::reply`].
-    pub fn reply_owned(
-        &mut self,
-        key: SessionKey,
-        call: CallId,
-        status: u8,
-        payload: Bytes,
-    ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.reply(call, status, Payload::Owned(payload), shared)?;
-        self.touch(key.index);
-        Ok(())
-    }
-
-    /// Room for a small reply, written in place: `None` when it must go through [`Engine::reply`].
-    #[inline]
-    pub fn reserve_reply(
-        &mut self,
-        key: SessionKey,
-        call: CallId,
-        status: u8,
-        size: usize,
-    ) -> Option<&mut [u8]> {
-        self.touch(key.index);
-        let (session, shared) = self.parts(key).ok()?;
-        session.reserve_reply(call, status, size, shared)
-    }
-
-    /// Closes a session once what it accepted is delivered. `code` is told to the peer.
-    pub fn close(&mut self, now: Timestamp, key: SessionKey, code: u16) {
-        if let Ok((session, _)) = self.parts(key) {
-            session.close(now, code);
-            self.touch(key.index);
-        } else {
-            self.abandon_connecting(key);
-        }
     }
 
     /// True when the session has enough full units waiting that a train should leave now.
