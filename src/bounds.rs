@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Bytes of the clear packet header (design: kind, epoch, length, session, packet number).
+/// Bytes of the clear packet header (P-1.2: kind, epoch, length, session, packet number).
 pub const HEADER_SIZE: usize = 20;
 /// Bytes of the tag that closes each packet, AEAD or CRC alike.
 pub const TAG_SIZE: usize = 16;

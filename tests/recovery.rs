@@ -18,12 +18,15 @@ use ringwire::worker::{
     App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig,
 };
 
+/// Says of a packet (who sent it, its bytes) whether the line drops it.
+type DropRule = Box<dyn FnMut(SocketAddr, &[u8]) -> bool>;
+
 /// A line that delays every packet alike and drops what its script names.
 struct Line {
     clock: VirtualClock,
     one_way_ns: u64,
     queues: HashMap<SocketAddr, VecDeque<(Timestamp, SocketAddr, Vec<u8>)>>,
-    drop: Box<dyn FnMut(SocketAddr, &[u8]) -> bool>,
+    drop: DropRule,
     dropped: u64,
 }
 
@@ -200,7 +203,7 @@ fn worker(
 }
 
 fn repair_bound(rtt: Duration) -> Duration {
-    // Design: a lone lost last packet is repaired within max(2.5 RTT + 41 µs, 120 µs).
+    // The aim: a lone lost last packet is repaired within max(2.5 RTT + 41 µs, 120 µs).
     (rtt * 5 / 2 + Duration::from_micros(41)).max(Duration::from_micros(120))
 }
 

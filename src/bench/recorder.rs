@@ -22,7 +22,7 @@ pub enum Ending {
     Unknown,
 }
 
-/// The counts of design §8: `issued = completed + failed + unknown`.
+/// What became of the calls: `issued = completed + failed + unknown`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Calls issued after the warm-up.

@@ -197,7 +197,7 @@ impl Report {
             && self.verified != Some(false)
     }
 
-    /// The object of design §8, in its order.
+    /// The object that scripts read, in the order of its schema.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();
@@ -270,7 +270,7 @@ fn maybe(value: Option<f64>) -> Value {
 mod tests {
     use super::*;
 
-    /// The names of design §8, in order: a script's author reads them there.
+    /// The names of the schema, in order: a script's author reads them there.
     const FIELDS: &str = "schema version scenario over entry size window sessions lanes seconds target \
         backend backend_why secure congestion poll packet_size cores issued completed failed timed_out \
         not_sent unknown per_s goodput_bit_s offered_per_s skipped latency_us service_us packets limit \

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// An exit status of design §8.
+/// An exit status: scripts rely on what each one means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Everything held.

@@ -59,7 +59,6 @@ pub struct Endpoint {
 impl Endpoint {
     /// Settings for an endpoint; without any it binds a free port of every IPv4 address, with one
     /// worker that calls out and answers nothing.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

@@ -118,7 +118,6 @@ impl Peer {
     }
 
     /// Resolves when the session has ended.
-    #[must_use]
     pub fn closed(&self) -> Closed {
         Closed { peer: self.clone() }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::bounds;
 use crate::transport::congestion::CongestionKind;
 
-/// Which constants a session uses (design §4; PROTOCOL.md argues each departure).
+/// Which constants a session uses (PROTOCOL.md §10; each departure from an RFC is argued in §13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Profile {
     /// `Dc` when the smallest RTT is below one millisecond, else `Wan`.

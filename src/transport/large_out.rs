@@ -1,7 +1,7 @@
 //! Large messages on their way out: they stay in the caller's buffer and are cut into fragments.
 //!
-//! The first 64 KiB leave on session credit; the rest needs the receiver's GRANT (design: credit is
-//! three things). Messages that a grant blocks do not hold up others.
+//! The first 64 KiB leave on session credit; the rest needs the receiver's GRANT (P-7.3).
+//! Messages that a grant blocks do not hold up others.
 
 use std::collections::VecDeque;
 

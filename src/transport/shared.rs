@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) active_sessions: u64,
     /// Packets the kernel dropped at our socket, as last read.
     pub(crate) socket_drops: u64,
-    /// No loss or probe timer fires while the receive batch came back full (design §6).
+    /// No loss or probe timer fires while the receive batch came back full: acks may still wait in the socket.
     pub(crate) receive_full: bool,
     receive_buffer_size: u64,
 }

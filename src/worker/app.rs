@@ -242,7 +242,7 @@ impl ReplyWriter<'_> {
     }
 
     /// Answers later, from anywhere, by the token.
-    #[must_use]
+    #[must_use = "without its token a deferred call is never answered"]
     pub fn defer(&mut self) -> CallToken {
         self.done = true;
         CallToken { session: self.session, call: self.call }

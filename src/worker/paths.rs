@@ -15,18 +15,12 @@ use crate::transport::PathIndex;
 const STRANGERS_MAX: usize = 256;
 
 /// The worker's table of paths.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct PathTable {
     remotes: Vec<SocketAddr>,
     by_remote: FxHashMap<SocketAddr, PathIndex>,
     strangers: VecDeque<PathIndex>,
     last: Option<(SocketAddr, PathIndex)>,
-}
-
-impl Default for PathTable {
-    fn default() -> Self {
-        Self { remotes: Vec::new(), by_remote: FxHashMap::default(), strangers: VecDeque::new(), last: None }
-    }
 }
 
 impl PathTable {

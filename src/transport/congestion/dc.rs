@@ -279,7 +279,7 @@ const MARK_KEEP_PERCENT: u64 = 80;
 /// Silence after which the window starts anew: this long, and this many round trips.
 const IDLE_NS: u64 = 10_000_000;
 const IDLE_ROUNDS: u64 = 16;
-/// Design §4: no pacer on shorter paths.
+/// A shorter path is not paced: a train is over before its pace would matter.
 const PACED_FROM_NS: u64 = 100_000;
 
 #[cfg(test)]

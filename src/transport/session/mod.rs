@@ -131,7 +131,7 @@ pub(crate) struct Tuning {
 
 /// RFC 9002 §6.1.1: kPacketThreshold.
 const PACKET_THRESHOLD: u64 = 3;
-/// Design §4: the data-centre probe floor.
+/// P-13.2: the data-centre probe floor.
 const PTO_FLOOR_DC_NS: u64 = 75_000;
 /// The timer wheel's grain in data centres.
 const GRANULARITY_DC_NS: u64 = 16_000;
