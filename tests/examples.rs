@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// `cargo test` builds the examples beside the tests: `target/PROFILE/{deps/this, examples/NAME}`.
+/// `None`: this test was asked for alone, which builds no examples.
 fn built(name: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().expect("a running test has a path");
     let profile = test.parent().and_then(Path::parent).expect("tests are built in PROFILE/deps");
