@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// Fires every timer that is due. `receive_full`: the last receive batch came back full, so acks
-    /// may still be waiting in the socket, and no loss or probe timer fires (design §6).
+    /// may still be waiting in the socket, and no loss or probe timer fires.
     pub fn handle_timeout(&mut self, now: Timestamp, receive_full: bool) {
         self.shared.receive_full = receive_full;
         let mut expired = std::mem::take(&mut self.expired);
