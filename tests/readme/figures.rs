@@ -109,7 +109,7 @@ pub fn beside_limits(runs: &Value) -> String {
         "| load | figure | p50 | p99 | p99.9 | raw limit | share of it | backend |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
     );
-    for run in runs.as_array().into_iter().flatten().filter(|run| run["latency_us"].is_object()) {
+    for run in runs.as_array().into_iter().flatten().filter(|run| run["per_s"].is_number()) {
         let name = run["scenario"].as_str().unwrap_or("?");
         let load = format!("{name} {} B, window {}", run["size"], or_dash(&run["window"]));
         let gbit =
@@ -127,7 +127,8 @@ pub fn beside_limits(runs: &Value) -> String {
         });
         let share = limit["ratio"].as_f64().map_or("-".into(), |ratio| format!("{ratio:.2}"));
         let times = ["p50", "p99", "p99.9"].map(time).join(" | ");
-        let backend = run["backend"].as_str().unwrap_or("?");
+        let valid = if run["valid"] == true { "" } else { ", NOT VALID" };
+        let backend = run["backend"].as_str().unwrap_or("?").to_owned() + valid;
         writeln!(text, "| {load} | {figure} | {times} | {raw} | {share} | {backend} |").expect("memory");
     }
     text
