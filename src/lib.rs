@@ -34,6 +34,7 @@
 //! endpoint          what an application holds
 //! rpc               calls over messages: outcome, naming
 //! sim               a whole network in one thread, virtual clock, one seed
+//! testing           two connected workers for users' own tests
 //! bench             load generation, recording, reports
 //! tune              inspect the host
 //! cli               the `ringwire` command
@@ -65,6 +66,8 @@ pub mod endpoint;
 pub mod rpc;
 
 pub mod sim;
+
+pub mod testing;
 
 #[cfg(feature = "cli")]
 pub mod bench;

@@ -16,6 +16,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["endpoint"],
     &["rpc"],
     &["sim"],
+    &["testing"],
     &["bench"],
     &["tune"],
     &["cli"],
