@@ -27,10 +27,17 @@ pub fn targets(sources: &[Source]) -> Vec<String> {
         match path.split('/').next() {
             Some("src") => ["src/lib.rs", "src/main.rs"].contains(&path),
             Some("benches") => is_direct && manifest.contains(&format!("[[bench]]\nname = \"{name}\"")),
-            _ => is_direct || name == "main" && path.matches('/').count() == 2,
+            _ => is_direct || name == "main" && path.matches('/').count() == 2 || is_named_by_member(path),
         }
     };
     sources.iter().map(|source| source.path.clone()).filter(|path| is_target(path)).collect()
+}
+
+/// True when a member package lies in the file's folder and its manifest names the file as a target.
+fn is_named_by_member(path: &str) -> bool {
+    let Some((folder, file)) = path.rsplit_once('/') else { return false };
+    let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap_or_default();
+    manifest.lines().any(|line| line == format!("path = \"{file}\""))
 }
 
 /// The files that `source` declares as modules: both places where rustc looks.
