@@ -60,7 +60,7 @@ struct Undo {
 }
 
 impl Dc {
-    /// Starts in slow start with a window of [`INITIAL_WINDOW`].
+    /// Starts in slow start, with 256 KiB unless configured otherwise.
     #[must_use]
     pub fn new(config: CongestionConfig) -> Self {
         Self {
