@@ -12,6 +12,7 @@
 mod acks;
 mod closing;
 mod control;
+mod frames;
 mod receive;
 mod submit;
 mod timers;

@@ -9,18 +9,19 @@ use crate::transport::congestion::Controller;
 use crate::transport::credit;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{NO_UNIT, carried};
+use crate::transport::session::frames::ControlFrames;
 use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
 use crate::transport::sink::PacketSink;
 use crate::transport::units_out::Body;
 use crate::wire::{
-    self, Ack, AckRanges, FRAGMENT_HEAD_SIZE, FragmentHeader, Header, MESSAGES_HEAD_SIZE, PacketKind,
-    PacketNumber, UnitNumber, Writer,
+    self, FRAGMENT_HEAD_SIZE, FragmentHeader, Header, MESSAGES_HEAD_SIZE, PacketKind, PacketNumber,
+    UnitNumber, Writer,
 };
 
 /// What the next packet carries beside control frames.
 #[derive(Clone, Copy, Debug)]
-enum Pick {
+pub(super) enum Pick {
     /// No unit.
     Nothing,
     /// A unit sent before.
@@ -30,12 +31,12 @@ enum Pick {
 }
 
 /// A packet's parts as they are decided.
-struct Plan {
-    pick: Pick,
+pub(super) struct Plan {
+    pub(super) pick: Pick,
     unit_size: usize,
     /// Padded to the packet size, so that the train goes on.
-    fill: bool,
-    is_probe: bool,
+    pub(super) fill: bool,
+    pub(super) is_probe: bool,
 }
 
 /// Padding to a full packet costs at most this part of it (1/16): more, and the train ends instead.
@@ -383,142 +384,12 @@ impl Session {
         self.timers.last_sent = now;
         Sent::Packet
     }
-
-    /// Writes the control frames this packet carries, acks first.
-    fn write_control(
-        &mut self,
-        now: Timestamp,
-        writer: &mut Writer<'_>,
-        plan: &Plan,
-        shared: &mut Shared,
-    ) -> ControlFrames {
-        let mut frames = ControlFrames::default();
-        if self.acks.wanted() || self.control.duplicate_seen {
-            self.write_ack(now, writer, &mut frames);
-        }
-        let control = &mut self.control;
-        if control.credit && writer.remaining() >= wire::CREDIT_SIZE {
-            let limit = self.credit_in.limit();
-            wire::encode_credit(writer, limit);
-            self.credit_in.on_advertised(limit);
-            control.credit = false;
-            frames.add(carried::CREDIT);
-        }
-        if control.blocked && writer.remaining() >= wire::BLOCKED_SIZE {
-            wire::encode_blocked(writer, None, self.credit_out.limit());
-            control.blocked = false;
-            frames.add(carried::BLOCKED);
-        }
-        while writer.remaining() >= wire::GRANT_SIZE {
-            let Some((message, offset)) = control.grants.pop() else { break };
-            wire::encode_grant(writer, message, offset);
-            frames.add(carried::GRANT);
-        }
-        if control.stats && writer.remaining() >= wire::STATS_SIZE {
-            control.stats = false;
-            self.write_stats(writer, shared);
-        }
-        self.write_lanes(writer, &mut frames);
-        self.write_signals(writer, plan, &mut frames);
-        frames
-    }
-
-    fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
-        if writer.remaining() < wire::ACK_FIXED_SIZE {
-            return;
-        }
-        let ranges_max = 1 + (writer.remaining() - wire::ACK_FIXED_SIZE) / wire::ACK_RANGE_SIZE;
-        let mut ranges = AckRanges::default();
-        for (smallest, largest) in self.received.ranges().take(ranges_max) {
-            if !ranges.push(PacketNumber(smallest), PacketNumber(largest)) {
-                break;
-            }
-        }
-        let Some(largest) = self.received.largest() else { return };
-        let ack = Ack {
-            largest: PacketNumber(largest),
-            unit_floor: UnitNumber(self.window.floor()),
-            ack_delay_ns: u32::try_from(self.acks.delay_ns(now)).unwrap_or(u32::MAX),
-            duplicate_seen: std::mem::take(&mut self.control.duplicate_seen),
-            ecn_ce: self.timers.ce_count,
-            ranges,
-        };
-        ack.encode(writer);
-        self.acks.on_ack_sent();
-        frames.ack_largest = largest;
-        // Ranges below gaps that never fill are pruned only by an ack of an ack: ask for one.
-        if self.received.ranges().len() >= ACK_RANGES_ASK && self.sent.packets_in_flight() == 0 {
-            self.control.ping = true;
-        }
-    }
-
-    fn write_stats(&mut self, writer: &mut Writer<'_>, shared: &Shared) {
-        let stats = wire::Stats {
-            socket_drops: shared.socket_drops,
-            packets_received: shared.counters.packets_received,
-            corrupt: shared.counters.corrupt,
-            duplicate: shared.counters.duplicate_packets,
-        };
-        stats.encode(writer);
-    }
-
-    fn write_lanes(&mut self, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
-        for (worker, session) in std::mem::take(&mut self.control.lane_requests) {
-            if writer.remaining() < wire::LANE_REQUEST_SIZE {
-                self.control.lane_requests.push((worker, session));
-                continue;
-            }
-            wire::encode_lane_request(writer, worker, session);
-            frames.add(carried::LANE);
-        }
-        for (status, session, granted) in std::mem::take(&mut self.control.lane_grants) {
-            if writer.remaining() < wire::LANE_GRANT_SIZE {
-                self.control.lane_grants.push((status, session, granted));
-                continue;
-            }
-            wire::encode_lane_grant(writer, status, session, granted);
-            frames.add(carried::LANE);
-        }
-    }
-
-    fn write_signals(&mut self, writer: &mut Writer<'_>, plan: &Plan, frames: &mut ControlFrames) {
-        let burst_ends = matches!(plan.pick, Pick::New(_) | Pick::Again(..)) && !plan.fill;
-        let last_of_burst = burst_ends && self.sent.packets_in_flight() > 0 && self.queue.full_units() == 0;
-        let ask = self.control.ask || plan.is_probe || last_of_burst;
-        if ask && writer.remaining() >= wire::ACK_REQUEST_SIZE {
-            wire::encode_ack_request(writer);
-            self.control.ask = false;
-        }
-        if self.control.ping && writer.remaining() >= wire::PING_SIZE {
-            wire::encode_ping(writer);
-            self.control.ping = false;
-            frames.eliciting = true;
-        }
-    }
 }
-
-/// Ranges in an ack from which on the receiver asks for an ack of its ack.
-const ACK_RANGES_ASK: usize = 8;
 
 enum Sent {
     Packet,
     Nothing,
     NoMemory,
-}
-
-/// Which control frames were written.
-#[derive(Default)]
-struct ControlFrames {
-    carried: u8,
-    eliciting: bool,
-    ack_largest: u64,
-}
-
-impl ControlFrames {
-    fn add(&mut self, which: u8) {
-        self.carried |= which;
-        self.eliciting = true;
-    }
 }
 
 fn unit_size(body: Body) -> usize {
