@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! submit -> Outbox (pieces) -> SendBatch -> sendmmsg    a piece is a train, or one packet without GSO
-//! ReceiveArena <- recvmmsg, or recvmsg after an empty look
+//! ReceiveArena <- recvmmsg, or recvfrom after an empty look
 //! ```
 
 use std::io;
@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::port::Port;
 use super::refusal::Refusal;
 use super::sender::Sender;
-use super::{Backend, Config, Doorbell, Event, IoCounters, PathId, Received, Train, TrainBuffer};
+use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, PathId, Received, Train, TrainBuffer};
 use crate::bounds::RECEIVE_BATCH_MAX;
 use crate::sys::ReceiveArena;
+use crate::wire::Header;
 
 /// One UDP socket driven by batched system calls.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Mmsg {
     sender: Sender,
     /// The last receive found something: the next one asks for a whole batch.
     busy: bool,
+    /// The socket's packets may come marked, so that every receive must take control messages.
+    shows_ecn: bool,
     /// A wait ended on this socket: if there is nothing to read, its error queue woke us.
     woken: bool,
 }
@@ -40,6 +43,7 @@ impl Mmsg {
             arena: ReceiveArena::new(RECEIVE_BATCH_MAX, RECEIVE_BUFFER_SIZE),
             sender: Sender::new(gso),
             busy: false,
+            shows_ecn: config.ecn != Ecn::NotEct,
             woken: false,
         })
     }
@@ -47,7 +51,12 @@ impl Mmsg {
     /// Fills up to `limit` receive buffers; 0 when nothing waits.
     fn fill(&mut self, limit: usize) -> io::Result<usize> {
         for _ in 0..PENDING_ERRORS_MAX {
-            match self.arena.receive(&self.port.socket, limit) {
+            let received = if limit == 1 {
+                self.arena.receive_plain(&self.port.socket)
+            } else {
+                self.arena.receive(&self.port.socket, limit)
+            };
+            match received {
                 Ok(filled) => return Ok(filled),
                 Err(error) => match Refusal::of(&error) {
                     Refusal::NoRoom => break,
@@ -79,9 +88,10 @@ impl Backend for Mmsg {
 
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         batch.clear();
-        // After an empty look the next packet is most likely alone, and one recvmsg is cheaper than a
-        // recvmmsg that must look twice. Had there been more, the next receive takes them as a batch.
-        let limit = if self.busy { RECEIVE_BATCH_MAX } else { 1 };
+        // After an empty look the next packet is most likely alone, and a recvfrom costs half of a recvmsg,
+        // also while it finds nothing. Had there been more, the next receive takes them as a batch.
+        let alone = !self.busy && !self.shows_ecn;
+        let limit = if alone { 1 } else { RECEIVE_BATCH_MAX };
         let filled = self.fill(limit)?;
         self.busy = filled > 0;
         if filled == 0 {
@@ -91,7 +101,10 @@ impl Backend for Mmsg {
         let report = &mut self.port.report;
         report.counters.receive_calls += 1;
         for index in 0..filled {
-            let arrived = self.arena.arrived(index);
+            let mut arrived = self.arena.arrived(index);
+            if alone {
+                arrived.segment_size = segment_size(self.arena.buffer_mut(index), arrived.length);
+            }
             batch.extend(report.received(index as u32, &arrived));
         }
         Ok(filled == limit)
@@ -147,6 +160,14 @@ impl Backend for Mmsg {
     fn receive_buffer_size(&self) -> u64 {
         self.port.socket.receive_buffer_size()
     }
+}
+
+/// How large each packet of a joined buffer is, without the kernel's word: as long as the first packet's
+/// header says. UDP_GRO joins packets of one sender and of equal size but the last, so a sender that lies
+/// spoils its own packets only.
+fn segment_size(buffer: &[u8], length: u32) -> u32 {
+    let told = Header::decode(&buffer[..length as usize]).map(|header| u32::from(header.length));
+    told.unwrap_or(length)
 }
 
 /// The kernel joins at most one IP packet's worth: a smaller buffer would cut packets off.

@@ -119,6 +119,38 @@ impl ReceiveArena {
         Ok(checked(filled)? as usize)
     }
 
+    /// Receives into the first buffer without waiting, by the cheapest call there is: recvfrom imports no
+    /// message header and writes no control messages, so neither the segment size nor the ECN bits of
+    /// what arrives are known. Returns how many buffers were filled: 1.
+    ///
+    /// # Errors
+    /// As [`ReceiveArena::receive`].
+    pub fn receive_plain(&mut self, socket: impl AsFd) -> io::Result<usize> {
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: `headers` and `slots` own their slices, and &mut self makes these the only references.
+        let (header, slot) = unsafe { (&mut self.headers.as_mut()[0], &mut self.slots.as_mut()[0]) };
+        let mut name_size = RAW_ADDRESS_SIZE as libc::socklen_t;
+        // SAFETY: the first buffer is `size` bytes of this arena, the name is RAW_ADDRESS_SIZE bytes of its
+        // slot, and &mut self keeps everyone else out of both during the call.
+        let size = unsafe {
+            libc::recvfrom(
+                fd,
+                self.bytes.as_ptr().cast(),
+                self.size,
+                libc::MSG_DONTWAIT,
+                slot.name.as_mut_ptr().cast(),
+                &raw mut name_size,
+            )
+        };
+        if size < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        header.msg_len = size as u32;
+        header.msg_hdr.msg_controllen = 0;
+        header.msg_hdr.msg_flags = 0;
+        Ok(1)
+    }
+
     /// What the last [`ReceiveArena::receive`] put into buffer `index`.
     #[must_use]
     pub fn arrived(&self, index: usize) -> Arrived {
@@ -226,6 +258,22 @@ impl SendBatch {
         let fd = fd.as_raw_fd();
         match count {
             0 => Ok(0),
+            1 if self.headers[0].msg_hdr.msg_controllen == 0 => {
+                let header = &self.headers[0].msg_hdr;
+                // SAFETY: `send` just pointed the iovec at the caller's bytes and the name at its address,
+                // or at nothing with size 0; both are borrowed until `send` returns, and only read.
+                let sent = unsafe {
+                    libc::sendto(
+                        fd,
+                        self.iovecs[0].iov_base,
+                        self.iovecs[0].iov_len,
+                        libc::MSG_DONTWAIT,
+                        header.msg_name.cast(),
+                        header.msg_namelen,
+                    )
+                };
+                if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) }
+            }
             1 => {
                 // SAFETY: `send` just pointed the header at this batch's iovec and control and at the
                 // caller's bytes and address, which its iterator items borrow until `send` returns. The
