@@ -20,7 +20,8 @@ pub struct Config {
     pub gro: bool,
     /// Share the port with other sockets (`SO_REUSEPORT`): one per worker.
     pub reuse_port: bool,
-    /// The ECN bits this socket's packets carry.
+    /// The ECN bits this socket's packets carry. Marks on what arrives are surely seen only with bits of
+    /// its own: a socket without takes lone packets by a call that does not tell.
     pub ecn: Ecn,
 }
 

@@ -13,9 +13,8 @@ use super::port::Port;
 use super::refusal::Refusal;
 use super::sender::Sender;
 use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, PathId, Received, Train, TrainBuffer};
-use crate::bounds::RECEIVE_BATCH_MAX;
+use crate::bounds::{HEADER_SIZE, RECEIVE_BATCH_MAX, TAG_SIZE};
 use crate::sys::ReceiveArena;
-use crate::wire::Header;
 
 /// One UDP socket driven by batched system calls.
 #[derive(Debug)]
@@ -166,9 +165,14 @@ impl Backend for Mmsg {
 /// header says. UDP_GRO joins packets of one sender and of equal size but the last, so a sender that lies
 /// spoils its own packets only.
 fn segment_size(buffer: &[u8], length: u32) -> u32 {
-    let told = Header::decode(&buffer[..length as usize]).map(|header| u32::from(header.length));
-    told.unwrap_or(length)
+    let Some(&[_, _, low, high]) = buffer.first_chunk::<4>() else { return length };
+    let told = u32::from(u16::from_le_bytes([low, high]));
+    let sane = (PACKET_OVERHEAD..=length).contains(&told);
+    if sane { told } else { length }
 }
+
+/// The smallest packet there is: a header and a tag.
+const PACKET_OVERHEAD: u32 = (HEADER_SIZE + TAG_SIZE) as u32;
 
 /// The kernel joins at most one IP packet's worth: a smaller buffer would cut packets off.
 pub(super) const RECEIVE_BUFFER_SIZE: usize = 64 * 1024;

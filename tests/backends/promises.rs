@@ -6,13 +6,13 @@ use ringwire::bounds::{RECEIVE_BATCH_MAX, TRAIN_BUFFERS_MAX};
 use ringwire::io::{Config, Ecn, Event, PathId, Train};
 use ringwire::time::{Clock, MonotonicClock};
 
-use super::rig::{self, Family, Kind, Pair, joined, packets, pattern};
+use super::rig::{self, Family, Kind, Pair, framed, joined, packets, pattern};
 
 pub fn a_single_packet_arrives_whole_and_names_its_sender(kind: Kind, family: Family) {
     let mut pair = Pair::new(kind, family);
     pair.send(100, 100);
     let arrivals = pair.collect(100);
-    assert_eq!(joined(&arrivals), pattern(100));
+    assert_eq!(joined(&arrivals), framed(100, 100));
     assert_eq!(arrivals[0].segment_size, 100);
     assert_eq!(arrivals[0].from, pair.here.local_addr());
 }
@@ -21,7 +21,7 @@ pub fn a_train_is_cut_exactly_and_rejoined(kind: Kind, family: Family) {
     let mut pair = Pair::new(kind, family);
     pair.send(3_700, 1_200);
     let arrivals = pair.collect(3_700);
-    assert_eq!(joined(&arrivals), pattern(3_700));
+    assert_eq!(joined(&arrivals), framed(3_700, 1_200));
     assert_eq!(packets(&arrivals), [1_200, 1_200, 1_200, 100]);
 }
 
@@ -29,7 +29,7 @@ pub fn a_train_arrives_packet_by_packet_without_gro(kind: Kind, family: Family) 
     let mut pair = Pair::with(kind, family, |_| {}, |there| there.gro = false);
     pair.send(3_700, 1_200);
     let arrivals = pair.collect(3_700);
-    assert_eq!(joined(&arrivals), pattern(3_700));
+    assert_eq!(joined(&arrivals), framed(3_700, 1_200));
     assert_eq!(arrivals.len(), 4, "nothing was joined");
     assert!(arrivals.iter().all(|arrival| arrival.segment_size == arrival.bytes.len()));
 }
@@ -38,17 +38,17 @@ pub fn a_train_leaves_packet_by_packet_without_gso(kind: Kind, family: Family) {
     let mut pair = Pair::with(kind, family, |here| here.gso = false, |_| {});
     pair.send(3_700, 1_200);
     let arrivals = pair.collect(3_700);
-    assert_eq!(joined(&arrivals), pattern(3_700));
+    assert_eq!(joined(&arrivals), framed(3_700, 1_200));
     assert_eq!(packets(&arrivals), [1_200, 1_200, 1_200, 100]);
     assert_eq!(pair.here.counters(false).packets_sent, 4);
 }
 
 pub fn trains_to_64_kib_arrive_in_order(kind: Kind, family: Family) {
     let mut pair = Pair::new(kind, family);
-    for (length, segment_size) in [(65_000, 1_400), (64_000, 1_000), (65_507, 16_384), (64, 1)] {
+    for (length, segment_size) in [(65_000, 1_400), (64_000, 1_000), (65_507, 16_384), (2_304, 36)] {
         pair.send(length, segment_size);
         let arrivals = pair.collect(length);
-        assert_eq!(joined(&arrivals), pattern(length), "{length} in {segment_size}");
+        assert_eq!(joined(&arrivals), framed(length, segment_size), "{length} in {segment_size}");
         let sizes = packets(&arrivals);
         assert_eq!(sizes.len(), length.div_ceil(segment_size));
         assert!(sizes[..sizes.len() - 1].iter().all(|size| *size == segment_size));
@@ -61,7 +61,7 @@ pub fn a_connected_pair_talks_without_addresses(kind: Kind, family: Family) {
     config.connect = Some(server.local_addr());
     let mut client = rig::open(kind, &config);
     client.register_path(PathId(0), server.local_addr());
-    rig::send(&mut *client, &pattern(2_000), 1_000);
+    rig::send(&mut *client, &framed(2_000, 1_000), 1_000);
     let arrivals = rig::collect(&mut *server, 2_000);
     assert_eq!(packets(&arrivals), [1_000, 1_000]);
     assert_eq!(arrivals[0].from, client.local_addr());
@@ -158,7 +158,7 @@ pub fn a_packet_too_big_is_an_event_and_the_next_one_leaves(kind: Kind, family: 
     pair.here.submit(Train { buffer, length: too_big, segment_size: too_big, path: PathId(0) });
     pair.here.flush().unwrap();
     pair.send(10, 10);
-    assert_eq!(joined(&pair.collect(10)), pattern(10));
+    assert_eq!(joined(&pair.collect(10)), framed(10, 10));
     let events = rig::events(&mut *pair.here);
     assert_eq!(events, [Event::PacketTooBig { path: PathId(0), segment_size: too_big }]);
 }
@@ -208,7 +208,7 @@ pub fn the_counters_add_up(kind: Kind, family: Family) {
 }
 
 pub fn ecn_bits_are_carried(kind: Kind, family: Family) {
-    let mut pair = Pair::with(kind, family, |here| here.ecn = Ecn::Ect0, |_| {});
+    let mut pair = Pair::with(kind, family, |here| here.ecn = Ecn::Ect0, |there| there.ecn = Ecn::Ect0);
     pair.send(2_400, 1_200);
     let arrivals = pair.collect(2_400);
     assert_eq!(packets(&arrivals), [1_200, 1_200]);
@@ -222,7 +222,7 @@ pub fn an_empty_packet_is_passed_over(kind: Kind, family: Family) {
         socket.send_to(&[], pair.there.local_addr()).unwrap();
     }
     pair.send(10, 10);
-    assert_eq!(joined(&pair.collect(10)), pattern(10));
+    assert_eq!(joined(&pair.collect(10)), framed(10, 10));
 }
 
 pub fn a_storm_of_icmp_leaves_no_kernel_worker_behind(kind: Kind, family: Family) {

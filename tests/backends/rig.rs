@@ -92,7 +92,7 @@ impl Pair {
 
     /// Sends bytes 0, 1, 2... cut into packets of `segment_size`, from here to there.
     pub fn send(&mut self, length: usize, segment_size: usize) {
-        send(&mut *self.here, &pattern(length), segment_size);
+        send(&mut *self.here, &framed(length, segment_size), segment_size);
     }
 
     /// What arrives there until `size` bytes came, or patience ends.
@@ -108,6 +108,17 @@ pub struct Arrival {
     pub segment_size: usize,
     pub from: SocketAddr,
     pub ecn: Ecn,
+}
+
+/// `length` bytes as packets of `segment_size`, each with its length where a packet's header has it: a
+/// backend may go by that when it cuts joined packets apart.
+pub fn framed(length: usize, segment_size: usize) -> Vec<u8> {
+    let mut bytes = pattern(length);
+    for packet in bytes.chunks_mut(segment_size).filter(|packet| packet.len() >= 4) {
+        let size = (packet.len() as u16).to_le_bytes();
+        packet[2..4].copy_from_slice(&size);
+    }
+    bytes
 }
 
 pub fn pattern(length: usize) -> Vec<u8> {
