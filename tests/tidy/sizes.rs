@@ -8,7 +8,7 @@ pub const FILE_LINES_MAX: usize = 500;
 pub const FUNCTION_LINES_MAX: usize = 60;
 
 /// Files that are too long today, with their length then.
-pub const LONG_FILES: &[(&str, usize)] = &[("src/transport/session/transmit.rs", 557)];
+pub const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Functions that are too long today: file, name, length then.
 pub const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
