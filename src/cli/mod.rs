@@ -6,7 +6,7 @@
 //! not there does not parse.
 //!
 //! ```text
-//! argv --clap--> bench | serve | limits | doctor --plan--> bench::*, tune::* --report--> stdout
+//! argv --clap--> bench | serve | limits | doctor | sim --plan--> bench::*, tune::*, sim::* --report--> stdout
 //!                                                                progress --> stderr
 //! ```
 //!
@@ -19,6 +19,7 @@ pub mod limits;
 pub mod options;
 pub mod output;
 pub mod serve;
+pub mod sim;
 pub mod status;
 
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ pub enum Verb {
     Limits(limits::LimitsArgs),
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
     Doctor(doctor::DoctorArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Sim(sim::SimArgs),
 }
 
 /// Runs the command line of this process.
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(args),
         Verb::Limits(args) => limits::run(args),
         Verb::Doctor(args) => doctor::run(args),
+        Verb::Sim(args) => sim::run(args),
     };
     match result {
         Ok(status) => status.into(),
@@ -151,6 +155,7 @@ mod tests {
             "ringwire bench rate --cores 0 --server-cores 1 --socket-buffer 4MiB --insecure",
             "ringwire serve --listen 127.0.0.1:0 --insecure=anywhere -v",
             "ringwire doctor --json",
+            "ringwire sim --seed 7 --seeds 1000",
             "ringwire limits --duration 100ms --cores 0,1 --json",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
