@@ -38,6 +38,14 @@ impl Slab {
         self.grow()
     }
 
+    /// Makes sure that the next `take` succeeds, beyond the maximum if need be: for what is bounded
+    /// elsewhere and must not be refused.
+    pub fn ensure_one(&mut self) {
+        if self.free.is_empty() && self.slots.len() >= self.slots_max {
+            self.slots_max = self.slots.len() + 1;
+        }
+    }
+
     #[cold]
     fn grow(&mut self) -> Option<SlotId> {
         if self.slots.len() >= self.slots_max {

@@ -14,6 +14,8 @@ pub enum CloseReason {
     TimedOut,
     /// The peer runs a new incarnation, whose boot id this is.
     PeerRestarted(u64),
+    /// The peer's same incarnation no longer has the session: it ended it, and its CLOSE was lost.
+    Forgotten,
     /// The peer broke the protocol.
     Violation(&'static str),
     /// The handshake was refused, with the peer's code.

@@ -187,7 +187,7 @@ impl Engine {
         let Some(index) = self.table.index_of(header.session) else { return };
         match self.table.slot_mut(index) {
             Slot::Open(session) => {
-                if session.on_accept_again(now, accept.boot, &mut self.shared) {
+                if session.on_accept_again(now, &accept, &mut self.shared) {
                     self.touch(index);
                 }
             }

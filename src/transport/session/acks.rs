@@ -239,7 +239,7 @@ impl Session {
         if packet.carried & carried::GRANT != 0 {
             self.control.regrant();
         }
-        if packet.carried & carried::BLOCKED != 0 && self.credit_out.is_blocked() {
+        if packet.carried & carried::BLOCKED != 0 {
             self.control.blocked = true;
         }
     }

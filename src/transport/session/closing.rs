@@ -8,7 +8,7 @@ use crate::transport::shared::Shared;
 use crate::transport::units_out::{Body, Packed};
 use crate::transport::{CloseReason, Event, Fate, PacketSink};
 use crate::wire::{
-    CLOSE_FIXED_SIZE, CallId, INIT_PACKET_SIZE, MESSAGES_HEAD_SIZE, RecordHeader, Records, Writer,
+    Accept, CLOSE_FIXED_SIZE, CallId, INIT_PACKET_SIZE, MESSAGES_HEAD_SIZE, RecordHeader, Records, Writer,
     encode_close,
 };
 
@@ -116,7 +116,11 @@ impl Session {
             Some(_) => {}
             None => {
                 self.control.ping = true;
-                self.timers.suspected.get_or_insert(now);
+                // A doubt that something heard since has cleared is a new one.
+                let doubted = self.timers.suspected.is_some_and(|since| self.timers.last_heard <= since);
+                if !doubted {
+                    self.timers.suspected = Some(now);
+                }
             }
         }
     }
@@ -132,14 +136,24 @@ impl Session {
         true
     }
 
-    /// An ACCEPT for a session that is open: true when a new incarnation sent it, and the session has
-    /// failed.
-    pub(crate) fn on_accept_again(&mut self, now: Timestamp, boot: u64, shared: &mut Shared) -> bool {
-        if self.timers.suspected.take().is_none() || boot == self.peer_boot {
+    /// An ACCEPT for a session that is open: true when it shows that the peer does not have this
+    /// session any more, and the session has failed. Either a new incarnation sent it, or the same one
+    /// had ended the session without our hearing of it and took our INIT for a new one.
+    pub(crate) fn on_accept_again(
+        &mut self,
+        now: Timestamp,
+        accept: &Accept<'_>,
+        shared: &mut Shared,
+    ) -> bool {
+        if self.timers.suspected.take().is_none() {
             return false;
         }
-        self.fail(now, CloseReason::PeerRestarted(boot), shared);
-        true
+        if accept.boot != self.peer_boot {
+            self.fail(now, CloseReason::PeerRestarted(accept.boot), shared);
+        } else if accept.session != self.remote {
+            self.fail(now, CloseReason::Forgotten, shared);
+        }
+        self.is_closed()
     }
 
     fn fail_unsent(&mut self, shared: &mut Shared, unsent_calls: &mut Vec<CallId>) {

@@ -28,10 +28,16 @@ impl Session {
             control.credit = false;
             frames.add(carried::CREDIT);
         }
-        if control.blocked && writer.remaining() >= wire::BLOCKED_SIZE {
-            wire::encode_blocked(writer, None, self.credit_out.limit());
+        if control.blocked && writer.remaining() >= 2 * wire::BLOCKED_SIZE {
             control.blocked = false;
-            frames.add(carried::BLOCKED);
+            if self.credit_out.is_blocked() {
+                wire::encode_blocked(writer, None, self.credit_out.limit());
+                frames.add(carried::BLOCKED);
+            }
+            if let Some((message, limit)) = self.large.blocked() {
+                wire::encode_blocked(writer, Some(message), limit);
+                frames.add(carried::BLOCKED);
+            }
         }
         while writer.remaining() >= wire::GRANT_SIZE {
             let Some((message, offset)) = control.grants.pop() else { break };

@@ -27,6 +27,8 @@ use crate::wire::{
 struct Seen {
     eliciting: bool,
     asked: bool,
+    /// Its unit was refused for want of room: the packet counts as lost, so that the unit comes again.
+    refused: bool,
 }
 
 impl Session {
@@ -62,6 +64,9 @@ impl Session {
         self.wake(shared);
         let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
         let Some(seen) = self.handle_frames(now, frames, shared, deliveries) else { return };
+        if seen.refused {
+            return;
+        }
         let order = self.received.insert(number);
         let out_of_order = !matches!(order, Order::Next);
         if ce {
@@ -110,8 +115,14 @@ impl Session {
                     self.on_stats(now, &stats, shared);
                     Ok(())
                 }
-                Frame::Messages(unit) => self.on_messages(&unit, frames, shared, deliveries),
-                Frame::Fragment(unit) => self.on_fragment(&unit, frames, shared, deliveries),
+                Frame::Messages(unit) => {
+                    seen.refused |= self.refuses_unit(unit.unit.0, true, shared);
+                    if seen.refused { Ok(()) } else { self.on_messages(&unit, frames, shared, deliveries) }
+                }
+                Frame::Fragment(unit) => {
+                    seen.refused |= self.refuses_unit(unit.unit.0, false, shared);
+                    if seen.refused { Ok(()) } else { self.on_fragment(&unit, frames, shared, deliveries) }
+                }
                 Frame::Datagram { offset, length } => {
                     shared.counters.datagrams_received += 1;
                     deliveries.push(self.key.index, DeliveryKind::Datagram, HEADER_SIZE + offset, length);
@@ -159,20 +170,30 @@ impl Session {
         self.timers.peer_socket_drops = Some(stats.socket_drops);
     }
 
-    /// Says whether a unit is to be delivered; counts it out when it came before.
-    fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+    /// True when a unit can neither be delivered nor counted as received: beyond the window, or, for
+    /// messages, while those held behind gaps have filled their bound. The lowest missing unit is always
+    /// taken: it is the one that can close the gap.
+    fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
         match self.window.check(unit) {
-            UnitVerdict::New => true,
-            UnitVerdict::Duplicate => {
-                shared.counters.duplicate_units += 1;
-                self.control.duplicate_seen = true;
-                planted::is(Fault::NoDuplicateSuppression)
-            }
             UnitVerdict::Beyond => {
                 shared.counters.beyond_window += 1;
-                false
+                true
             }
+            UnitVerdict::New => {
+                has_records && !self.channels_in.has_room_for_unit() && unit != self.window.floor()
+            }
+            UnitVerdict::Duplicate => false,
         }
+    }
+
+    /// True the first time a unit comes; counts it out when it came before.
+    fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+        if matches!(self.window.check(unit), UnitVerdict::New) {
+            return true;
+        }
+        shared.counters.duplicate_units += 1;
+        self.control.duplicate_seen = true;
+        planted::is(Fault::NoDuplicateSuppression)
     }
 
     fn mark_unit(&mut self, unit: u64) {
@@ -190,11 +211,6 @@ impl Session {
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
         if !self.admit_unit(unit.unit.0, shared) {
-            return Ok(());
-        }
-        // Messages held behind a gap have filled their bound: as if lost, so that it comes again when
-        // there is room. The lowest missing unit is always taken: it is the one that can close the gap.
-        if !self.channels_in.has_room_for_unit() && unit.unit.0 != self.window.floor() {
             return Ok(());
         }
         if planted::is(Fault::AckBeforeQueued) && unit.unit.0 % 64 == 63 {

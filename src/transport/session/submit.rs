@@ -152,13 +152,14 @@ impl Session {
         }
         let header = RecordHeader::Reply { call, status };
         shared.counters.replies_sent += 1;
-        let small = payload.len() <= self.small_size_max(&header);
-        if small
-            && self.reserve(&header, payload.len(), None, shared).is_some_and(|p| fill(p, payload.bytes()))
-        {
-            return Ok(());
+        if payload.len() <= self.small_size_max(&header) {
+            // A reply is bounded by its call slot, and is never refused for want of slab slots.
+            shared.slab.ensure_one();
+            if let Some(place) = self.reserve(&header, payload.len(), None, shared) {
+                place.copy_from_slice(payload.bytes());
+                return Ok(());
+            }
         }
-        // Either large, or the slab is exhausted: a buffer of its own takes it.
         self.large.push(header, payload.into_bytes(), None);
         Ok(())
     }
@@ -175,13 +176,14 @@ impl Session {
     ) -> Option<&'a mut [u8]> {
         let header = RecordHeader::Reply { call, status };
         let open = matches!(self.phase, Phase::Open | Phase::Flushing { .. });
-        if !open || size > self.small_size_max(&header) || shared.slab.available() == 0 {
+        if !open || size > self.small_size_max(&header) {
             return None;
         }
         if !self.open_calls.end(call) {
             return None;
         }
         shared.counters.replies_sent += 1;
+        shared.slab.ensure_one();
         self.reserve(&header, size, None, shared)
     }
 
