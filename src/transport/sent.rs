@@ -43,6 +43,14 @@ pub struct SentPacket {
     state: State,
 }
 
+impl SentPacket {
+    /// Bytes that count against the congestion window: a size probe must not keep data waiting for an
+    /// answer that may never come (RFC 8899 §3).
+    fn counted(&self) -> u64 {
+        if self.carried & carried::SIZE_PROBE != 0 { 0 } else { u64::from(self.size) }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     InFlight,
@@ -106,7 +114,7 @@ impl SentPackets {
             carried,
             state: State::InFlight,
         });
-        self.in_flight += u64::from(size);
+        self.in_flight += self.packets.back().map_or(0, SentPacket::counted);
         self.eliciting += 1;
         self.last_eliciting_at = sent_at;
         number
@@ -137,7 +145,7 @@ impl SentPackets {
             let was = std::mem::replace(&mut packet.state, State::Done);
             match was {
                 State::InFlight => {
-                    self.in_flight -= u64::from(packet.size);
+                    self.in_flight -= packet.counted();
                     self.eliciting -= 1;
                     each(number, Acked::Newly(*packet));
                 }
@@ -168,7 +176,7 @@ impl SentPackets {
             let expires = packet.sent_at.after_ns(time_threshold_ns);
             if number + packet_threshold <= largest_acked || expires <= now {
                 packet.state = State::Lost;
-                self.in_flight -= u64::from(packet.size);
+                self.in_flight -= packet.counted();
                 self.eliciting -= 1;
                 lost.push((number, *packet));
             } else {

@@ -295,7 +295,7 @@ impl Session {
     /// Walks the invariants: for tests and the simulator.
     pub(crate) fn check(&self) {
         assert!(self.units.next() - self.units.floor() <= u64::from(self.peer.unit_window));
-        assert!(self.sent.packets_in_flight() == 0 || self.sent.bytes_in_flight() > 0);
+        assert!(self.sent.packets_in_flight() > 0 || self.sent.bytes_in_flight() == 0);
         assert!(self.window.floor() <= self.window.floor() + self.window.held());
     }
 }

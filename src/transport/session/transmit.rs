@@ -42,6 +42,10 @@ pub(super) struct Plan {
 /// Padding to a full packet costs at most this part of it (1/16): more, and the train ends instead.
 const PADDING_PART_MAX: usize = 16;
 
+/// Probes are at least this large: a peer that no longer has the session answers with a RESET, which
+/// must be smaller than what it answers (P-6.8).
+const PROBE_SIZE_MIN: usize = 64;
+
 /// Room for control frames in one packet.
 const CONTROL_SIZE_MAX: usize = 1_024;
 const _: () = assert!(CONTROL_SIZE_MAX < PACKET_SIZE_MAX);
@@ -211,7 +215,8 @@ impl Session {
         let datagram = self.datagram_that_fits(room_left(self.mtu.size(), plan.unit_size, control_size));
         let datagram_size = datagram.map_or(0, |size| size + wire::DATAGRAM_HEAD_SIZE);
         let exact = HEADER_SIZE + control_size + datagram_size + plan.unit_size + TAG_SIZE;
-        let size = if plan.fill { self.mtu.size().max(exact) } else { exact };
+        let least = if plan.is_probe { PROBE_SIZE_MIN } else { 0 };
+        let size = if plan.fill { self.mtu.size().max(exact) } else { exact.max(least) };
         let Some(packet) = sink.packet(self.path, size) else { return Sent::NoMemory };
 
         let number = self.sent.next();
