@@ -26,6 +26,8 @@ pub(super) struct Intake {
     link: Arc<Link>,
     parked: FxHashMap<SessionKey, VecDeque<Parked>>,
     parked_len: usize,
+    /// Cancellations whose command is still in the ring.
+    urgents: Vec<Urgent>,
 }
 
 struct Parked {
@@ -35,12 +37,12 @@ struct Parked {
 
 impl Intake {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link, parked: FxHashMap::default(), parked_len: 0 }
+        Self { link, parked: FxHashMap::default(), parked_len: 0, urgents: Vec::new() }
     }
 
     /// Carries out what waits. How much that was.
     pub(super) fn drain<H: Handler>(&mut self, worker: &mut Worker<HandleApp<H>>) -> usize {
-        if self.link.mailbox.is_empty() && self.parked_len == 0 {
+        if self.link.mailbox.is_empty() && self.parked_len == 0 && self.urgents.is_empty() {
             return 0;
         }
         let now = worker.clock_now();
@@ -49,16 +51,27 @@ impl Intake {
             done += self.retry(worker, now);
         }
         let mut taken = 0;
-        while taken < COMMANDS_MAX && self.parked_len < PARKED_MAX {
-            let Some(command) = self.link.mailbox.pop() else { break };
-            taken += 1;
-            self.admit(worker, command, now);
-        }
-        // After the commands: a reply or cancellation never passes what was put in before it.
+        // Taken out before the commands and carried out after them: whatever was put in before one of
+        // these is then in the ring or out of it already, so that none passes its own command.
+        let mut urgents = std::mem::take(&mut self.urgents);
         while let Some(urgent) = self.link.mailbox.pop_urgent() {
             taken += 1;
-            self.urgent(worker, urgent);
+            urgents.push(urgent);
         }
+        let mut drained = false;
+        while !drained && taken < COMMANDS_MAX && self.parked_len < PARKED_MAX {
+            match self.link.mailbox.pop() {
+                Some(command) => self.admit(worker, command, now),
+                None => drained = true,
+            }
+            taken += usize::from(!drained);
+        }
+        for urgent in urgents.drain(..) {
+            self.urgent(worker, urgent, drained);
+        }
+        // Those whose command is still in the ring wait for it.
+        urgents.append(&mut self.urgents);
+        self.urgents = urgents;
         if taken + done > 0 {
             self.link.mailbox.made_room();
         }
@@ -100,7 +113,7 @@ impl Intake {
         before - left
     }
 
-    fn urgent<H: Handler>(&mut self, worker: &mut Worker<HandleApp<H>>, urgent: Urgent) {
+    fn urgent<H: Handler>(&mut self, worker: &mut Worker<HandleApp<H>>, urgent: Urgent, drained: bool) {
         match urgent {
             Urgent::Reply { call, status, payload } => {
                 let replied = worker.reply_owned(call, status, payload);
@@ -110,13 +123,16 @@ impl Intake {
                 // Any other error means that the session is gone, and with it the caller.
             }
             Urgent::Cancel { session: Some(session), token } => {
-                if !worker.cancel(session, token) {
-                    self.cancel_parked(worker, session, token);
+                let found = worker.cancel(session, token) || self.cancel_parked(worker, session, token);
+                if !found && !drained {
+                    self.urgents.push(Urgent::Cancel { session: Some(session), token });
                 }
             }
             Urgent::Cancel { session: None, token } => {
                 if let Some(session) = worker.app().opening(token) {
                     worker.close(session, 0);
+                } else if !drained {
+                    self.urgents.push(Urgent::Cancel { session: None, token });
                 }
             }
             Urgent::Close { session, code } => worker.close(session, code),
@@ -128,9 +144,9 @@ impl Intake {
         worker: &mut Worker<HandleApp<H>>,
         session: SessionKey,
         token: u64,
-    ) {
-        let Some(queue) = self.parked.get_mut(&session) else { return };
-        let Some(at) = queue.iter().position(|parked| parked.command.token() == token) else { return };
+    ) -> bool {
+        let Some(queue) = self.parked.get_mut(&session) else { return false };
+        let Some(at) = queue.iter().position(|parked| parked.command.token() == token) else { return false };
         if let Some(parked) = queue.remove(at) {
             self.parked_len -= 1;
             refuse(worker, &parked.command, SendError::WouldBlock);
@@ -138,6 +154,7 @@ impl Intake {
         if queue.is_empty() {
             self.parked.remove(&session);
         }
+        true
     }
 
     /// The worker ends: what is parked was never sent.
