@@ -112,11 +112,6 @@ impl Deliveries {
         &self.owned[index as usize]
     }
 
-    /// Takes an owned buffer out: its holder keeps it past the turn.
-    pub fn take_owned(&mut self, index: u32) -> Vec<u8> {
-        std::mem::take(&mut self.owned[index as usize])
-    }
-
     /// Forgets all, handing owned buffers to `recycle`.
     pub fn clear(&mut self, recycle: impl FnMut(Vec<u8>)) {
         self.list.clear();

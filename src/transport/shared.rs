@@ -1,9 +1,10 @@
 //! What all sessions of one worker share: memory, counters, events, budgets.
 
-use crate::bounds::{PACKET_SIZE_MAX, REASSEMBLY_BYTES_MAX, UNIT_CREDIT_OVERHEAD};
+use crate::bounds::REASSEMBLY_BYTES_MAX;
 use crate::rings::Slab;
 use crate::transport::Event;
 use crate::transport::counters::Counters;
+use crate::transport::credit;
 use crate::transport::reassembly::{Grant, Reserve};
 use crate::transport::sent::SentPacket;
 
@@ -48,13 +49,12 @@ impl Shared {
 
     /// What a session that says nothing may send at once: one packet.
     pub(crate) fn initial_credit(&self) -> u64 {
-        PACKET_SIZE_MAX as u64 + UNIT_CREDIT_OVERHEAD
+        credit::IDLE_SHARE
     }
 
     /// An active session's share: a quarter of the socket's receive buffer over all of them, at least
     /// two packets.
     pub(crate) fn credit_share(&self) -> u64 {
-        let share = self.receive_buffer_size / 4 / self.active_sessions.max(1);
-        share.max(2 * self.initial_credit())
+        credit::session_share(self.receive_buffer_size, self.active_sessions).max(2 * credit::IDLE_SHARE)
     }
 }
