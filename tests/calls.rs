@@ -101,7 +101,7 @@ impl Pair {
             let bind: SocketAddr = ([127, 0, 0, 1], 0).into();
             Box::new(Mmsg::open(&IoConfig::new(bind)).expect("a socket on loopback"))
         };
-        Self::over((open(), open()), Rc::new(MonotonicClock::new()), None)
+        Self::over((open(), open()), Rc::new(MonotonicClock), None)
     }
 
     fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {

@@ -6,10 +6,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use ringwire::bounds::{ACK_RANGES_MAX, HEADER_SIZE};
 use ringwire::wire::{
-    Accept, Ack, AckRanges, BLOB_SIZE_MAX, Bounds, COOKIE_SIZE_MAX, CallId, ChannelId, CookieReply,
-    FragmentHeader, FragmentUnit, Frame, Frames, Header, INIT_BODY_SIZE, Init, MessageId, MessagesUnit,
-    PacketKind, PacketNumber, Record, RecordHeader, Records, Refuse, Reset, SessionId, Stats, UnitNumber,
-    VERSION, VERSION_HINT_MAX, VersionHint, Writer, check,
+    ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, AckHead, BLOB_SIZE_MAX, Bounds, COOKIE_SIZE_MAX, CallId,
+    ChannelId, CookieReply, FragmentHeader, FragmentUnit, Frame, Frames, Header, INIT_BODY_SIZE, Init,
+    MessageId, MessagesUnit, PacketKind, PacketNumber, Record, RecordHeader, Records, Refuse, Reset,
+    SessionId, Stats, UnitNumber, VERSION, VERSION_HINT_MAX, VersionHint, Writer, check, encode_ack,
 };
 
 const BODY_SIZE_MAX: usize = 2_048;
@@ -26,27 +26,28 @@ fn record_header() -> impl Strategy<Value = RecordHeader> {
     ]
 }
 
-/// (largest, first range's length, then gaps and lengths), cut where it would run below zero.
-fn ranges() -> impl Strategy<Value = AckRanges> {
+/// Inclusive (smallest, largest) pairs, newest first, cut where they would run below zero.
+fn ranges() -> impl Strategy<Value = Vec<(PacketNumber, PacketNumber)>> {
     let step = || prop_oneof![0_u64..5, 0_u64..1 << 32];
     (any::<u64>(), step(), vec((step(), step()), 0..ACK_RANGES_MAX)).prop_map(|(largest, first, steps)| {
-        let mut ranges = AckRanges::new();
         let mut low = largest.saturating_sub(first);
-        assert!(ranges.push(PacketNumber(low), PacketNumber(largest)));
+        let mut ranges = vec![(PacketNumber(low), PacketNumber(largest))];
         for (gap, length) in steps {
             let Some(high) = low.checked_sub(gap + 2) else { break };
             low = high.saturating_sub(length);
-            assert!(ranges.push(PacketNumber(low), PacketNumber(high)));
+            ranges.push((PacketNumber(low), PacketNumber(high)));
         }
         ranges
     })
 }
 
-fn ack() -> impl Strategy<Value = Ack> {
-    (ranges(), any::<u64>(), any::<u32>(), any::<bool>(), any::<u8>()).prop_map(
-        |(ranges, floor, ack_delay_ns, duplicate_seen, ecn_ce)| {
-            let (_, largest) = ranges.iter().next().expect("one range at least");
-            Ack { largest, unit_floor: UnitNumber(floor), ack_delay_ns, duplicate_seen, ecn_ce, ranges }
+fn ack_head() -> impl Strategy<Value = AckHead> {
+    (any::<u64>(), any::<u32>(), any::<bool>(), any::<u8>()).prop_map(
+        |(floor, ack_delay_ns, duplicate_seen, ecn_ce)| AckHead {
+            unit_floor: UnitNumber(floor),
+            ack_delay_ns,
+            duplicate_seen,
+            ecn_ce,
         },
     )
 }
@@ -58,7 +59,6 @@ fn control() -> impl Strategy<Value = Frame<'static>> {
     prop_oneof![
         Just(Frame::Ping),
         Just(Frame::AckRequest),
-        ack().prop_map(Frame::Ack),
         any::<u64>().prop_map(|limit| Frame::Credit { limit }),
         (prop::option::of((0..u64::MAX).prop_map(MessageId)), any::<u64>())
             .prop_map(|(message, limit)| Frame::Blocked { message, limit }),
@@ -184,17 +184,20 @@ proptest! {
     }
 
     #[test]
-    fn the_ranges_of_an_ack_hold_exactly_the_packets_pushed(ranges in ranges()) {
+    fn an_ack_decodes_to_what_was_said_and_leaves_the_next_frame_alone(head in ack_head(), ranges in ranges()) {
         let mut bytes = [0; 400];
-        let (_, largest) = ranges.iter().next().expect("one range at least");
-        let ack = Ack {
-            largest, unit_floor: UnitNumber(0), ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0, ranges,
-        };
         let mut writer = Writer::new(&mut bytes);
-        ack.encode(&mut writer);
+        prop_assert_eq!(encode_ack(&mut writer, &head, ranges.iter().copied()), Some(ranges[0].1));
+        prop_assert_eq!(writer.position(), ACK_FIXED_SIZE + (ranges.len() - 1) * ACK_RANGE_SIZE);
+        check::encode(&Frame::Ping, &[], &mut writer);
         let size = writer.position();
-        prop_assert_eq!(size, ack.encoded_size());
         prop_assert_eq!(check::ack(&bytes[..size]), 1);
+        let mut frames = Frames::new(&bytes[..size]);
+        let Some(Ok(Frame::Ack(ack))) = frames.next() else { panic!("no ack came back") };
+        prop_assert_eq!(ack.head, head);
+        prop_assert_eq!(ack.ranges.iter().collect::<Vec<_>>(), ranges);
+        prop_assert_eq!(frames.next(), Some(Ok(Frame::Ping)));
+        prop_assert_eq!(frames.next(), None);
     }
 
     #[test]

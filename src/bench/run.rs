@@ -54,7 +54,7 @@ impl Run<'_> {
     pub fn report(&self) -> Result<Report, RunError> {
         let shared = Shared::default();
         let boot_id = random_u64()?;
-        let clock = MonotonicClock::new();
+        let clock = MonotonicClock;
         std::thread::scope(|scope| {
             let (sender, notes) = mpsc::channel();
             for (index, core) in self.cores.iter().enumerate() {

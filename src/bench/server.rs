@@ -74,7 +74,7 @@ impl Server {
         let (host, board, stop) = (host.clone(), self.board.clone(), self.stop.clone());
         let socket = SocketConfig { reuse_port: shares_port, ..SocketConfig::new(bind) };
         let thread = std::thread::Builder::new().name(format!("worker{}", place.index)).spawn(move || {
-            let clock: Rc<dyn Clock> = Rc::new(MonotonicClock::new());
+            let clock: Rc<dyn Clock> = Rc::new(MonotonicClock);
             let made = host.make(place, socket, clock.clone(), Echo::new(board.clone(), clock));
             let made = match made {
                 Ok(made) => made,

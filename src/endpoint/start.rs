@@ -175,7 +175,7 @@ pub(super) fn run<H: Handler>(setup: Setup, handler: impl FnOnce(usize) -> H) {
     let Setup { index, config, hub, link, ready, .. } = setup;
     let drain_timeout = config.transport.drain_timeout;
     let app = HandleApp::new(handler(index), link.clone(), hub.clone());
-    let mut worker = Worker::new(config, backend, Rc::new(MonotonicClock::new()), app);
+    let mut worker = Worker::new(config, backend, Rc::new(MonotonicClock), app);
     link.sleep.install(worker.doorbell());
     if ready.send(Ok(Ready { local: worker.local_addr(), backend_why })).is_ok() {
         drop(ready);

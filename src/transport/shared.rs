@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) lost: Vec<(u64, SentPacket)>,
     /// Scratch for acknowledged units, and whether a probe carried them.
     pub(crate) acked_units: Vec<(u64, bool)>,
+    /// Scratch for the control frames of the packet being built.
+    pub(crate) control_scratch: Vec<u8>,
     /// Scratch for grants.
     pub(crate) grants: Vec<Grant>,
     /// Sessions that sent something in the last while.
@@ -39,6 +41,7 @@ impl Shared {
             reserve: Reserve::new(REASSEMBLY_BYTES_MAX),
             lost: Vec::new(),
             acked_units: Vec::new(),
+            control_scratch: Vec::new(),
             grants: Vec::new(),
             active_sessions: 0,
             socket_drops: 0,

@@ -20,53 +20,39 @@ pub const ACK_SIZE_MAX: usize = ACK_FIXED_SIZE + EXTRA_RANGES_MAX * ACK_RANGE_SI
 const EXTRA_RANGES_MAX: usize = ACK_RANGES_MAX - 1;
 const FLAG_DUPLICATE_SEEN: u8 = 0x01;
 
-/// What the receiver of packets tells their sender.
+/// What the receiver of packets tells their sender, beside the ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// The largest packet number received; the largest of the first range.
-    pub largest: PacketNumber,
+pub struct AckHead {
     /// Every unit below was received (P-5.4).
     pub unit_floor: UnitNumber,
-    /// From the arrival of `largest` to the sending of this ack, in nanoseconds.
+    /// From the arrival of the largest number to the sending of this ack, in nanoseconds.
     pub ack_delay_ns: u32,
     /// A unit or packet came twice since the last ack: what was sent again had not been lost.
     pub duplicate_seen: bool,
     /// How many packets came marked CE so far, modulo 256.
     pub ecn_ce: u8,
-    /// Which packets were received, newest first; never empty in an ack that was decoded.
-    pub ranges: AckRanges,
 }
 
-impl Ack {
-    /// Bytes of the encoded frame.
+/// An ACK as it was decoded: the ranges stay in the packet, since nearly every ack has one only and
+/// room for 32 would be moved about for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack<'a> {
+    /// All but the ranges.
+    pub head: AckHead,
+    /// Which packets were received, newest first; at least one.
+    pub ranges: AckRanges<'a>,
+}
+
+impl<'a> Ack<'a> {
+    /// The largest packet number received.
     #[inline]
     #[must_use]
-    pub fn encoded_size(&self) -> usize {
-        ACK_FIXED_SIZE + self.ranges.len().saturating_sub(1) * ACK_RANGE_SIZE
-    }
-
-    /// Writes the frame.
-    ///
-    /// # Panics
-    /// When fewer than [`Ack::encoded_size`] bytes remain. In debug builds also when there is no range
-    /// or `largest` is not the first range's.
-    pub fn encode(&self, writer: &mut Writer<'_>) {
-        debug_assert!(!self.ranges.is_empty(), "an ack names at least one packet");
-        debug_assert_eq!(self.largest, self.ranges.largest, "the first range ends at the largest packet");
-        let extra = &self.ranges.extra[..self.ranges.len().saturating_sub(1)];
-        writer.put_array([kind::ACK, extra.len() as u8, u8::from(self.duplicate_seen), self.ecn_ce]);
-        writer.put_u32(self.ack_delay_ns);
-        writer.put_u64(self.largest.0);
-        writer.put_u64(self.unit_floor.0);
-        writer.put_u32(self.ranges.first);
-        for step in extra {
-            writer.put_u32(step.gap);
-            writer.put_u32(step.length);
-        }
+    pub fn largest(&self) -> PacketNumber {
+        self.ranges.largest
     }
 
     /// Reads the frame that starts at the reader's position, its kind byte included.
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let below_zero = DecodeError::AckBelowZero { at: super::error::narrow(reader.position()) };
         let [_, extra, flags, ecn_ce] = *reader.array("ACK")?;
         if usize::from(extra) > EXTRA_RANGES_MAX {
@@ -81,97 +67,136 @@ impl Ack {
         let ack_delay_ns = reader.u32("ACK delay")?;
         let largest = PacketNumber(reader.u64("ACK largest")?);
         let unit_floor = UnitNumber(reader.u64("ACK unit floor")?);
-        let mut ranges = AckRanges::new();
-        ranges.start(largest, reader.u32("ACK first range")?).ok_or(below_zero)?;
-        for _ in 0..extra {
-            let step = Step { gap: reader.u32("ACK gap")?, length: reader.u32("ACK range")? };
-            ranges.extend(step).ok_or(below_zero)?;
+        let first = reader.u32("ACK first range")?;
+        let bytes = reader.bytes(usize::from(extra) * ACK_RANGE_SIZE, "ACK ranges")?;
+        let (steps, _) = bytes.as_chunks::<ACK_RANGE_SIZE>();
+        let mut smallest = largest.0.checked_sub(u64::from(first)).ok_or(below_zero)?;
+        for step in steps {
+            smallest = Step::decode(step).below(smallest).ok_or(below_zero)?.0;
         }
         let duplicate_seen = flags & FLAG_DUPLICATE_SEEN != 0;
-        Ok(Self { largest, unit_floor, ack_delay_ns, duplicate_seen, ecn_ce, ranges })
+        let head = AckHead { unit_floor, ack_delay_ns, duplicate_seen, ecn_ce };
+        Ok(Self { head, ranges: AckRanges { largest, first, steps } })
     }
 }
 
-/// At most [`ACK_RANGES_MAX`] runs of packet numbers, newest first, that neither overlap nor touch.
-/// Held as the wire holds them, which is half the size of pairs of packet numbers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct AckRanges {
-    largest: PacketNumber,
-    /// The smallest number of the oldest range.
-    smallest: PacketNumber,
-    /// Packets below `largest` in the first range.
-    first: u32,
-    len: u8,
-    extra: [Step; EXTRA_RANGES_MAX],
+/// Writes an ACK of as many of `ranges` as fit: inclusive (smallest, largest) pairs, newest first,
+/// that neither overlap nor touch. Returns the largest packet number; `None`, and nothing written,
+/// when there is no range or less than [`ACK_FIXED_SIZE`] bytes of room.
+///
+/// A range of more than 2^32 packets keeps its newest 2^32: the rest was acknowledged long ago.
+/// Ranges from the first that the wire cannot say on (2^32 packets missing before it, or the 33rd)
+/// are left out.
+pub fn encode_ack(
+    writer: &mut Writer<'_>,
+    head: &AckHead,
+    mut ranges: impl Iterator<Item = (PacketNumber, PacketNumber)>,
+) -> Option<PacketNumber> {
+    let room = writer.remaining().checked_sub(ACK_FIXED_SIZE)? / ACK_RANGE_SIZE;
+    let (smallest, largest) = ranges.next()?;
+    let first = u32::try_from(largest.0.checked_sub(smallest.0)?).unwrap_or(u32::MAX);
+    let mut steps = Steps::default();
+    let mut lowest = largest.0 - u64::from(first);
+    for (smallest, largest) in ranges.take(room.min(EXTRA_RANGES_MAX)) {
+        let Some(step) = Step::to(lowest, smallest.0, largest.0) else { break };
+        lowest = largest.0 - u64::from(step.length);
+        steps.push(step);
+    }
+    writer.put_array([kind::ACK, steps.len as u8, u8::from(head.duplicate_seen), head.ecn_ce]);
+    writer.put_u32(head.ack_delay_ns);
+    writer.put_u64(largest.0);
+    writer.put_u64(head.unit_floor.0);
+    writer.put_u32(first);
+    for step in &steps.bytes[..steps.len] {
+        writer.put_array(*step);
+    }
+    Some(largest)
+}
+
+/// Steps on their way to the wire.
+struct Steps {
+    len: usize,
+    bytes: [[u8; ACK_RANGE_SIZE]; EXTRA_RANGES_MAX],
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { len: 0, bytes: [[0; ACK_RANGE_SIZE]; EXTRA_RANGES_MAX] }
+    }
+}
+
+impl Steps {
+    fn push(&mut self, step: Step) {
+        self.bytes[self.len] = step.encode();
+        self.len += 1;
+    }
 }
 
 /// RFC 9000 §19.3.1: the next range's largest is the smallest before it, less `gap`, less 2; the range
 /// holds `length` + 1 packets.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Step {
     gap: u32,
     length: u32,
 }
 
-impl AckRanges {
-    /// No ranges.
+impl Step {
     #[inline]
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            largest: PacketNumber(0),
-            smallest: PacketNumber(0),
-            first: 0,
-            len: 0,
-            extra: [Step { gap: 0, length: 0 }; EXTRA_RANGES_MAX],
-        }
+    fn decode(bytes: &[u8; ACK_RANGE_SIZE]) -> Self {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        Self { gap: u32::from_le_bytes([a, b, c, d]), length: u32::from_le_bytes([e, f, g, h]) }
     }
 
+    fn encode(self) -> [u8; ACK_RANGE_SIZE] {
+        let ([a, b, c, d], [e, f, g, h]) = (self.gap.to_le_bytes(), self.length.to_le_bytes());
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// The step from a range whose smallest number is `before` to `smallest..=largest`; `None` when they
+    /// touch or overlap, or the wire cannot say it.
+    fn to(before: u64, smallest: u64, largest: u64) -> Option<Self> {
+        let gap = u32::try_from(before.checked_sub(largest)?.checked_sub(2)?).ok()?;
+        Some(Self { gap, length: u32::try_from(largest.checked_sub(smallest)?).unwrap_or(u32::MAX) })
+    }
+
+    /// The range that lies one step below `before`: (smallest, largest); `None` below zero.
+    #[inline]
+    fn below(self, before: u64) -> Option<(u64, u64)> {
+        let largest = before.checked_sub(u64::from(self.gap))?.checked_sub(2)?;
+        Some((largest.checked_sub(u64::from(self.length))?, largest))
+    }
+}
+
+/// One to [`ACK_RANGES_MAX`] runs of packet numbers, newest first, that neither overlap nor touch, as
+/// they lie in a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct AckRanges<'a> {
+    largest: PacketNumber,
+    /// Packets below `largest` in the first range.
+    first: u32,
+    steps: &'a [[u8; ACK_RANGE_SIZE]],
+}
+
+impl<'a> AckRanges<'a> {
     /// How many ranges there are.
     #[inline]
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
-        usize::from(self.len)
-    }
-
-    /// True when there is no range.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Adds the packets `smallest..=largest`, which must lie below all that was added and not touch it.
-    /// A range of more than 2^32 packets keeps its newest 2^32: the rest was acknowledged long ago.
-    /// False, and nothing added, when the range is not of that form, does not fit the wire (2^32
-    /// packets missing before it), or [`ACK_RANGES_MAX`] were added.
-    #[must_use]
-    pub fn push(&mut self, smallest: PacketNumber, largest: PacketNumber) -> bool {
-        let Some(below) = largest.0.checked_sub(smallest.0) else { return false };
-        let length = u32::try_from(below).unwrap_or(u32::MAX);
-        if self.is_empty() {
-            return self.start(largest, length).is_some();
-        }
-        let gap = self.smallest.0.checked_sub(largest.0).and_then(|distance| distance.checked_sub(2));
-        match gap.map(u32::try_from) {
-            Some(Ok(gap)) => self.extend(Step { gap, length }).is_some(),
-            _ => false,
-        }
+        1 + self.steps.len()
     }
 
     /// The ranges as inclusive (smallest, largest) pairs, newest first.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = (PacketNumber, PacketNumber)> + '_ {
-        let first_smallest = self.largest.0 - u64::from(self.first);
-        let first = (!self.is_empty()).then_some((PacketNumber(first_smallest), self.largest));
-        let steps = &self.extra[..self.len().saturating_sub(1)];
-        // `extend` let in only steps that stay above zero, so this cannot wrap.
-        let rest = steps.iter().scan(first_smallest, |smallest, step| {
-            let largest = *smallest - u64::from(step.gap) - 2;
-            *smallest = largest - u64::from(step.length);
-            Some((PacketNumber(*smallest), PacketNumber(largest)))
+    pub fn iter(&self) -> impl Iterator<Item = (PacketNumber, PacketNumber)> + use<'a> {
+        // `decode` let in only what stays above zero: neither this nor a step below wraps or ends early.
+        let smallest = self.largest.0 - u64::from(self.first);
+        let rest = self.steps.iter().scan(smallest, |before, step| {
+            let (smallest, largest) = Step::decode(step).below(*before)?;
+            *before = smallest;
+            Some((PacketNumber(smallest), PacketNumber(largest)))
         });
-        first.into_iter().chain(rest)
+        std::iter::once((PacketNumber(smallest), self.largest)).chain(rest)
     }
 
     /// True when some range holds `number`.
@@ -179,32 +204,9 @@ impl AckRanges {
     pub fn contains(&self, number: PacketNumber) -> bool {
         self.iter().find(|range| range.0 <= number).is_some_and(|range| number <= range.1)
     }
-
-    fn start(&mut self, largest: PacketNumber, first: u32) -> Option<()> {
-        self.smallest = PacketNumber(largest.0.checked_sub(u64::from(first))?);
-        self.largest = largest;
-        self.first = first;
-        self.len = 1;
-        Some(())
-    }
-
-    fn extend(&mut self, step: Step) -> Option<()> {
-        let slot = self.extra.get_mut(usize::from(self.len) - 1)?;
-        let largest = self.smallest.0.checked_sub(u64::from(step.gap))?.checked_sub(2)?;
-        self.smallest = PacketNumber(largest.checked_sub(u64::from(step.length))?);
-        *slot = step;
-        self.len += 1;
-        Some(())
-    }
 }
 
-impl Default for AckRanges {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl std::fmt::Debug for AckRanges {
+impl std::fmt::Debug for AckRanges<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter().map(|(smallest, largest)| smallest.0..=largest.0)).finish()
     }
@@ -214,85 +216,86 @@ impl std::fmt::Debug for AckRanges {
 mod tests {
     use super::*;
 
-    fn pushed(pairs: &[(u64, u64)]) -> AckRanges {
-        let mut ranges = AckRanges::new();
-        for &(smallest, largest) in pairs {
-            assert!(push(&mut ranges, smallest, largest), "{smallest}..={largest}");
-        }
-        ranges
-    }
+    const HEAD: AckHead =
+        AckHead { unit_floor: UnitNumber(7), ack_delay_ns: 9, duplicate_seen: true, ecn_ce: 3 };
 
-    fn push(ranges: &mut AckRanges, smallest: u64, largest: u64) -> bool {
-        ranges.push(PacketNumber(smallest), PacketNumber(largest))
-    }
-
-    fn ack_of(ranges: AckRanges) -> Ack {
-        let unit_floor = UnitNumber(0);
-        Ack { largest: ranges.largest, unit_floor, ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0, ranges }
-    }
-
-    #[test]
-    fn ranges_come_back_newest_first_as_they_were_pushed() {
-        let ranges = pushed(&[(95, 100), (93, 93), (0, 91)]);
-        let pairs: Vec<_> = ranges.iter().map(|(smallest, largest)| (smallest.0, largest.0)).collect();
-        assert_eq!(pairs, [(95, 100), (93, 93), (0, 91)]);
-        assert_eq!(ranges.len(), 3);
-        assert!([100, 95, 93, 91, 0].into_iter().all(|number| ranges.contains(PacketNumber(number))));
-        assert!([101, 94, 92].into_iter().all(|number| !ranges.contains(PacketNumber(number))));
-    }
-
-    #[test]
-    fn no_ranges_hold_no_packet() {
-        let ranges = AckRanges::new();
-        assert!(ranges.is_empty());
-        assert_eq!(ranges.iter().count(), 0);
-        assert!(!ranges.contains(PacketNumber(0)));
-    }
-
-    #[test]
-    fn a_range_that_touches_overlaps_or_runs_backwards_is_not_added() {
-        let before = pushed(&[(95, 100)]);
-        let mut ranges = before;
-        assert!(!push(&mut ranges, 90, 94), "touches");
-        assert!(!push(&mut ranges, 90, 97), "overlaps");
-        assert!(!push(&mut ranges, 102, 103), "is newer");
-        assert!(!push(&mut ranges, 80, 70), "runs backwards");
-        assert_eq!(ranges, before);
-        assert!(push(&mut ranges, 90, 93));
-    }
-
-    #[test]
-    fn the_33rd_range_is_not_added_and_the_largest_ack_has_the_size_it_says() {
-        let mut ranges = AckRanges::new();
-        for index in 0..ACK_RANGES_MAX as u64 {
-            assert!(push(&mut ranges, 1_000 - 2 * index, 1_000 - 2 * index));
-        }
-        assert!(!push(&mut ranges, 0, 0));
-        assert_eq!(ranges.len(), ACK_RANGES_MAX);
-        let ack = ack_of(ranges);
+    /// The frame that says `pairs`, as far as the wire can.
+    fn encoded(pairs: &[(u64, u64)]) -> Vec<u8> {
         let mut bytes = [0; ACK_SIZE_MAX];
         let mut writer = Writer::new(&mut bytes);
-        ack.encode(&mut writer);
-        assert_eq!(writer.remaining(), 0);
-        assert_eq!(ack.encoded_size(), ACK_SIZE_MAX);
-        assert_eq!(Ack::decode(&mut Reader::new(&bytes)), Ok(ack));
+        let pairs = pairs.iter().map(|&(low, high)| (PacketNumber(low), PacketNumber(high)));
+        encode_ack(&mut writer, &HEAD, pairs).expect("a range, and room for it");
+        writer.written().to_vec()
+    }
+
+    fn pairs(ack: &Ack<'_>) -> Vec<(u64, u64)> {
+        ack.ranges.iter().map(|(smallest, largest)| (smallest.0, largest.0)).collect()
+    }
+
+    fn said(given: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let bytes = encoded(given);
+        let ack = Ack::decode(&mut Reader::new(&bytes)).expect("what was encoded decodes");
+        assert_eq!((ack.head, ack.largest().0), (HEAD, given[0].1));
+        assert_eq!(ack.ranges.len(), pairs(&ack).len());
+        pairs(&ack)
+    }
+
+    #[test]
+    fn ranges_come_back_newest_first_as_they_were_given() {
+        let bytes = encoded(&[(95, 100), (93, 93), (0, 91)]);
+        let ack = Ack::decode(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(pairs(&ack), [(95, 100), (93, 93), (0, 91)]);
+        assert!([100, 95, 93, 91, 0].into_iter().all(|number| ack.ranges.contains(PacketNumber(number))));
+        assert!([101, 94, 92].into_iter().all(|number| !ack.ranges.contains(PacketNumber(number))));
+    }
+
+    #[test]
+    fn without_a_range_or_room_for_one_nothing_is_written() {
+        let mut bytes = [0; ACK_SIZE_MAX];
+        let mut writer = Writer::new(&mut bytes);
+        assert_eq!(encode_ack(&mut writer, &HEAD, std::iter::empty()), None);
+        let mut short = Writer::new(&mut bytes[..ACK_FIXED_SIZE - 1]);
+        assert_eq!(encode_ack(&mut short, &HEAD, [(PacketNumber(1), PacketNumber(1))].into_iter()), None);
+        assert_eq!(short.position(), 0);
+    }
+
+    #[test]
+    fn an_ack_with_little_room_says_its_newest_ranges() {
+        let mut bytes = [0; ACK_FIXED_SIZE + ACK_RANGE_SIZE + 7];
+        let mut writer = Writer::new(&mut bytes);
+        let given = [(9, 9), (6, 7), (0, 3)].map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
+        assert_eq!(encode_ack(&mut writer, &HEAD, given.into_iter()), Some(PacketNumber(9)));
+        let written = writer.written().to_vec();
+        assert_eq!(pairs(&Ack::decode(&mut Reader::new(&written)).unwrap()), [(9, 9), (6, 7)]);
+    }
+
+    #[test]
+    fn from_a_range_that_touches_overlaps_or_runs_backwards_on_nothing_is_said() {
+        for wrong in [(90, 94), (90, 97), (102, 103), (80, 70)] {
+            assert_eq!(said(&[(95, 100), wrong, (1, 2)]), [(95, 100)], "{wrong:?}");
+        }
+        assert_eq!(said(&[(95, 100), (90, 93)]), [(95, 100), (90, 93)]);
+    }
+
+    #[test]
+    fn the_33rd_range_is_left_out_and_the_largest_ack_has_the_size_it_says() {
+        let given: Vec<_> = (0..40).map(|index| (1_000 - 2 * index, 1_000 - 2 * index)).collect();
+        assert_eq!(said(&given), given[..ACK_RANGES_MAX]);
+        assert_eq!(encoded(&given).len(), ACK_SIZE_MAX);
     }
 
     #[test]
     fn a_range_of_more_than_2_to_the_32_packets_keeps_its_newest() {
         // P-3.9: a session that lost nothing for an hour has such a range.
-        let mut ranges = pushed(&[(0, (1 << 32) + 9)]);
-        assert_eq!(ranges.iter().next(), Some((PacketNumber(10), PacketNumber((1 << 32) + 9))));
-        assert!(push(&mut ranges, 0, 8));
-        assert!(!ranges.contains(PacketNumber(9)));
+        let largest = (1 << 32) + 9;
+        assert_eq!(said(&[(0, largest), (0, 8)]), [(10, largest), (0, 8)]);
     }
 
     #[test]
-    fn a_range_too_far_below_the_others_is_not_added() {
+    fn a_range_too_far_below_the_others_is_left_out() {
         let top = 1 << 40;
-        let mut ranges = pushed(&[(top, top)]);
         let farthest = top - u64::from(u32::MAX) - 2;
-        assert!(!push(&mut ranges, 0, farthest - 1));
-        assert!(push(&mut ranges, 0, farthest));
+        assert_eq!(said(&[(top, top), (farthest - 1, farthest - 1)]), [(top, top)]);
+        assert_eq!(said(&[(top, top), (farthest, farthest)]), [(top, top), (farthest, farthest)]);
     }
 }

@@ -18,7 +18,7 @@ pub enum Frame<'a> {
     /// Asks for an ack at once.
     AckRequest,
     /// Which packets and units arrived.
-    Ack(Ack),
+    Ack(Ack<'a>),
     /// The session's bytes sent may reach `limit`, counted from the session's start (P-7.1).
     Credit {
         /// Cumulative bytes.
@@ -217,13 +217,16 @@ impl std::iter::FusedIterator for Frames<'_> {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{AckRanges, PacketNumber, UnitNumber};
+    use crate::wire::{AckHead, PacketNumber, UnitNumber, Writer, encode_ack};
 
     #[test]
     fn acks_closes_and_stats_want_no_ack_and_all_else_does() {
         // P-8.2: no ack answers an ack.
-        let (largest, unit_floor, ranges) = (PacketNumber(1), UnitNumber(0), AckRanges::new());
-        let ack = Ack { largest, unit_floor, ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0, ranges };
+        let head = AckHead { unit_floor: UnitNumber(0), ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0 };
+        let mut bytes = [0; 28];
+        let one = std::iter::once((PacketNumber(1), PacketNumber(1)));
+        encode_ack(&mut Writer::new(&mut bytes), &head, one).unwrap();
+        let ack = Ack::decode(&mut Reader::new(&bytes)).unwrap();
         let silent = [Frame::Ack(ack), Frame::Close { code: 0, reason: b"" }, Frame::Stats(Stats::default())];
         let session = SessionId(1);
         let eliciting = [

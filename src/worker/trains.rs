@@ -15,6 +15,8 @@ use crate::transport::{PacketSink, PathIndex};
 #[derive(Debug, Default)]
 pub(super) struct Trains {
     open: Vec<OpenTrain>,
+    /// Lent when room was asked for, and used by the next train.
+    spare: Option<TrainBuffer>,
     /// Packets put on trains since the worker last looked.
     packets: u64,
 }
@@ -57,6 +59,9 @@ impl Trains {
         for train in self.open.drain(..) {
             backend.submit(train.into_train());
         }
+        if let Some(buffer) = self.spare.take() {
+            backend.give_back(buffer);
+        }
     }
 
     /// Packets built since the last call.
@@ -98,6 +103,9 @@ impl TrainSink<'_> {
     }
 
     fn lend(&mut self) -> Option<TrainBuffer> {
+        if let Some(buffer) = self.trains.spare.take() {
+            return Some(buffer);
+        }
         if let Some(buffer) = self.backend.lend() {
             return Some(buffer);
         }
@@ -112,13 +120,8 @@ impl PacketSink for TrainSink<'_> {
         if self.trains.open.iter().any(|train| train.takes(path, size)) {
             return true;
         }
-        match self.lend() {
-            Some(buffer) => {
-                self.backend.give_back(buffer);
-                true
-            }
-            None => false,
-        }
+        self.trains.spare = self.lend();
+        self.trains.spare.is_some()
     }
 
     fn packet(&mut self, path: PathIndex, size: usize) -> Option<&mut [u8]> {

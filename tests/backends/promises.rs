@@ -99,7 +99,7 @@ pub fn a_wait_ends_when_a_packet_comes(kind: Kind, family: Family) {
         let socket = std::net::UdpSocket::bind(family.any_port()).unwrap();
         socket.send_to(&[9; 40], to).unwrap();
     });
-    let clock = MonotonicClock::new();
+    let clock = MonotonicClock;
     let mut arrivals = Vec::new();
     while arrivals.is_empty() {
         pair.there.wait(Some(Duration::from_secs(10))).unwrap();
@@ -113,7 +113,7 @@ pub fn a_wait_ends_when_a_packet_comes(kind: Kind, family: Family) {
 pub fn a_wait_ends_when_the_doorbell_rings(kind: Kind, family: Family) {
     let mut pair = Pair::new(kind, family);
     let doorbell = pair.there.doorbell();
-    let clock = MonotonicClock::new();
+    let clock = MonotonicClock;
     doorbell.ring();
     pair.there.wait(Some(Duration::from_secs(10))).unwrap();
     let ringer = std::thread::spawn(move || doorbell.ring());
@@ -124,7 +124,7 @@ pub fn a_wait_ends_when_the_doorbell_rings(kind: Kind, family: Family) {
 
 pub fn a_wait_ends_when_its_time_is_up(kind: Kind, family: Family) {
     let mut pair = Pair::new(kind, family);
-    let clock = MonotonicClock::new();
+    let clock = MonotonicClock;
     for timeout in [Duration::from_micros(300), Duration::from_millis(3), Duration::ZERO] {
         let start = clock.now();
         pair.there.wait(Some(timeout)).unwrap();
@@ -255,7 +255,7 @@ pub fn a_storm_of_icmp_leaves_no_kernel_worker_behind(kind: Kind, family: Family
         .filter(|name| name.starts_with("iou-wrk"))
         .count();
     assert_eq!(workers, 0, "io_uring handed work to worker threads");
-    let start = MonotonicClock::new();
+    let start = MonotonicClock;
     pair.here.wait(Some(Duration::from_millis(30))).unwrap();
     assert!(start.now().0 >= 30_000_000, "the error queue still wakes the wait");
     send_back(&mut pair);

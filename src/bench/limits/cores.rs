@@ -76,7 +76,7 @@ pub(super) fn cache_line_round_trip_ns(options: &Options) -> Option<f64> {
 pub(super) fn wake_us(options: &Options, quantile: f64) -> Option<f64> {
     let bell = Bell::new().ok()?;
     let rung_at = AtomicU64::new(0);
-    let clock = crate::time::MonotonicClock::new();
+    let clock = crate::time::MonotonicClock;
     let woken_ns = AtomicU64::new(0);
     let sleeper = |stop: &super::duel::Stop| {
         set_timer_slack_min();

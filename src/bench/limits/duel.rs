@@ -63,7 +63,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub fn new(duration: Duration) -> Self {
-        let clock = MonotonicClock::new();
+        let clock = MonotonicClock;
         let start = clock.now();
         let warm_up_ns = saturating_ns(duration) / 5;
         let counting_from = start.after_ns(warm_up_ns);

@@ -31,18 +31,18 @@ impl Session {
     pub(super) fn on_ack(
         &mut self,
         now: Timestamp,
-        ack: &Ack,
+        ack: &Ack<'_>,
         shared: &mut Shared,
     ) -> Result<(), &'static str> {
-        if ack.largest.0 >= self.sent.next() {
+        if ack.largest().0 >= self.sent.next() {
             return Err("an ack of a packet never sent");
         }
-        if ack.unit_floor.0 > self.units.next() {
+        if ack.head.unit_floor.0 > self.units.next() {
             return Err("an ack of a unit never sent");
         }
         let in_flight_before = self.sent.bytes_in_flight();
         let news = self.acknowledge(ack, shared);
-        while self.units.floor() < ack.unit_floor.0 {
+        while self.units.floor() < ack.head.unit_floor.0 {
             let floor = self.units.floor();
             self.release_unit(floor, shared);
         }
@@ -52,13 +52,13 @@ impl Session {
         if let Some(largest) = news.largest.map(|(number, _)| number) {
             self.loss.largest_acked = Some(self.loss.largest_acked.map_or(largest, |l| l.max(largest)));
         }
-        let ce_more = self.timers.ce_reported != ack.ecn_ce;
-        self.timers.ce_reported = ack.ecn_ce;
+        let ce_more = self.timers.ce_reported != ack.head.ecn_ce;
+        self.timers.ce_reported = ack.head.ecn_ce;
         if ce_more {
             self.congestion.on_congestion_experienced(now, news.newest_sent_at);
         }
         if news.bytes > 0 {
-            let round_end = ack.largest.0 >= self.loss.round_end;
+            let round_end = ack.largest().0 >= self.loss.round_end;
             if round_end {
                 self.loss.round_end = self.sent.next();
             }
@@ -80,7 +80,7 @@ impl Session {
         Ok(())
     }
 
-    fn acknowledge(&mut self, ack: &Ack, shared: &mut Shared) -> News {
+    fn acknowledge(&mut self, ack: &Ack<'_>, shared: &mut Shared) -> News {
         let mut news = News::default();
         let mut units = std::mem::take(&mut shared.acked_units);
         let mut probes = ProbeNews::default();
@@ -93,7 +93,7 @@ impl Session {
                     }
                     Acked::Spurious(packet) => {
                         news.spurious += 1;
-                        news.spurious_distance = news.spurious_distance.max(ack.largest.0 - number);
+                        news.spurious_distance = news.spurious_distance.max(ack.largest().0 - number);
                         packet
                     }
                 };
@@ -141,13 +141,13 @@ impl Session {
     }
 
     /// RFC 9002 §5.1: a sample only when the largest acknowledged packet is newly acknowledged.
-    fn sample_rtt(&mut self, now: Timestamp, ack: &Ack, news: &News) {
+    fn sample_rtt(&mut self, now: Timestamp, ack: &Ack<'_>, news: &News) {
         let Some((number, packet)) = news.largest else { return };
-        if number != ack.largest.0 {
+        if number != ack.largest().0 {
             return;
         }
         let latest_ns = now.since_ns(packet.sent_at);
-        self.rtt.on_sample(now, latest_ns, u64::from(ack.ack_delay_ns), self.tuning.peer_ack_delay_ns);
+        self.rtt.on_sample(now, latest_ns, u64::from(ack.head.ack_delay_ns), self.tuning.peer_ack_delay_ns);
         self.acks.on_rtt(self.rtt.smoothed_ns());
     }
 

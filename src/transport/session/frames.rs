@@ -5,7 +5,7 @@ use crate::transport::sent::carried;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::{Pick, Plan};
 use crate::transport::shared::Shared;
-use crate::wire::{self, Ack, AckRanges, PacketNumber, UnitNumber, Writer};
+use crate::wire::{self, AckHead, PacketNumber, UnitNumber, Writer};
 
 impl Session {
     /// Writes the control frames this packet carries, acks first.
@@ -54,26 +54,15 @@ impl Session {
     }
 
     fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
-        if writer.remaining() < wire::ACK_FIXED_SIZE {
-            return;
-        }
-        let ranges_max = 1 + (writer.remaining() - wire::ACK_FIXED_SIZE) / wire::ACK_RANGE_SIZE;
-        let mut ranges = AckRanges::default();
-        for (smallest, largest) in self.received.ranges().take(ranges_max) {
-            if !ranges.push(PacketNumber(smallest), PacketNumber(largest)) {
-                break;
-            }
-        }
-        let Some(largest) = self.received.largest() else { return };
-        let ack = Ack {
-            largest: PacketNumber(largest),
+        let head = AckHead {
             unit_floor: UnitNumber(self.window.floor()),
             ack_delay_ns: u32::try_from(self.acks.delay_ns(now)).unwrap_or(u32::MAX),
-            duplicate_seen: std::mem::take(&mut self.control.duplicate_seen),
+            duplicate_seen: self.control.duplicate_seen,
             ecn_ce: self.timers.ce_count,
-            ranges,
         };
-        ack.encode(writer);
+        let ranges = self.received.ranges().map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
+        let Some(PacketNumber(largest)) = wire::encode_ack(writer, &head, ranges) else { return };
+        self.control.duplicate_seen = false;
         self.acks.on_ack_sent();
         frames.ack_largest = largest;
         // Ranges below gaps that never fill are pruned only by an ack of an ack: ask for one.

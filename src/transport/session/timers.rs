@@ -121,23 +121,18 @@ impl Session {
             Phase::Flushing { until, .. } => Some(until),
             Phase::Open => None,
         };
-        let earliest_call = self.calls.earliest_deadline();
-        [
-            phase,
-            self.loss.time,
-            self.probe_at(),
-            self.acks.deadline(),
-            self.timers.pacing,
-            self.timers.blocked_probe,
-            self.keep_alive_at(),
-            self.dormant_at(),
-            (earliest_call != Timestamp::NEVER).then_some(earliest_call),
-            Some(self.idle_at()),
-            self.origin_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        // A chain of minima, not a collection: asked for after every turn that did something.
+        let earliest = |a: Timestamp, b: Option<Timestamp>| b.map_or(a, |b| a.min(b));
+        let mut at = self.calls.earliest_deadline().min(self.idle_at());
+        at = earliest(at, phase);
+        at = earliest(at, self.loss.time);
+        at = earliest(at, self.probe_at());
+        at = earliest(at, self.acks.deadline());
+        at = earliest(at, self.timers.pacing);
+        at = earliest(at, self.timers.blocked_probe);
+        at = earliest(at, self.keep_alive_at());
+        at = earliest(at, self.dormant_at());
+        Some(earliest(at, self.origin_at()))
     }
 
     /// Does what is due at `now`. Idempotent: nothing is due twice.

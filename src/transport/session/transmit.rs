@@ -207,8 +207,23 @@ impl Session {
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> Sent {
-        let mut scratch = [0u8; CONTROL_SIZE_MAX];
-        let room = (self.mtu.size() - HEADER_SIZE - TAG_SIZE - plan.unit_size).min(CONTROL_SIZE_MAX);
+        let mut scratch = std::mem::take(&mut shared.control_scratch);
+        scratch.resize(CONTROL_SIZE_MAX, 0);
+        let sent = self.build_with(now, plan, &mut scratch, shared, sink);
+        shared.control_scratch = scratch;
+        sent
+    }
+
+    /// `scratch` holds the control frames until the packet's size, and so its memory, is known.
+    fn build_with(
+        &mut self,
+        now: Timestamp,
+        plan: &Plan,
+        scratch: &mut [u8],
+        shared: &mut Shared,
+        sink: &mut impl PacketSink,
+    ) -> Sent {
+        let room = (self.mtu.size() - HEADER_SIZE - TAG_SIZE - plan.unit_size).min(scratch.len());
         let mut writer = Writer::new(&mut scratch[..room]);
         let mut frames = self.write_control(now, &mut writer, plan, shared);
         let control_size = writer.position();
