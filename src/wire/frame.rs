@@ -8,10 +8,6 @@ use super::{
 
 /// One frame. Offsets count from the start of the slice given to [`Frames::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an ack comes in most packets, and a box would be an allocation each"
-)]
 pub enum Frame<'a> {
     /// Asks for an ack, carries nothing.
     Ping,
