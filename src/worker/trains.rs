@@ -7,7 +7,7 @@
 //! A packet joins the open train of its path when it is no larger than the train's packets; a smaller
 //! one is the last. A train leaves when nothing more fits; the rest leave when the engine is done.
 
-use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_MAX};
+use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::io::{Backend, PathId, Train, TrainBuffer};
 use crate::transport::{PacketSink, PathIndex};
 
@@ -17,6 +17,8 @@ pub(super) struct Trains {
     open: Vec<OpenTrain>,
     /// Lent when room was asked for, and used by the next train.
     spare: Option<TrainBuffer>,
+    /// What the backend said when a train left early; the worker reports it.
+    pub(super) error: Option<std::io::Error>,
     /// Packets put on trains since the worker last looked.
     packets: u64,
 }
@@ -85,10 +87,10 @@ impl TrainSink<'_> {
         // The path's open train cannot take this packet: it leaves, so that order is kept.
         if let Some(old) = self.trains.open.iter().position(|train| train.path == path) {
             let train = self.trains.open.remove(old);
-            self.backend.submit(train.into_train());
+            self.leave(train);
         } else if self.trains.open.len() >= OPEN_MAX {
             let train = self.trains.open.remove(0);
-            self.backend.submit(train.into_train());
+            self.leave(train);
         }
         let buffer = self.lend()?;
         self.trains.open.push(OpenTrain {
@@ -100,6 +102,16 @@ impl TrainSink<'_> {
             closed: false,
         });
         Some(self.trains.open.len() - 1)
+    }
+
+    /// A train that is full leaves at once: its bytes are still in the cache when the kernel copies them,
+    /// and the peer opens it while the next is sealed.
+    fn leave(&mut self, train: OpenTrain) {
+        let is_long = train.length >= TRAIN_SIZE_EARLY;
+        self.backend.submit(train.into_train());
+        if is_long && let Err(error) = self.backend.flush() {
+            self.trains.error = Some(error);
+        }
     }
 
     fn lend(&mut self) -> Option<TrainBuffer> {

@@ -252,6 +252,9 @@ impl<A: App> Worker<A> {
         if let Err(error) = self.backend.flush() {
             self.receive_error = Some(error);
         }
+        if let Some(error) = self.trains.error.take() {
+            self.receive_error = Some(error);
+        }
     }
 
     /// The rare things: what the backend has to say, and what the kernel dropped.
