@@ -160,8 +160,8 @@ impl Work {
     fn new(rng: &mut Rng) -> Self {
         let mut weight = |most: u64| if rng.chance(0.3) { 0 } else { 1 + rng.below(most) };
         Self {
-            // Never none at all: every seed does something.
-            small_call: 1 + weight(100),
+            // Never none at all, nor so little beside `idle` that a run is mostly silence.
+            small_call: 20 + weight(100),
             big_call: weight(4),
             message: weight(60),
             ordered: weight(60),

@@ -39,6 +39,8 @@ pub struct Summary {
     pub restarts: u64,
     /// The fewest packets of one seed.
     pub packets_min: u64,
+    /// Which seed that was.
+    pub packets_min_seed: u64,
     /// The longest time from the end of faults until nothing was pending, in virtual nanoseconds.
     pub calm_ns_max: u64,
     /// Virtual nanoseconds in all.
@@ -90,7 +92,9 @@ impl Summary {
         self.trace = (self.trace ^ report.trace).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
         if report.violations.is_empty() {
             // A broken run ends early: its packets say nothing about the work of a whole one.
-            self.packets_min = self.packets_min.min(report.network.packets);
+            if report.network.packets < self.packets_min {
+                (self.packets_min, self.packets_min_seed) = (report.network.packets, report.seed);
+            }
         } else {
             self.failed.push(report);
         }
@@ -176,7 +180,11 @@ impl fmt::Display for Summary {
             write!(f, "\nnever happened: {name}; the work was not real")?;
         }
         if self.packets_min < PACKETS_PER_SEED_MIN {
-            write!(f, "\na seed sent {} packets, fewer than {PACKETS_PER_SEED_MIN}", self.packets_min)?;
+            write!(
+                f,
+                "\nseed {} sent {} packets, fewer than {PACKETS_PER_SEED_MIN}",
+                self.packets_min_seed, self.packets_min
+            )?;
         }
         Ok(())
     }

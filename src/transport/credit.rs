@@ -18,10 +18,16 @@ pub fn cost(bytes: usize) -> u64 {
 }
 
 /// The credit of one of `active` sessions on a socket whose receive buffer holds `buffer_size` bytes
-/// of true size: they share a quarter of it (L51), and each has at least a packet's worth.
+/// of true size: they share a quarter of it (L51), and each has at least two packets' worth.
+///
+/// The buffer has to hold what arrives while the worker is away, not what is under way: over a round
+/// trip longer than [`AWAY_NS`] credit is spent spread out, so the share grows with the round trip,
+/// to [`SPREAD_MAX`] times (P-7.4). Otherwise a small buffer would hold a long path to a few packets a
+/// round trip, whatever the path carries.
 #[must_use]
-pub fn session_share(buffer_size: u64, active: u64) -> u64 {
-    (buffer_size / 4 / active.max(1)).max(IDLE_SHARE)
+pub fn session_share(buffer_size: u64, active: u64, rtt_ns: u64) -> u64 {
+    let spread = (rtt_ns / AWAY_NS).clamp(1, SPREAD_MAX);
+    (buffer_size / 4 / active.max(1)).max(2 * IDLE_SHARE) * spread
 }
 
 /// The peer sent more than it was allowed: the session closes (L49).
@@ -198,6 +204,11 @@ impl CreditOut {
 
 /// The credit of an idle session: one packet of the largest size.
 pub const IDLE_SHARE: u64 = PACKET_SIZE_MAX as u64 + UNIT_CREDIT_OVERHEAD;
+/// How long a worker may be away from its socket before the buffer is counted on to be read: handlers
+/// that overrun, a core lost to another process.
+const AWAY_NS: u64 = 5_000_000;
+/// The most that a long round trip multiplies a share by.
+const SPREAD_MAX: u64 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -212,11 +223,19 @@ mod tests {
 
     #[test]
     fn active_sessions_share_a_quarter_of_the_buffer() {
-        assert_eq!(session_share(16 << 20, 4), 1 << 20);
-        assert_eq!(session_share(16 << 20, 0), 4 << 20);
+        assert_eq!(session_share(16 << 20, 4, 50_000), 1 << 20);
+        assert_eq!(session_share(16 << 20, 0, 50_000), 4 << 20);
         // The 208 KiB of an unprivileged user.
-        assert_eq!(session_share(212_992, 1), 53_248);
-        assert_eq!(session_share(212_992, 1_000), IDLE_SHARE);
+        assert_eq!(session_share(212_992, 1, 50_000), 53_248);
+        assert_eq!(session_share(212_992, 1_000, 50_000), 2 * IDLE_SHARE);
+    }
+
+    #[test]
+    fn a_long_round_trip_with_a_small_buffer_is_not_held_to_two_packets_each() {
+        let near = session_share(212_992, 3, 1_000_000);
+        assert_eq!(session_share(212_992, 3, 9_999_999), near);
+        assert_eq!(session_share(212_992, 3, 74_000_000), 14 * near);
+        assert_eq!(session_share(212_992, 3, u64::MAX), 16 * near);
     }
 
     #[test]

@@ -55,9 +55,8 @@ impl Shared {
         credit::IDLE_SHARE
     }
 
-    /// An active session's share: a quarter of the socket's receive buffer over all of them, at least
-    /// two packets.
-    pub(crate) fn credit_share(&self) -> u64 {
-        credit::session_share(self.receive_buffer_size, self.active_sessions).max(2 * credit::IDLE_SHARE)
+    /// The share of an active session whose round trip takes `rtt_ns`.
+    pub(crate) fn credit_share(&self, rtt_ns: u64) -> u64 {
+        credit::session_share(self.receive_buffer_size, self.active_sessions, rtt_ns)
     }
 }

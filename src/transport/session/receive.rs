@@ -376,7 +376,7 @@ impl Session {
 
     /// Grants what the budget allows to large messages in reassembly, shortest remaining first.
     pub(crate) fn issue_grants(&mut self, shared: &mut Shared) {
-        let share = shared.credit_share();
+        let share = shared.credit_share(self.rtt.min_ns());
         let mut grants = std::mem::take(&mut shared.grants);
         let freed = self.reassemblies.next_grants(share, &mut shared.reserve, &mut grants);
         for grant in grants.drain(..) {
@@ -389,7 +389,7 @@ impl Session {
     /// The application has what `cost` was charged for: its credit goes back.
     fn consumed(&mut self, cost: u64, shared: &Shared) {
         self.credit_in.consume(cost);
-        self.credit_in.set_share(shared.credit_share());
+        self.credit_in.set_share(shared.credit_share(self.rtt.min_ns()));
         self.control.credit |= self.credit_in.update_due().is_some();
     }
 
