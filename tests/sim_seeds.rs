@@ -23,6 +23,6 @@ fn the_number_of_threads_changes_nothing() {
 #[test]
 fn every_promise_holds_on_every_seed_and_the_work_is_real() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let summary = run_seeds(Seeds { first: 0, count: 200, threads }, |_| {});
+    let summary = run_seeds(Seeds { first: 1, count: 200, threads }, |_| {});
     assert!(summary.is_good(), "{summary}");
 }
