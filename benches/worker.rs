@@ -13,8 +13,10 @@ use std::rc::Rc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringwire::io::memory;
+use ringwire::rng::Rng;
 use ringwire::time::{Clock, Timestamp, VirtualClock};
 use ringwire::transport::Config;
+use ringwire::transport::security::Security;
 use ringwire::worker::{App, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig};
 
 /// Echoes calls and counts its own.
@@ -53,9 +55,14 @@ impl Pair {
     fn new() -> Self {
         let (a, b) = memory::pair(([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
         let clock = VirtualClock::new(Timestamp(1_000_000_000));
-        let target = ([10, 0, 0, 2], 2).into();
+        let target = std::net::SocketAddr::from(([10, 0, 0, 2], 2));
         let worker = |seed: u64, backend| {
-            let transport = Config { seed, boot_id: seed, ..Config::default() };
+            let transport = Config {
+                entropy: Rng::entropy(seed),
+                boot_id: seed,
+                security: Security::insecure_anywhere(),
+                ..Config::default()
+            };
             let config = WorkerConfig { transport, ..WorkerConfig::default() };
             Worker::new(config, Box::new(backend), Rc::new(clock.clone()), Echo::default())
         };

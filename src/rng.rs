@@ -17,6 +17,14 @@ impl Rng {
         Self { state }
     }
 
+    /// 32 bytes drawn from `seed`, where a simulated endpoint wants what a real one has from the kernel.
+    #[must_use]
+    pub fn entropy(seed: u64) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        Self::new(seed).fill(&mut bytes);
+        bytes
+    }
+
     /// A generator of its own for one part of a run, so that one part's draws do not move another's.
     #[must_use]
     pub fn fork(&mut self) -> Rng {

@@ -11,14 +11,18 @@
 
 use std::time::Duration;
 
+use crate::crypto::{Csprng, Identity};
+use crate::rng::Rng;
 use crate::sim::world::World;
 use crate::time::Timestamp;
+use crate::transport::security::Security;
 use crate::worker::impair::ImpairSpec;
 use crate::worker::{
     App, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig,
 };
 
-/// Two workers, a client's and a server's, 20 µs apart on a network without faults, connected.
+/// Two workers, a client's and a server's, 20 µs apart on a network without faults, connected by a sealed
+/// session.
 ///
 /// # Panics
 /// When they do not connect: that is a bug of this library's.
@@ -26,18 +30,21 @@ use crate::worker::{
 pub fn pair<C: App, S: App>(seed: u64, client: C, server: S) -> Pair<C, S> {
     let link = ImpairSpec { delay_ns: DELAY_NS, seed, ..ImpairSpec::default() };
     let mut world = World::new(seed, link);
+    let now = world.now();
     let config = |boot_id: u64| {
+        let identity = Identity::generate(&mut Csprng::new(Rng::entropy(!seed ^ boot_id)));
         let mut config = WorkerConfig::default();
         config.transport.boot_id = boot_id;
-        config.transport.seed = seed ^ boot_id;
+        config.transport.entropy = Rng::entropy(seed ^ boot_id);
+        config.transport.security = Security::sealed(&identity, None, 0, now);
         config
     };
     let server = world.add(config(1), Side::Server(server));
     let client = world.add(config(2), Side::Client(client));
     assert_eq!((server, client), (SERVER, CLIENT));
-    let addr = world.addr(SERVER);
+    let target = world.target(SERVER);
     let session =
-        world.worker(CLIENT).expect("nobody kills it").connect(addr).expect("a new worker has room");
+        world.worker(CLIENT).expect("nobody kills it").connect(target).expect("a new worker has room");
     let mut pair = Pair { world, session };
     let opened = |pair: &mut Pair<C, S>| {
         let worker = pair.world.peek(CLIENT).expect("nobody kills it");

@@ -67,6 +67,15 @@ impl Clock for MonotonicClock {
     }
 }
 
+/// The wall clock's reading, in nanoseconds since 1970, where [`MonotonicClock`] reads zero: what makes
+/// readings of different hosts comparable, roughly.
+#[must_use]
+pub fn wall_at_zero_ns() -> u64 {
+    let wall = clock_gettime(ClockId::CLOCK_REALTIME).expect("Linux always has CLOCK_REALTIME");
+    let wall_ns = (wall.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(wall.tv_nsec() as u64);
+    wall_ns.wrapping_sub(MonotonicClock.now().0)
+}
+
 /// A clock that moves only when told to: the simulator's, and the unit tests'.
 #[derive(Clone, Debug, Default)]
 pub struct VirtualClock {

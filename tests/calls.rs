@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use ringwire::crypto::{Csprng, Identity};
 use ringwire::io::mmsg::Mmsg;
 use ringwire::io::{Backend, Config as IoConfig, memory};
+use ringwire::rng::Rng;
 use ringwire::time::{Clock, MonotonicClock, Timestamp, VirtualClock};
 use ringwire::transport::Config;
+use ringwire::transport::security::Security;
 use ringwire::worker::{
-    App, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig,
+    App, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, Target, Worker,
+    WorkerConfig,
 };
 
 /// Echoes calls, keeps what it hears.
@@ -71,7 +75,10 @@ struct Pair {
 }
 
 fn config(seed: u64) -> WorkerConfig {
-    let transport = Config { seed, boot_id: seed, ..Config::default() };
+    let entropy = Rng::entropy(seed);
+    let identity = Identity::generate(&mut Csprng::new(entropy));
+    let security = Security::sealed(&identity, None, 0, Timestamp(0));
+    let transport = Config { entropy, security, boot_id: seed, ..Config::default() };
     WorkerConfig { transport, ..WorkerConfig::default() }
 }
 
@@ -84,7 +91,8 @@ impl Pair {
         let target = backends.1.local_addr();
         let mut a = Worker::new(config(1), backends.0, clock.clone(), Probe::default());
         let b = Worker::new(config(2), backends.1, clock, Probe::default());
-        let session = a.connect(target).expect("room for a session");
+        let key = b.public_key().expect("a sealed end has a key");
+        let session = a.connect(Target::with_key(target, key)).expect("room for a session");
         let mut pair = Self { a, b, clock: hand, session };
         pair.until(|p| !p.a.app().opened.is_empty());
         pair

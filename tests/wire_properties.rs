@@ -9,7 +9,8 @@ use ringwire::wire::{
     ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, AckHead, BLOB_SIZE_MAX, Bounds, COOKIE_SIZE_MAX, CallId,
     ChannelId, CookieReply, FragmentHeader, FragmentUnit, Frame, Frames, Header, INIT_BODY_SIZE, Init,
     MessageId, MessagesUnit, PacketKind, PacketNumber, Record, RecordHeader, Records, Refuse, Reset,
-    SessionId, Stats, UnitNumber, VERSION, VERSION_HINT_MAX, VersionHint, Writer, check, encode_ack,
+    ServerKey, SessionId, Stats, UnitNumber, VERSION, VERSION_HINT_MAX, VersionHint, Writer, check,
+    encode_ack,
 };
 
 const BODY_SIZE_MAX: usize = 2_048;
@@ -225,11 +226,11 @@ proptest! {
 
     #[test]
     fn an_init_decodes_to_itself(
-        session: u64, boot: u64, bounds in bounds(),
+        session: u64, boot: u64, bounds in bounds(), suite: u8,
         cookie in vec(any::<u8>(), 0..=COOKIE_SIZE_MAX), blob in vec(any::<u8>(), 0..=BLOB_SIZE_MAX),
     ) {
         let init = Init {
-            version: VERSION, session: SessionId(session), boot, bounds, cookie: &cookie, blob: &blob,
+            version: VERSION, session: SessionId(session), boot, bounds, suite, cookie: &cookie, blob: &blob,
         };
         let mut bytes = [0xff; BODY_SIZE_MAX];
         let size = init.encode(&mut bytes);
@@ -239,7 +240,8 @@ proptest! {
 
     #[test]
     fn every_other_handshake_body_decodes_to_itself(
-        session in any::<u64>().prop_map(SessionId), boot: u64, bounds in bounds(), code: u16,
+        session in any::<u64>().prop_map(SessionId), boot: u64, bounds in bounds(), suite: u8,
+        code: u16,
         cookie in vec(any::<u8>(), 0..=COOKIE_SIZE_MAX), blob in vec(any::<u8>(), 0..=BLOB_SIZE_MAX),
         reason in vec(any::<u8>(), 0..=255), versions in vec(any::<u32>(), 0..=VERSION_HINT_MAX), token: [u8; 16],
     ) {
@@ -247,7 +249,7 @@ proptest! {
         let reply = CookieReply { version: VERSION, session, cookie: &cookie };
         let size = reply.encode(&mut bytes);
         prop_assert_eq!(CookieReply::decode(&bytes[..size]), Ok(reply));
-        let accept = Accept { version: VERSION, session, boot, bounds, blob: &blob };
+        let accept = Accept { version: VERSION, session, boot, bounds, suite, blob: &blob };
         let size = accept.encode(&mut bytes);
         prop_assert_eq!(Accept::decode(&bytes[..size]), Ok(accept));
         let refuse = Refuse { version: VERSION, code, reason: &reason };
@@ -258,6 +260,9 @@ proptest! {
         prop_assert_eq!(hint.packet_size(), 36 + size);
         prop_assert_eq!(VersionHint::decode(&bytes[..size]), Ok(hint));
         prop_assert_eq!(hint.versions(), &versions[..]);
+        let known = ServerKey { version: VERSION, key: [code as u8; 32] };
+        let size = known.encode(&mut bytes);
+        prop_assert_eq!(ServerKey::decode(&bytes[..size]), Ok(known));
         let reset = Reset { token };
         let size = reset.encode(&mut bytes);
         prop_assert_eq!(Reset::decode(&bytes[..size]), Ok(reset));

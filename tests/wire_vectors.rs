@@ -6,7 +6,8 @@ mod wire_support;
 use std::fmt::Debug;
 
 use ringwire::wire::{
-    Accept, CookieReply, DecodeError, Frames, Header, Init, Records, Refuse, Reset, VersionHint, check,
+    Accept, CookieReply, DecodeError, Frames, Header, Init, Records, Refuse, Reset, ServerKey, VersionHint,
+    check,
 };
 use wire_support::vectors;
 
@@ -24,6 +25,7 @@ fn every_vector_decodes_to_what_the_file_says() {
             "refuse" => one(Refuse::decode(bytes)),
             "version_hint" => one(VersionHint::decode(bytes)),
             "reset" => one(Reset::decode(bytes)),
+            "server_key" => one(ServerKey::decode(bytes)),
             other => panic!("no decoder is called {other}"),
         };
         assert_eq!(decoded, vector.expected, "{} {}", vector.decoder, vector.name);
@@ -84,7 +86,9 @@ fn every_frame_kind_of_the_protocol_has_a_vector() {
         let shown = |line: &String| line.starts_with(frame);
         assert!(vectors.iter().any(|v| v.expected.iter().any(shown)), "{frame} has no vector");
     }
-    for decoder in ["header", "records", "init", "cookie", "accept", "refuse", "version_hint", "reset"] {
+    for decoder in
+        ["header", "records", "init", "cookie", "accept", "refuse", "version_hint", "reset", "server_key"]
+    {
         assert!(vectors.iter().any(|v| v.decoder == decoder), "{decoder} has no vector");
     }
 }

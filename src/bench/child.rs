@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::crypto::PublicKey;
 use crate::sys::process::{dies_with_this_thread, terminate};
 
 /// Why a server of our own could not be had.
@@ -33,6 +34,7 @@ pub enum ChildError {
 pub struct ServerChild {
     child: Child,
     address: SocketAddr,
+    key: Option<PublicKey>,
 }
 
 impl ServerChild {
@@ -51,7 +53,7 @@ impl ServerChild {
         let mut child = dies_with_this_thread(&mut command).spawn()?;
         let stdout = child.stdout.take().expect("stdout is piped two lines above");
         match first_line(stdout).and_then(|line| address_of(&line)) {
-            Ok(address) => Ok(ServerChild { child, address }),
+            Ok((address, key)) => Ok(ServerChild { child, address, key }),
             Err(error) => {
                 stop(&mut child);
                 Err(error)
@@ -63,6 +65,12 @@ impl ServerChild {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it is known by; `None` without sealing.
+    #[must_use]
+    pub fn key(&self) -> Option<PublicKey> {
+        self.key
     }
 
     /// Its process id.
@@ -98,11 +106,12 @@ fn first_line(stdout: ChildStdout) -> Result<String, ChildError> {
     }
 }
 
-fn address_of(line: &str) -> Result<SocketAddr, ChildError> {
-    let address = line.trim_end().strip_prefix("listening on ").and_then(|rest| rest.split(' ').next());
-    address
-        .and_then(|address| address.parse().ok())
-        .ok_or_else(|| ChildError::NotListening { said: format!("{:?}", line.trim_end()) })
+fn address_of(line: &str) -> Result<(SocketAddr, Option<PublicKey>), ChildError> {
+    let not_listening = || ChildError::NotListening { said: format!("{:?}", line.trim_end()) };
+    let said = line.trim_end().strip_prefix("listening on ").ok_or_else(not_listening)?;
+    let (address, key) = said.split_once(" key ").map_or((said, None), |(address, key)| (address, Some(key)));
+    let key = key.map(str::parse).transpose().map_err(|_| not_listening())?;
+    Ok((address.parse().map_err(|_| not_listening())?, key))
 }
 
 fn stop(child: &mut Child) {
@@ -133,8 +142,11 @@ mod tests {
     #[test]
     fn the_address_is_read_from_the_first_line() {
         let address = address_of("listening on 127.0.0.1:4321\n").expect("an address");
-        assert_eq!(address, "127.0.0.1:4321".parse().expect("an address"));
-        assert!(address_of("listening on [::1]:4321 key abc\n").is_ok(), "a key may follow");
+        assert_eq!(address, ("127.0.0.1:4321".parse().expect("an address"), None));
+        let key = crate::crypto::Identity::generate(&mut crate::crypto::Csprng::new([1; 32])).public_key();
+        let told = address_of(&format!("listening on [::1]:4321 key {key}\n")).expect("a key may follow");
+        assert_eq!(told.1, Some(key));
+        assert!(address_of("listening on [::1]:4321 key abc\n").is_err(), "a key is checked");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::io::Config as SocketConfig;
 use crate::sys::process::thread_cpu_seconds;
 use crate::time::{Clock, Timestamp};
 use crate::transport::SendError;
-use crate::worker::{CloseReason, SessionKey, Worker};
+use crate::worker::{CloseReason, SessionKey, Target, Worker};
 
 /// The worker and its sessions.
 pub struct Connected {
@@ -41,14 +41,20 @@ impl Connected {
         let socket = SocketConfig { connect: Some(target), ..SocketConfig::new(any_address_for(target)) };
         let made = client.host.make(client.place, socket, clock, ClientApp::default())?;
         let mut connected = Connected {
-            backend: Choice { name: made.worker.backend_name().to_owned(), why: made.backend_why },
+            backend: Choice {
+                name: made.worker.backend_name().to_owned(),
+                why: made.backend_why,
+                secure: made.worker.public_key().is_some(),
+            },
             worker: made.worker,
             sessions: Vec::new(),
             asked: 0,
         };
         let wanted = client.plan.sessions_of(usize::from(client.place.index), client.workers);
         for _ in 0..wanted {
-            connected.worker.connect(target)?;
+            connected
+                .worker
+                .connect(Target { server_key: client.host.server_key, ..Target::from(target) })?;
         }
         connected.await_sessions(client, target, wanted)?;
         Ok(connected)
@@ -217,8 +223,23 @@ fn show_reason(reason: CloseReason) -> String {
         CloseReason::Forgotten => "the server ended the session and its goodbye was lost".to_owned(),
         CloseReason::PeerRestarted(boot) => format!("the server was started anew, boot id {boot:016x}"),
         CloseReason::Violation(rule) => format!("the server broke the protocol: {rule}"),
-        CloseReason::Refused(code) => format!("the server refused, code {code}"),
+        CloseReason::Refused(code) => refusal(code),
+        CloseReason::Reset => "the server lost the session: it was started anew".into(),
+        CloseReason::Expelled => "this key may no longer come in".into(),
+        CloseReason::KeysUsedUp => "the session's keys are used up".into(),
         CloseReason::Unreachable => "silence".into(),
         CloseReason::Version => "the server speaks another version".into(),
+    }
+}
+
+/// What a REFUSE's code says (P-6.7).
+fn refusal(code: u16) -> String {
+    match code {
+        1 => "the server holds as many sessions as it may".into(),
+        3 => "one end is --insecure and the other is not: give both the flag, or neither".into(),
+        4 => "an insecure server takes other hosts only with --insecure=anywhere".into(),
+        5 => "the server does not allow this key: have it added to the server's --allow file".into(),
+        6 => "this key holds as many sessions as it may".into(),
+        code => format!("the server refused, code {code}"),
     }
 }

@@ -6,11 +6,13 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
+use crate::crypto::PublicKey;
 use crate::io::select::{self, SelectError, Selection};
 use crate::io::{Backend, Config as SocketConfig};
 use crate::sys::cores::pin_current;
 use crate::sys::process::random_bytes;
 use crate::time::Clock;
+use crate::transport::security::Security;
 use crate::transport::{Config as TransportConfig, CongestionKind};
 use crate::worker::impair::ImpairSpec;
 use crate::worker::tap::{Tap, TapConfig};
@@ -29,6 +31,10 @@ pub struct Host {
     pub socket_buffer: Option<u64>,
     /// Harm done to packets, each direction separately.
     pub impair: Option<ImpairSpec>,
+    /// What this end proves by, and whom it believes.
+    pub security: Security,
+    /// Who the server must be, where that was told.
+    pub server_key: Option<PublicKey>,
 }
 
 /// Why an end could not be set up.
@@ -95,7 +101,8 @@ impl Host {
             congestion: self.congestion,
             boot_id: place.boot_id,
             worker_index: place.index,
-            seed: random_u64()?,
+            entropy: random_32()?,
+            security: self.security.clone(),
             ..TransportConfig::default()
         };
         let config = WorkerConfig { transport, idle: self.idle };
@@ -116,6 +123,13 @@ pub fn random_u64() -> Result<u64, HostError> {
     let mut bytes = [0; 8];
     random_bytes(&mut bytes).map_err(HostError::Random)?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+/// Bytes that nobody can guess.
+pub fn random_32() -> Result<[u8; 32], HostError> {
+    let mut bytes = [0; 32];
+    random_bytes(&mut bytes).map_err(HostError::Random)?;
+    Ok(bytes)
 }
 
 /// Where a client binds to reach `target`: any address of its family.

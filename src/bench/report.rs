@@ -74,6 +74,8 @@ pub struct Choice {
     pub name: String,
     /// Why, and why not the others.
     pub why: String,
+    /// Whether sessions are sealed.
+    pub secure: bool,
 }
 
 /// The same figure for both ends.
@@ -215,7 +217,7 @@ impl Report {
         put("target", json!(self.target));
         put("backend", json!(self.backend.name));
         put("backend_why", json!(self.backend.why));
-        put("secure", json!(false));
+        put("secure", json!(self.backend.secure));
         put("congestion", json!(self.congestion));
         put("poll", json!(self.poll));
         put("packet_size", json!(self.packet_size));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::echo::{Board, Echo};
 use super::host::{Host, HostError, Place, random_u64};
+use crate::crypto::PublicKey;
 use crate::io::Config as SocketConfig;
 use crate::io::Doorbell;
 use crate::time::{Clock, MonotonicClock, Timestamp};
@@ -21,6 +22,7 @@ pub struct Server {
     address: SocketAddr,
     backend: String,
     backend_why: String,
+    public_key: Option<PublicKey>,
     board: Arc<Board>,
     stop: Arc<AtomicBool>,
     bells: Vec<Doorbell>,
@@ -44,6 +46,7 @@ impl Server {
             address: listen,
             backend: String::new(),
             backend_why: String::new(),
+            public_key: host.security.provider.public_key(),
             board,
             stop,
             bells: Vec::new(),
@@ -105,6 +108,12 @@ impl Server {
     #[must_use]
     pub fn backend(&self) -> &str {
         &self.backend
+    }
+
+    /// What it is known by; `None` without sealing.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.public_key
     }
 
     /// Why that backend.

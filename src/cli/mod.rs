@@ -6,7 +6,7 @@
 //! not there does not parse.
 //!
 //! ```text
-//! argv --clap--> bench | serve | limits | doctor | sim --plan--> bench::*, tune::*, sim::* --report--> stdout
+//! argv --clap--> bench | serve | limits | doctor | keygen | sim --plan--> bench::*, tune::*, sim::* --report--> stdout
 //!                                                                progress --> stderr
 //! ```
 //!
@@ -15,6 +15,8 @@
 
 pub mod bench;
 pub mod doctor;
+pub mod keygen;
+pub mod keys;
 pub mod limits;
 pub mod options;
 pub mod output;
@@ -59,6 +61,8 @@ pub enum Verb {
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
     Doctor(doctor::DoctorArgs),
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Keygen(keygen::KeygenArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
     Sim(sim::SimArgs),
 }
 
@@ -72,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(args),
         Verb::Limits(args) => limits::run(args),
         Verb::Doctor(args) => doctor::run(args),
+        Verb::Keygen(args) => keygen::run(args),
         Verb::Sim(args) => sim::run(args),
     };
     match result {
@@ -128,12 +133,12 @@ mod tests {
     #[test]
     fn what_is_not_built_does_not_parse() {
         for line in [
-            "ringwire keygen",
+            "ringwire keygen --show",
             "ringwire tune plan",
             "ringwire bench rate --backend xdp",
             "ringwire bench rate --congestion bbr",
             "ringwire bench ping --over datagram",
-            "ringwire bench rate --identity file",
+            "ringwire bench rate --server-key rw1x",
             "ringwire bench ping --rate 1000",
             "ringwire bench ping --window 2",
             "ringwire bench rate --duration 4",
@@ -154,6 +159,9 @@ mod tests {
             "ringwire bench rate --impair loss=1%,delay=1ms,seed=7 --backend uring,mmsg --poll park",
             "ringwire bench rate --cores 0 --server-cores 1 --socket-buffer 4MiB --insecure",
             "ringwire serve --listen 127.0.0.1:0 --insecure=anywhere -v",
+            "ringwire serve --identity file",
+            "ringwire bench rate --identity file",
+            "ringwire keygen file",
             "ringwire doctor --json",
             "ringwire sim --seed 7 --seeds 1000",
             "ringwire limits --duration 100ms --cores 0,1 --json",

@@ -1,10 +1,13 @@
 //! Flags that several verbs share, each described once.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::keys::security;
+use super::status::Failure;
 use crate::bench::host::Host;
 use crate::bench::placement::CoreList;
 use crate::bench::units::{parse_size, parse_time};
@@ -35,6 +38,9 @@ pub struct HostOptions {
     /// Socket buffer to ask the kernel for, each way
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub socket_buffer: Option<u64>,
+    /// Who this end is: a file that `ringwire keygen` wrote [default: a new identity each time]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub identity: Option<PathBuf>,
     /// Run without encryption: on loopback, or with =anywhere on both ends
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "loopback")]
     pub insecure: Option<Insecure>,
@@ -42,16 +48,20 @@ pub struct HostOptions {
 
 impl HostOptions {
     /// This end, as asked for. `shared`: both ends run on one core, where spinning starves the other.
-    #[must_use]
-    pub fn host(&self, shared: bool, impair: Option<ImpairSpec>) -> Host {
+    ///
+    /// # Errors
+    /// [`Failure`] for an identity that cannot be used.
+    pub fn host(&self, shared: bool, impair: Option<ImpairSpec>) -> Result<Host, Failure> {
         let poll = self.poll.unwrap_or(if shared { Poll::Adaptive } else { Poll::Spin });
-        Host {
+        Ok(Host {
             backend: self.backend.clone(),
             idle: poll.into(),
             congestion: self.congestion.into(),
             socket_buffer: self.socket_buffer,
             impair,
-        }
+            security: security(self.identity.as_deref(), self.insecure)?,
+            server_key: None,
+        })
     }
 
     /// The same choices as arguments for a server of our own. Harm is done at one end only.
@@ -64,6 +74,7 @@ impl HostOptions {
             format!("--poll={}", poll.name()),
             format!("--congestion={}", self.congestion.name()),
         ];
+        arguments.extend(self.insecure.map(|_| "--insecure".to_owned()));
         arguments.extend(self.socket_buffer.map(|size| format!("--socket-buffer={size}")));
         arguments
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::keys::is_local;
 use super::options::{DEFAULT_PORT, HostOptions, Insecure, parse_target};
 use super::output::print_line;
 use super::status::{Failure, Status};
@@ -37,7 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   ringwire serve                                    on 127.0.0.1:7405, spinning on one core
   ringwire serve --poll adaptive --cores 2,3        two workers that sleep when nobody calls
-  ringwire serve --listen 10.0.0.2 --insecure=anywhere   for another host, NOT ENCRYPTED";
+  ringwire serve --listen 10.0.0.2 --identity key   for other hosts, under a key that lasts";
 
 /// How often the watching thread looks for a signal.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -58,9 +59,16 @@ pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
         // The last: the first is where a client on this host goes unless told.
         None => spread(&allowed).last().copied().into_iter().collect(),
     };
-    let host = args.host.host(allowed.len() < 2, None);
+    if args.host.insecure == Some(Insecure::Loopback) && !is_local(args.listen) {
+        return Err(Failure::usage(format!(
+            "{} takes other hosts, and --insecure alone stays on this one: write --insecure=anywhere on both ends, or leave it out",
+            args.listen
+        )));
+    }
+    let host = args.host.host(allowed.len() < 2, None)?;
     let server = Server::start(&host, args.listen, &cores).map_err(|error| explain(args.listen, &error))?;
-    print_line(&format!("listening on {}", server.address()))?;
+    let key = server.public_key().map_or(String::new(), |key| format!(" key {key}"));
+    print_line(&format!("listening on {}{key}", server.address()))?;
     if !args.quiet {
         introduce(&server, args.host.insecure);
     }
@@ -78,14 +86,20 @@ pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
 fn introduce(server: &Server, insecure: Option<Insecure>) {
     let address = server.address();
     eprintln!("{} ({})", server.backend(), server.backend_why());
-    if !address.ip().is_loopback() {
-        eprintln!("NOT ENCRYPTED: whoever is on the network can read and change what is sent to {address}");
-        if insecure != Some(Insecure::Anywhere) {
-            eprintln!("say so with --insecure=anywhere on both ends, or listen on 127.0.0.1");
+    let flags = match (server.public_key(), insecure) {
+        (Some(key), _) => {
+            eprintln!("any key may call: this server only echoes");
+            format!(" --server-key {key}")
         }
-    }
-    let anywhere = if address.ip().is_loopback() { "" } else { " --insecure=anywhere" };
-    eprintln!("call it with: ringwire bench rate {}{anywhere}", client_address(address));
+        (None, Some(Insecure::Anywhere)) => {
+            eprintln!(
+                "NOT ENCRYPTED: whoever is on the network can read and change what is sent to {address}"
+            );
+            " --insecure=anywhere".to_owned()
+        }
+        (None, _) => " --insecure".to_owned(),
+    };
+    eprintln!("call it with: ringwire bench rate {}{flags}", client_address(address));
 }
 
 /// What a client writes: a wildcard is no address to call.

@@ -1,14 +1,17 @@
 //! The handshake as a provider sees it: two opaque blobs, two secrets.
 //!
-//! Shaped after Noise IK, the provider to come: the prologue is bound by the first message, the
-//! ACCEPT body by the second, and either may carry a short payload for the other end.
+//! Shaped after Noise IK: the prologue is bound by the first message, the ACCEPT body by the second,
+//! and either may carry a short payload for the other end.
 
 use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
+use zeroize::Zeroize;
 
-/// One direction's secret.
+use super::PublicKey;
+
+/// One direction's secret. Wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub [u8; SECRET_SIZE]);
 
@@ -17,6 +20,12 @@ impl Secret {
     #[must_use]
     pub fn first_half(&self) -> [u8; 16] {
         *self.0.first_chunk().expect("a secret is 32 bytes")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -43,20 +52,32 @@ pub enum HandshakeError {
         "the peer's handshake is not of the kind expected here: check that both ends agree on --insecure"
     )]
     Malformed,
+    /// A sealed handshake needs to know whom it talks to.
+    #[error("the server's public key is not known: name it, as `ringwire serve` prints it")]
+    NoServerKey,
     /// The blob does not prove what it must.
     #[error("the peer's handshake proves nothing: wrong key, or damaged on the way")]
     Unproven,
 }
 
-/// What the server has after the first message.
+/// What the server has after the client's message, before it answers.
 #[derive(Debug)]
-pub struct Response {
+pub struct Opened {
+    /// Answers, if the server wants to.
+    pub responder: Box<dyn Responder>,
+    /// What the client's message carried.
+    pub payload: Vec<u8>,
+    /// The key the client proved to hold the private half of; `None` where nobody proves anything.
+    pub peer: Option<PublicKey>,
+}
+
+/// What the server has after its answer.
+#[derive(Debug)]
+pub struct Answered {
     /// For the ACCEPT packet.
     pub blob: Vec<u8>,
     /// The session's secrets.
     pub keys: Keys,
-    /// What the client's first message carried.
-    pub payload: Vec<u8>,
 }
 
 /// What the client has after the second message.
@@ -68,23 +89,42 @@ pub struct Finished {
     pub payload: Vec<u8>,
 }
 
-/// A way to agree on secrets in one round trip. Shared by an endpoint's workers.
+/// A way to agree on secrets in one round trip. Shared by an endpoint's workers. Chance is an argument:
+/// 32 unpredictable bytes for each handshake, never twice the same.
 pub trait Handshake: fmt::Debug + Send + Sync {
-    /// Opens a handshake as the client. `prologue` is what both ends know of each other before (the
-    /// INIT body without cookie and blob); `payload` travels in the blob that is returned.
-    fn initiate(&self, prologue: &[u8], payload: &[u8]) -> (Box<dyn Initiator>, Vec<u8>);
+    /// Whether its sessions are sealed.
+    fn is_secure(&self) -> bool;
 
-    /// Answers as the server. `accept` is the ACCEPT body without its blob, bound by the answer.
+    /// What this end is known by, if it is.
+    fn public_key(&self) -> Option<PublicKey>;
+
+    /// Opens a handshake as the client, with the server whose key is `server`. `prologue` is what both
+    /// ends know of each other before (the INIT body without its blob); `payload` travels in the blob.
+    ///
+    /// # Errors
+    /// [`HandshakeError::NoServerKey`].
+    fn initiate(
+        &self,
+        server: Option<&PublicKey>,
+        prologue: &[u8],
+        payload: &[u8],
+        entropy: [u8; 32],
+    ) -> Result<(Box<dyn Initiator>, Vec<u8>), HandshakeError>;
+
+    /// Reads a client's message as the server. Nothing is decided by it: whether it is answered, is.
     ///
     /// # Errors
     /// [`HandshakeError`]; nothing was changed, and strangers get silence.
-    fn respond(
-        &self,
-        prologue: &[u8],
-        blob: &[u8],
-        accept: &[u8],
-        payload: &[u8],
-    ) -> Result<Response, HandshakeError>;
+    fn open(&self, prologue: &[u8], blob: &[u8], entropy: [u8; 32]) -> Result<Opened, HandshakeError>;
+}
+
+/// A server between its two messages.
+pub trait Responder: fmt::Debug + Send {
+    /// Answers. `accept` is the ACCEPT body without its blob, bound by the answer.
+    ///
+    /// # Errors
+    /// [`HandshakeError`].
+    fn answer(self: Box<Self>, accept: &[u8], payload: &[u8]) -> Result<Answered, HandshakeError>;
 }
 
 /// A client between its two messages.
@@ -94,7 +134,7 @@ pub trait Initiator: fmt::Debug + Send {
     ///
     /// # Errors
     /// [`HandshakeError`]; the answer must be dropped and counted.
-    fn finish(&self, accept: &[u8], blob: &[u8]) -> Result<Finished, HandshakeError>;
+    fn finish(&mut self, accept: &[u8], blob: &[u8]) -> Result<Finished, HandshakeError>;
 }
 
 /// No secrets at all, for `--insecure`: both "secrets" follow from what is sent in the clear. They
@@ -103,31 +143,51 @@ pub trait Initiator: fmt::Debug + Send {
 pub struct NullHandshake;
 
 #[derive(Debug)]
-struct NullInitiator {
+struct NullEnd {
     prologue: Vec<u8>,
 }
 
 impl Handshake for NullHandshake {
-    fn initiate(&self, prologue: &[u8], payload: &[u8]) -> (Box<dyn Initiator>, Vec<u8>) {
-        (Box::new(NullInitiator { prologue: prologue.to_vec() }), null_blob(payload))
+    fn is_secure(&self) -> bool {
+        false
     }
 
-    fn respond(
+    fn public_key(&self) -> Option<PublicKey> {
+        None
+    }
+
+    fn initiate(
         &self,
+        _server: Option<&PublicKey>,
         prologue: &[u8],
-        blob: &[u8],
-        accept: &[u8],
         payload: &[u8],
-    ) -> Result<Response, HandshakeError> {
-        let theirs = null_payload(blob)?;
-        Ok(Response { blob: null_blob(payload), keys: null_keys(prologue, accept), payload: theirs })
+        _entropy: [u8; 32],
+    ) -> Result<(Box<dyn Initiator>, Vec<u8>), HandshakeError> {
+        Ok((Box::new(NullEnd { prologue: prologue.to_vec() }), null_blob(payload)))
+    }
+
+    fn open(&self, prologue: &[u8], blob: &[u8], _entropy: [u8; 32]) -> Result<Opened, HandshakeError> {
+        let payload = null_payload(blob)?;
+        Ok(Opened { responder: Box::new(NullEnd { prologue: prologue.to_vec() }), payload, peer: None })
     }
 }
 
-impl Initiator for NullInitiator {
-    fn finish(&self, accept: &[u8], blob: &[u8]) -> Result<Finished, HandshakeError> {
-        let payload = null_payload(blob)?;
-        Ok(Finished { keys: null_keys(&self.prologue, accept), payload })
+impl Responder for NullEnd {
+    fn answer(self: Box<Self>, accept: &[u8], payload: &[u8]) -> Result<Answered, HandshakeError> {
+        let keys = null_keys(&self.prologue, accept);
+        let echo = keys.client_to_server.first_half();
+        Ok(Answered { blob: null_blob(&[echo.as_slice(), payload].concat()), keys })
+    }
+}
+
+impl Initiator for NullEnd {
+    fn finish(&mut self, accept: &[u8], blob: &[u8]) -> Result<Finished, HandshakeError> {
+        let said = null_payload(blob)?;
+        let keys = null_keys(&self.prologue, accept);
+        // Which of our first messages it answers must show: each gives other keys.
+        let echo = keys.client_to_server.first_half();
+        let payload = said.strip_prefix(&echo).ok_or(HandshakeError::Unproven)?.to_vec();
+        Ok(Finished { keys, payload })
     }
 }
 
@@ -165,13 +225,18 @@ pub const SECRET_SIZE: usize = 32;
 mod tests {
     use super::*;
 
+    fn initiate() -> (Box<dyn Initiator>, Vec<u8>) {
+        NullHandshake.initiate(None, b"prologue", b"from the client", [0; 32]).unwrap()
+    }
+
     #[test]
     fn both_ends_hold_the_same_keys_and_each_others_payload() {
-        let (initiator, blob) = NullHandshake.initiate(b"prologue", b"from the client");
-        let response = NullHandshake.respond(b"prologue", &blob, b"accept", b"from the server").unwrap();
-        let finished = initiator.finish(b"accept", &response.blob).unwrap();
-        assert_eq!(finished.keys, response.keys);
-        assert_eq!(response.payload, b"from the client");
+        let (mut initiator, blob) = initiate();
+        let opened = NullHandshake.open(b"prologue", &blob, [0; 32]).unwrap();
+        let answered = opened.responder.answer(b"accept", b"from the server").unwrap();
+        let finished = initiator.finish(b"accept", &answered.blob).unwrap();
+        assert_eq!(finished.keys, answered.keys);
+        assert_eq!(opened.payload, b"from the client");
         assert_eq!(finished.payload, b"from the server");
         assert_ne!(finished.keys.client_to_server, finished.keys.server_to_client);
     }
@@ -186,11 +251,13 @@ mod tests {
 
     #[test]
     fn a_blob_of_another_provider_is_refused_and_the_true_answer_still_taken() {
-        assert_eq!(NullHandshake.respond(b"", b"noise", b"", b"").unwrap_err(), HandshakeError::Malformed);
-        let (initiator, blob) = NullHandshake.initiate(b"p", b"");
-        let response = NullHandshake.respond(b"p", &blob, b"a", b"").unwrap();
+        let opened = NullHandshake.open(b"", b"noise", [0; 32]);
+        assert_eq!(opened.unwrap_err(), HandshakeError::Malformed);
+        let (mut initiator, blob) = initiate();
+        let opened = NullHandshake.open(b"prologue", &blob, [0; 32]).unwrap();
+        let answered = opened.responder.answer(b"a", b"").unwrap();
         assert_eq!(initiator.finish(b"a", b"").unwrap_err(), HandshakeError::Malformed);
-        assert_eq!(initiator.finish(b"a", &response.blob).unwrap().keys, response.keys);
+        assert_eq!(initiator.finish(b"a", &answered.blob).unwrap().keys, answered.keys);
     }
 
     #[test]

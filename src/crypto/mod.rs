@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! client                                      server
-//! initiate(prologue) -- INIT, blob -->        respond(prologue, blob, accept) -> Keys
-//! finish(accept, blob) <-- ACCEPT, blob --
+//! initiate(prologue) -- INIT, blob -->        open(prologue, blob) -> who is it
+//! finish(accept, blob) <-- ACCEPT, blob --    answer(accept) -> Keys
 //!        Keys                                      |
 //!          +--> Protector::seal / open, per packet +
 //! ```
@@ -15,15 +15,23 @@
 #![forbid(unsafe_code)]
 
 mod cookie;
+mod csprng;
 mod handshake;
+mod kdf;
+mod keys;
+mod noise;
 mod protector;
 mod reset;
 
 pub use cookie::{COOKIE_SIZE, CookieError, CookieHolder, CookieJar};
+pub use csprng::Csprng;
 pub use handshake::{
-    Finished, Handshake, HandshakeError, Initiator, Keys, NullHandshake, Response, SECRET_SIZE, Secret,
+    Answered, Finished, Handshake, HandshakeError, Initiator, Keys, NullHandshake, Opened, Responder,
+    SECRET_SIZE, Secret,
 };
-pub use protector::{CrcProtector, OpenError, Protector, Role};
+pub use keys::{Identity, KEY_SIZE, KeyError, PresharedKey, PublicKey};
+pub use noise::NoiseHandshake;
+pub use protector::{CrcProtector, OpenError, Protector, Role, Suite};
 pub use reset::ResetKey;
 
 /// Whether two tags are the same, in a time that does not tell where they differ.

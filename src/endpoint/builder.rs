@@ -7,8 +7,11 @@ use std::sync::Arc;
 use super::Handler;
 use super::handler::{Nothing, Queued, Serve};
 use super::start::{Setup, run};
+use super::trust::Trust;
+use crate::crypto::{Identity, PresharedKey};
 use crate::io::select::Selection;
 use crate::transport::Config;
+use crate::transport::security::{Gate, OpenGate};
 use crate::worker::{IdlePolicy, ReplyWriter, Request};
 
 /// Settings for an [`Endpoint`](super::Endpoint); every one has a working default.
@@ -22,6 +25,7 @@ pub struct Builder {
     pub(super) socket_buffer: Option<u64>,
     pub(super) idle: IdlePolicy,
     pub(super) transport: Config,
+    pub(super) trust: Trust,
     pub(super) run: Arc<dyn Fn(Setup) + Send + Sync>,
 }
 
@@ -35,6 +39,7 @@ impl Default for Builder {
             socket_buffer: None,
             idle: IdlePolicy::Adaptive,
             transport: Config::default(),
+            trust: Trust::default(),
             run: Arc::new(|setup| run(setup, |_| Nothing)),
         }
     }
@@ -78,7 +83,44 @@ impl Builder {
         self
     }
 
-    /// The engine's settings. Ids, seeds and the buffer's size are filled in by the endpoint.
+    /// Who this endpoint is. Without one it makes an identity that lasts as long as it does, which is fine
+    /// for a client that nobody has to recognize.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.trust.identity = Some(identity);
+        self
+    }
+
+    /// A secret that every peer holds, too: sessions open only with those who do.
+    pub fn preshared_key(mut self, key: PresharedKey) -> Self {
+        self.trust.preshared = Some(key);
+        self
+    }
+
+    /// Who may open sessions. Unless it is set, an endpoint bound to loopback lets everyone in, one that
+    /// serves others does not start, and one that only calls out lets nobody in.
+    pub fn gate(mut self, gate: impl Gate + 'static) -> Self {
+        self.trust.gate = Some(Arc::new(gate));
+        self
+    }
+
+    /// Lets every key in: sessions are sealed, and anybody may open one.
+    pub fn allow_any_client(self) -> Self {
+        self.gate(OpenGate)
+    }
+
+    /// Nothing is hidden or proven, between processes of this host: for measuring.
+    pub fn insecure(mut self) -> Self {
+        self.trust.insecure = Some(false);
+        self
+    }
+
+    /// Nothing is hidden or proven, over any network: whoever is on the way reads and writes along.
+    pub fn insecure_anywhere(mut self) -> Self {
+        self.trust.insecure = Some(true);
+        self
+    }
+
+    /// The engine's settings. Ids, entropy, security and the buffer's size are filled in by the endpoint.
     pub fn transport(mut self, config: Config) -> Self {
         self.transport = config;
         self
@@ -87,6 +129,7 @@ impl Builder {
     /// Runs on every worker the handler that `factory` makes there, given the worker's index.
     pub fn handler<H: Handler>(mut self, factory: impl Fn(usize) -> H + Send + Sync + 'static) -> Self {
         self.run = Arc::new(move |setup| run(setup, &factory));
+        self.trust.serves = true;
         self
     }
 

@@ -10,6 +10,8 @@ use super::call::Ticket;
 use super::link::Hub;
 use super::slots::Completion;
 use super::{OpenError, Peer, block_on};
+use crate::crypto::PublicKey;
+use crate::worker::Target;
 use crate::worker::mailbox::Command;
 
 /// A session being opened. It resolves to the peer; dropped before, the attempt is given up.
@@ -17,15 +19,14 @@ use crate::worker::mailbox::Command;
 #[must_use = "nothing is opened unless this is awaited or waited for"]
 pub struct Connect {
     hub: Arc<Hub>,
-    remote: SocketAddr,
+    target: Target,
     local_worker: Option<usize>,
-    remote_worker: Option<u8>,
     ticket: Option<Ticket>,
 }
 
 impl Connect {
     pub(super) fn new(hub: Arc<Hub>, remote: SocketAddr) -> Self {
-        Self { hub, remote, local_worker: None, remote_worker: None, ticket: None }
+        Self { hub, target: remote.into(), local_worker: None, ticket: None }
     }
 
     /// From worker `index` of this endpoint. Otherwise each worker has its turn.
@@ -37,7 +38,14 @@ impl Connect {
     /// To worker `index` of the peer, for a service whose workers each own a part. Otherwise the peer
     /// spreads sessions over its workers.
     pub fn to_worker(mut self, index: u8) -> Self {
-        self.remote_worker = Some(index);
+        self.target.worker = Some(index);
+        self
+    }
+
+    /// Who must answer. A server on another host must be named so; one on this host is asked for its key
+    /// where none is given.
+    pub fn server_key(mut self, key: PublicKey) -> Self {
+        self.target.server_key = Some(key);
         self
     }
 
@@ -54,7 +62,7 @@ impl Connect {
         let local = self.local_worker.unwrap_or_else(|| self.hub.next_link());
         let link = self.hub.links.get(local);
         let link = link.ok_or(OpenError::NoSuchWorker { wanted: local, workers })?.clone();
-        let command = Command::Connect { token: 0, remote: self.remote, wanted: self.remote_worker };
+        let command = Command::Connect { token: 0, target: self.target };
         Ok(self.ticket.insert(Ticket::new(link, command)))
     }
 }

@@ -56,6 +56,14 @@ pub enum EndpointError {
     /// A thread could not be started.
     #[error("cannot start a worker's thread: {0}")]
     Thread(io::Error),
+    /// It would answer anybody on the network.
+    #[error(
+        "an endpoint that serves at {bind} must say who may call it: give Builder::gate, or, to let every key in, Builder::allow_any_client"
+    )]
+    NoGate {
+        /// Where.
+        bind: SocketAddr,
+    },
     /// A worker's thread ended before it said a word: a handler factory panicked.
     #[error("worker {worker} ended while it started: its handler factory panicked")]
     Died {

@@ -1,7 +1,6 @@
 //! Carries out what handles asked for, on the worker's thread.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -14,8 +13,8 @@ use super::{Handler, OpenError, Outcome};
 use crate::time::Timestamp;
 use crate::transport::{SendError, SessionKey};
 use crate::wire::ChannelId;
-use crate::worker::Worker;
 use crate::worker::mailbox::{Command, Op, Urgent};
+use crate::worker::{Target, Worker};
 
 /// Commands that wait for their session; with more, the mailbox is left to fill.
 const PARKED_MAX: usize = COMMANDS_MAX;
@@ -80,7 +79,7 @@ impl Intake {
 
     fn admit<H: Handler>(&mut self, worker: &mut Worker<HandleApp<H>>, command: Command, now: Timestamp) {
         let (session, deadline) = match &command {
-            Command::Connect { token, remote, wanted } => return connect(worker, *token, *remote, *wanted),
+            Command::Connect { token, target } => return connect(worker, *token, *target),
             Command::Small { session, timeout_ns, .. } | Command::Large { session, timeout_ns, .. } => {
                 (*session, now.after_ns(*timeout_ns))
             }
@@ -170,18 +169,9 @@ fn is_call(command: &Command) -> bool {
     matches!(command, Command::Small { op: Op::Call, .. } | Command::Large { op: Op::Call, .. })
 }
 
-fn connect<H: Handler>(
-    worker: &mut Worker<HandleApp<H>>,
-    token: u64,
-    remote: SocketAddr,
-    wanted: Option<u8>,
-) {
-    let asked = match wanted {
-        Some(index) => worker.connect_to(remote, index),
-        None => worker.connect(remote),
-    };
-    match asked {
-        Ok(session) => worker.app_mut().on_connecting(session, token, remote, wanted),
+fn connect<H: Handler>(worker: &mut Worker<HandleApp<H>>, token: u64, target: Target) {
+    match worker.connect(target) {
+        Ok(session) => worker.app_mut().on_connecting(session, token, target.remote, target.worker),
         Err(error) => {
             worker.app_mut().complete(token, Completion::Opened(Err(OpenError::Local(error))));
         }

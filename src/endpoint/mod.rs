@@ -31,6 +31,7 @@ mod outcome;
 mod peer;
 mod slots;
 mod start;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +46,9 @@ pub use incoming::{Events, IncomingCall, IncomingMessage, Messages, Next, PeerEv
 pub use outcome::Outcome;
 pub use peer::{Closed, Peer};
 
+use crate::crypto::PublicKey;
+pub use crate::crypto::{Identity, KeyError, PresharedKey};
+pub use crate::transport::security::{Admission, Gate, OpenGate};
 pub use crate::worker::mailbox::HandoverCounters;
 use link::Hub;
 use start::Threads;
@@ -54,6 +58,7 @@ use start::Threads;
 pub struct Endpoint {
     hub: Arc<Hub>,
     threads: Threads,
+    public_key: Option<PublicKey>,
 }
 
 impl Endpoint {
@@ -67,6 +72,12 @@ impl Endpoint {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.threads.local
+    }
+
+    /// What it is known by: what clients on other hosts must name. `None` without sealing.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.public_key
     }
 
     /// The name of the backend that moves the packets, and why it was chosen.

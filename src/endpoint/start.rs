@@ -11,12 +11,14 @@ use super::builder::Builder;
 use super::drive::{EndGuard, drive};
 use super::front_door::FrontDoor;
 use super::link::{Hub, Link};
+use super::trust::entropy;
 use super::{Endpoint, EndpointError, Handler};
 use crate::bounds::WORKERS_MAX;
 use crate::io::select::{self, Selection};
 use crate::io::{Backend, Config as IoConfig};
 use crate::sys::{Bell, cores};
 use crate::time::MonotonicClock;
+use crate::transport::security::Security;
 use crate::worker::mailbox::SteeredBackend;
 use crate::worker::{Worker, WorkerConfig};
 
@@ -98,10 +100,12 @@ impl Builder {
             workers: Vec::new(),
             front_door: None,
         };
-        let boot_id = random()?;
+        let security = self.trust.clone().security(self.bind)?;
+        let public_key = security.provider.public_key();
+        let boot_id = getrandom::u64().map_err(EndpointError::Randomness)?;
         for index in 0..workers {
             // One after the other: the kernel numbers the group's sockets in the order they are bound.
-            let ready = self.start_worker(index, bind, boot_id, &mut threads)?;
+            let ready = self.start_worker(index, bind, (boot_id, &security), &mut threads)?;
             threads.local = ready.local;
             threads.backend_why = ready.backend_why;
         }
@@ -111,14 +115,14 @@ impl Builder {
             let thread = thread::Builder::new().name("ringwire-door".into()).spawn(move || door.run(&hub));
             threads.front_door = Some((bell, thread.map_err(EndpointError::Thread)?));
         }
-        Ok(Endpoint { hub, threads })
+        Ok(Endpoint { hub, threads, public_key })
     }
 
     fn start_worker(
         &self,
         index: usize,
         bind: SocketAddr,
-        boot_id: u64,
+        (boot_id, security): (u64, &Security),
         threads: &mut Threads,
     ) -> Result<Ready, EndpointError> {
         let (sender, receiver) = channel();
@@ -126,7 +130,8 @@ impl Builder {
         let mut config = WorkerConfig { transport: self.transport.clone(), idle: self.idle };
         config.transport.worker_index = index as u8;
         config.transport.boot_id = boot_id;
-        config.transport.seed = random()?;
+        config.transport.entropy = entropy()?;
+        config.transport.security = security.clone();
         let io = IoConfig {
             reuse_port: self.workers > 1,
             socket_buffer: self.socket_buffer,
@@ -155,10 +160,6 @@ fn await_ready(
     receiver: &Receiver<Result<Ready, EndpointError>>,
 ) -> Result<Ready, EndpointError> {
     receiver.recv().unwrap_or(Err(EndpointError::Died { worker }))
-}
-
-fn random() -> Result<u64, EndpointError> {
-    getrandom::u64().map_err(EndpointError::Randomness)
 }
 
 /// The body of a worker's thread: everything the worker owns is made here.

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
+use crate::crypto::{Csprng, Identity};
 use crate::rng::Rng;
+use crate::time::Timestamp;
+use crate::transport::security::Security;
 use crate::transport::{Config, CongestionKind, Profile};
 use crate::worker::WorkerConfig;
 use crate::worker::impair::{ImpairSpec, Probability};
@@ -114,11 +117,29 @@ impl Plan {
 
     /// The settings of the `incarnation`-th life of endpoint `node`.
     #[must_use]
-    pub fn worker(&self, node: usize, incarnation: u32) -> WorkerConfig {
+    pub fn worker(&self, node: usize, incarnation: u32, now: Timestamp) -> WorkerConfig {
         let mut config = WorkerConfig { transport: self.transport.clone(), ..WorkerConfig::default() };
         config.transport.boot_id = boot_id(node, incarnation);
-        config.transport.seed = self.seed ^ boot_id(node, incarnation).wrapping_mul(0x9e37_79b9);
+        config.transport.entropy =
+            Rng::entropy(self.seed ^ boot_id(node, incarnation).wrapping_mul(0x9e37_79b9));
+        config.transport.security = self.security(node, now);
         config
+    }
+
+    /// Every other seed is sealed. An identity outlives its process, as a key file does.
+    fn security(&self, node: usize, now: Timestamp) -> Security {
+        match self.identity(node) {
+            Some(identity) => Security::sealed(&identity, None, 0, now),
+            None => Security::insecure_anywhere(),
+        }
+    }
+
+    /// Who endpoint `node` is; `None` in a run without sealing.
+    #[must_use]
+    pub fn identity(&self, node: usize) -> Option<Identity> {
+        let sealed = self.seed % 2 == 1;
+        let entropy = Rng::entropy(!self.seed ^ node as u64);
+        sealed.then(|| Identity::generate(&mut Csprng::new(entropy)))
     }
 
     /// How long a session may hear nothing before it fails.

@@ -85,7 +85,7 @@ impl Run {
         let shared = Rc::new(RefCell::new(shared));
         for node in 0..plan.nodes {
             let app = SimApp::new(life(node, 0), Rc::clone(&shared), world.clock());
-            world.add(plan.worker(node, 0), app);
+            world.add(plan.worker(node, 0, world.now()), app);
         }
         let started = world.now();
         Self {
@@ -303,7 +303,8 @@ impl Run {
             let life = life(node, self.incarnations[node]);
             self.shared.borrow_mut().alive[node] = Some(life);
             let app = SimApp::new(life, Rc::clone(&self.shared), self.world.clock());
-            self.world.start(node, self.plan.worker(node, life.incarnation), app);
+            let config = self.plan.worker(node, life.incarnation, now);
+            self.world.start(node, config, app);
         }
     }
 }

@@ -234,9 +234,9 @@ fn connect_all(world: &mut World<SimApp>) {
             if there {
                 continue;
             }
-            let addr = world.addr(peer);
+            let target = world.target(peer);
             let Some(worker) = world.worker(node) else { continue };
-            if let Ok(key) = worker.connect(addr) {
+            if let Ok(key) = worker.connect(target) {
                 worker.app_mut().on_connecting(key, peer as u32);
             }
         }

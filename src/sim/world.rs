@@ -11,12 +11,13 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::crypto::PublicKey;
 use crate::io::memory::MemoryBackend;
 use crate::rng::Rng;
 use crate::sim::network::Network;
 use crate::time::{Clock, Timestamp, VirtualClock};
 use crate::worker::impair::ImpairSpec;
-use crate::worker::{App, Worker, WorkerConfig};
+use crate::worker::{App, Target, Worker, WorkerConfig};
 
 /// Endpoints of one worker each, on one network and one clock.
 pub struct World<A: App> {
@@ -31,6 +32,8 @@ struct Node<A: App> {
     addr: SocketAddr,
     /// `None` while its process is dead.
     worker: Option<Worker<A>>,
+    /// What its last life was known by.
+    public_key: Option<PublicKey>,
     /// Its core is busy until then.
     ready_at: Timestamp,
     /// A turn that found nothing is not repeated for its timer's sake before then.
@@ -70,7 +73,14 @@ impl<A: App> World<A> {
         let index = self.nodes.len();
         let addr = SocketAddr::from(([10, 0, 0, 1 + index as u8], 7_000 + index as u16));
         let now = self.now();
-        self.nodes.push(Node { addr, worker: None, ready_at: now, quiet_until: now, quiet_ns: QUIET_NS_MIN });
+        self.nodes.push(Node {
+            addr,
+            worker: None,
+            public_key: None,
+            ready_at: now,
+            quiet_until: now,
+            quiet_ns: QUIET_NS_MIN,
+        });
         self.start(index, config, app);
         index
     }
@@ -82,7 +92,9 @@ impl<A: App> World<A> {
         assert!(node.worker.is_none(), "one process at a time has an address");
         let backend = MemoryBackend::new(node.addr, Rc::clone(&self.network));
         let clock = Rc::new(self.clock.clone());
-        node.worker = Some(Worker::new(config, Box::new(backend), clock, app));
+        let worker = Worker::new(config, Box::new(backend), clock, app);
+        node.public_key = worker.public_key();
+        node.worker = Some(worker);
         (node.ready_at, node.quiet_until) = (now, now);
     }
 
@@ -104,6 +116,12 @@ impl<A: App> World<A> {
     #[must_use]
     pub fn addr(&self, index: usize) -> SocketAddr {
         self.nodes[index].addr
+    }
+
+    /// Whom to name to open a session with `index`; by the key of its last life.
+    #[must_use]
+    pub fn target(&self, index: usize) -> Target {
+        Target { server_key: self.nodes[index].public_key, ..Target::from(self.addr(index)) }
     }
 
     /// The worker at `index`, unless its process is dead. What is asked of it leaves at the next turn.

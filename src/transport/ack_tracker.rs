@@ -73,6 +73,12 @@ impl AckTracker {
         }
     }
 
+    /// Another kind of path turned out to lie between the ends.
+    pub fn set_policy(&mut self, policy: AckPolicy) {
+        self.policy = policy;
+        self.delay_ns = policy.max_ack_delay_ns;
+    }
+
     /// Sets the wait to a quarter of the smoothed round trip, at most what the peer was told. The
     /// deadline of an ack already waiting stands.
     pub fn on_rtt(&mut self, smoothed_ns: u64) {

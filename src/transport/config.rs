@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bounds;
 use crate::transport::congestion::CongestionKind;
+use crate::transport::security::Security;
 
 /// Which constants a session uses (PROTOCOL.md §10; each departure from an RFC is argued in §13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -48,8 +49,14 @@ pub struct Config {
     pub boot_id: u64,
     /// The index of the worker that runs this engine.
     pub worker_index: u8,
-    /// The seed of the engine's own randomness.
-    pub seed: u64,
+    /// 32 unpredictable bytes, from which session ids, cookies and ephemeral keys are drawn.
+    pub entropy: [u8; 32],
+    /// What is proven, and who is believed. Insecure unless set: an endpoint sets it.
+    pub security: Security,
+    /// Packets sealed with one key before the next (at most 2^22; RFC 9001 §6.6).
+    pub key_update_packets: u64,
+    /// How long a key seals before the next.
+    pub key_update_interval: Duration,
 }
 
 /// Four packets fill one GSO send to the last bytes: 4 x 16,368 = 65,472 of 65,507.
@@ -72,7 +79,10 @@ impl Default for Config {
             receive_buffer_size: 212_992,
             boot_id: 0,
             worker_index: 0,
-            seed: 0,
+            entropy: [0; 32],
+            security: Security::insecure(),
+            key_update_packets: 1 << 22,
+            key_update_interval: Duration::from_secs(120),
         }
     }
 }

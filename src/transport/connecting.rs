@@ -1,15 +1,15 @@
-//! The client's half of the handshake: INIT, again with the server's cookie, until ACCEPT.
+//! The client's half of the handshake: INIT, again with the server's cookie if it wants one, until ACCEPT.
 //!
 //! ```text
 //!  client                       server
-//!    INIT ----------------------> (keeps nothing)
+//!    INIT ----------------------> session, or nothing kept and
 //!    <---------------------- COOKIE
 //!    INIT + cookie -------------> session
 //!    <---------------------- ACCEPT
 //! ```
 
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
-use crate::crypto::{Handshake, Initiator, Protector};
+use crate::crypto::{Initiator, Protector, PublicKey};
 use crate::time::Timestamp;
 use crate::transport::config::{Config, Profile};
 use crate::transport::{PathIndex, SessionKey};
@@ -18,15 +18,34 @@ use crate::wire::{
     SessionId, VERSION,
 };
 
-/// Bytes of an INIT or ACCEPT body before cookie and blob: what the handshake binds.
-pub(crate) const PROLOGUE_SIZE: usize = 4 + 8 + 8 + crate::wire::BOUNDS_SIZE;
+/// How far a handshake has come at the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The server's key is not known: INITs without a blob ask for it.
+    Asking,
+    /// The first message is being made.
+    Preparing,
+    /// INITs leave until an answer comes.
+    Waiting,
+    /// An answer is being checked.
+    Finishing,
+}
 
 /// A handshake under way.
 #[derive(Debug)]
 pub(crate) struct Connecting {
     pub(crate) key: SessionKey,
     pub(crate) local: SessionId,
-    pub(crate) initiator: Box<dyn Initiator>,
+    /// Whom the session is with, once that is known.
+    pub(crate) server: Option<PublicKey>,
+    pub(crate) stage: Stage,
+    /// The ACCEPT body that is being checked, without its blob.
+    pub(crate) answer: Vec<u8>,
+    /// The handshakes begun, newest first: each cookie begins another, and the answer to an earlier one
+    /// may still come.
+    initiators: Vec<Box<dyn Initiator>>,
+    /// The code of a REFUSE that nobody signed.
+    refused: Option<u16>,
     /// Set while the engine's list of sessions to look at holds this one.
     pub(crate) listed: bool,
     /// Somebody at the other end said that it speaks other versions only.
@@ -36,6 +55,7 @@ pub(crate) struct Connecting {
     wanted: SessionId,
     boot: u64,
     bounds: Bounds,
+    suite: u8,
     blob: Vec<u8>,
     cookie: [u8; COOKIE_SIZE_MAX],
     cookie_size: usize,
@@ -56,6 +76,10 @@ const INTERVAL_WAN_NS: u64 = 999_000_000;
 const INTERVAL_MAX_NS: u64 = 2_000_000_000;
 /// A handshake that nobody answered for this long has failed.
 const GIVE_UP_NS: u64 = 5_000_000_000;
+/// Handshakes of one client that may still be answered.
+const INITIATORS_MAX: usize = 4;
+/// How long a refusal waits to be contradicted.
+const REFUSED_WAIT_NS: u64 = 250_000_000;
 /// RFC 9002 §6.2.2.
 const INITIAL_RTT_NS: u64 = 333_000_000;
 
@@ -69,19 +93,23 @@ impl Connecting {
         path: PathIndex,
         config: &Config,
         bounds: Bounds,
-        provider: &dyn Handshake,
+        (server, stage): (Option<PublicKey>, Stage),
     ) -> Self {
-        let local = key.id(config.worker_index);
-        let mut connecting = Self {
+        Self {
             key,
-            local,
-            initiator: provider.initiate(&[], &[]).0,
+            local: key.id(config.worker_index),
+            server,
+            stage,
+            answer: Vec::new(),
+            initiators: Vec::new(),
+            refused: None,
             listed: false,
             version_refused: false,
             path,
             wanted: SessionId(0),
             boot: config.boot_id,
             bounds,
+            suite: config.security.suite as u8,
             blob: Vec::new(),
             cookie: [0; COOKIE_SIZE_MAX],
             cookie_size: 0,
@@ -91,13 +119,57 @@ impl Connecting {
             sent_at: now,
             sent: 0,
             rtt_ns: INITIAL_RTT_NS,
-        };
+        }
+    }
+
+    /// What the first message binds: the INIT body without its blob.
+    pub(crate) fn prologue(&self) -> Vec<u8> {
         let mut body = [0; INIT_BODY_SIZE];
-        connecting.init().encode(&mut body);
-        let (initiator, blob) = provider.initiate(&body[..PROLOGUE_SIZE], &[]);
-        connecting.initiator = initiator;
-        connecting.blob = blob;
-        connecting
+        let init = self.init();
+        init.encode(&mut body);
+        body[..init.prologue_size()].to_vec()
+    }
+
+    /// The first message is made: it leaves at once.
+    pub(crate) fn ready(&mut self, now: Timestamp, initiator: Box<dyn Initiator>, blob: Vec<u8>) {
+        self.initiators.insert(0, initiator);
+        self.initiators.truncate(INITIATORS_MAX);
+        self.blob = blob;
+        self.stage = Stage::Waiting;
+        self.next_at = now;
+    }
+
+    /// An answer came: the handshakes are handed out to be finished, unless they already are.
+    pub(crate) fn finishing(&mut self, now: Timestamp) -> Option<Vec<Box<dyn Initiator>>> {
+        if self.initiators.is_empty() {
+            return None;
+        }
+        self.sample(now);
+        if self.stage == Stage::Waiting {
+            self.stage = Stage::Finishing;
+        }
+        Some(std::mem::take(&mut self.initiators))
+    }
+
+    /// The answer was not the server's.
+    pub(crate) fn unfinished(&mut self, initiators: Vec<Box<dyn Initiator>>) {
+        self.initiators.extend(initiators);
+        self.initiators.truncate(INITIATORS_MAX);
+        if self.stage == Stage::Finishing {
+            self.stage = Stage::Waiting;
+        }
+    }
+
+    /// A REFUSE that anybody may have written: it gives the true answer a moment, and then ends the wait.
+    pub(crate) fn on_refused(&mut self, now: Timestamp, code: u16) {
+        if self.refused.is_none() {
+            self.refused = Some(code);
+            self.give_up_at = self.give_up_at.min(now.after_ns(REFUSED_WAIT_NS));
+        }
+    }
+
+    pub(crate) fn refused(&self) -> Option<u16> {
+        self.refused
     }
 
     /// Asks for one of the peer's workers: the INIT's header, which else is 0, carries `worker` in its
@@ -112,6 +184,7 @@ impl Connecting {
             session: self.local,
             boot: self.boot,
             bounds: self.bounds,
+            suite: self.suite,
             cookie: &self.cookie[..self.cookie_size],
             blob: &self.blob,
         }
@@ -123,12 +196,15 @@ impl Connecting {
 
     /// True when an INIT should leave now.
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
-        self.next_at <= now
+        self.next_at <= now && matches!(self.stage, Stage::Asking | Stage::Waiting)
     }
 
     /// When the next INIT leaves, or the handshake is given up.
     pub(crate) fn next_timeout(&self) -> Timestamp {
-        self.next_at.min(self.give_up_at)
+        match self.stage {
+            Stage::Asking | Stage::Waiting => self.next_at.min(self.give_up_at),
+            Stage::Preparing | Stage::Finishing => self.give_up_at,
+        }
     }
 
     pub(crate) fn has_failed(&self, now: Timestamp) -> bool {
@@ -182,9 +258,10 @@ impl Connecting {
         true
     }
 
-    /// Starts over, to learn which incarnation is at the other end now.
+    /// Starts over (without sealing, where any first message serves), to learn which incarnation is at the other end now.
     pub(crate) fn restart(&mut self, now: Timestamp) {
         self.cookie_size = 0;
+        self.stage = Stage::Waiting;
         self.interval_ns = INTERVAL_DC_NS;
         self.next_at = now;
         self.give_up_at = Timestamp::NEVER;

@@ -119,4 +119,14 @@ counters! {
     peer_socket_drops,
     /// Packets the backend had no memory for; they were built in a later turn.
     train_waits,
+    /// First messages that might be copies: their senders were asked for a cookie.
+    handshakes_unproven,
+    /// Packets that came before the session they belong to was ready.
+    early_packets,
+    /// Resets that prove nothing: dropped.
+    resets_forged,
+    /// Keys exchanged for the next, in the sending direction.
+    key_updates,
+    /// Sessions ended because their key may no longer come in.
+    expelled,
 }

@@ -43,4 +43,14 @@ pub enum ConnectError {
         /// The maximum.
         sessions_max: usize,
     },
+    /// Who answers on another host must be known before.
+    #[error(
+        "the server is on another host and its key is not given: name the key that it prints when it starts"
+    )]
+    NoServerKey,
+    /// Without sealing only peers on this host are talked to.
+    #[error(
+        "this endpoint is insecure, and the server is on another host: seal, or allow it anywhere on both ends"
+    )]
+    InsecureElsewhere,
 }

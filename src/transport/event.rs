@@ -16,6 +16,12 @@ pub enum CloseReason {
     PeerRestarted(u64),
     /// The peer's same incarnation no longer has the session: it ended it, and its CLOSE was lost.
     Forgotten,
+    /// The peer proved that it no longer has the session: it restarted, or ended it unheard.
+    Reset,
+    /// The peer's key may no longer come in.
+    Expelled,
+    /// Its keys have sealed or refused as many packets as is safe.
+    KeysUsedUp,
     /// The peer broke the protocol.
     Violation(&'static str),
     /// The handshake was refused, with the peer's code.

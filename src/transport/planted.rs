@@ -1,4 +1,4 @@
-//! Planted faults: ten ways to break a promise on purpose, so that the simulator can show it would
+//! Planted faults: eleven ways to break a promise on purpose, so that the simulator can show it would
 //! have noticed.
 //!
 //! Not for users. Without the feature `planted-faults` the question [`is`] is the constant `false`
@@ -31,6 +31,8 @@ pub enum Fault {
     ChannelSkipsGap,
     /// A call slot is used again before its reply is known to have arrived.
     SlotReusedBeforeAck,
+    /// A packet that came before is opened and handled again.
+    ReplayWindowOff,
     /// A call's outcome is told twice.
     CompletionReportedTwice,
     /// A call whose deadline passed is told as replied.
@@ -39,7 +41,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 10] = [
+    pub const ALL: [Fault; 11] = [
         Fault::NoDuplicateSuppression,
         Fault::AckBeforeQueued,
         Fault::ChecksumNotVerified,
@@ -48,6 +50,7 @@ impl Fault {
         Fault::ReassemblyIgnoresOffset,
         Fault::ChannelSkipsGap,
         Fault::SlotReusedBeforeAck,
+        Fault::ReplayWindowOff,
         Fault::CompletionReportedTwice,
         Fault::TimedOutReportedAsReplied,
     ];

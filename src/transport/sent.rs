@@ -57,6 +57,8 @@ enum State {
     /// Acknowledged, or not ack-eliciting: nothing more is expected.
     Done,
     Lost,
+    /// A number that no packet was given: an ack of it is a lie.
+    Skipped,
 }
 
 /// What an acknowledged packet number turned out to be.
@@ -66,6 +68,8 @@ pub enum Acked {
     Newly(SentPacket),
     /// Declared lost too early.
     Spurious(SentPacket),
+    /// Never sent.
+    NeverSent,
 }
 
 /// All packets whose fate matters, by packet number.
@@ -136,6 +140,18 @@ impl SentPackets {
         number
     }
 
+    /// Leaves the next number out.
+    pub fn push_skipped(&mut self, now: Timestamp) {
+        self.packets.push_back(SentPacket {
+            sent_at: now,
+            unit: NO_UNIT,
+            ack_largest: 0,
+            size: 0,
+            carried: 0,
+            state: State::Skipped,
+        });
+    }
+
     /// Packets from `smallest` to `largest` arrived: hands each whose fate was open to `each`.
     pub fn on_ack_range(&mut self, smallest: u64, largest: u64, mut each: impl FnMut(u64, Acked)) {
         let first = smallest.max(self.base);
@@ -150,6 +166,10 @@ impl SentPackets {
                     each(number, Acked::Newly(*packet));
                 }
                 State::Lost => each(number, Acked::Spurious(*packet)),
+                State::Skipped => {
+                    packet.state = State::Skipped;
+                    each(number, Acked::NeverSent);
+                }
                 State::Done => {}
             }
         }
@@ -188,11 +208,11 @@ impl SentPackets {
 
     /// Forgets lost packets sent before `before`: an ack for them is too late to teach anything.
     pub fn forget_lost_before(&mut self, before: Timestamp) {
-        while self
-            .packets
-            .front()
-            .is_some_and(|p| p.state == State::Done || (p.state == State::Lost && p.sent_at < before))
-        {
+        while self.packets.front().is_some_and(|p| match p.state {
+            State::InFlight => false,
+            State::Done => true,
+            State::Lost | State::Skipped => p.sent_at < before,
+        }) {
             self.packets.pop_front();
             self.base += 1;
         }

@@ -6,7 +6,7 @@
 
 use super::{
     ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, CookieReply, DecodeError, Frame, Frames, Header, Init,
-    PacketNumber, Record, Records, Refuse, Reset, VersionHint, Writer, control, encode_ack,
+    PacketNumber, Record, Records, Refuse, Reset, ServerKey, VersionHint, Writer, control, encode_ack,
     encode_ack_request, encode_blocked, encode_credit, encode_datagram, encode_fragment_head, encode_grant,
     encode_lane_grant, encode_lane_request, encode_messages_head, encode_ping, unit,
 };
@@ -126,6 +126,7 @@ pub fn handshake(bytes: &[u8]) -> usize {
     let _ = Refuse::decode(bytes).map(|body| same("REFUSE", &|out| body.encode(out)));
     let _ = VersionHint::decode(bytes).map(|body| same("VERSION_HINT", &|out| body.encode(out)));
     let _ = Reset::decode(bytes).map(|body| same("RESET", &|out| body.encode(out)));
+    let _ = ServerKey::decode(bytes).map(|body| same("SERVER_KEY", &|out| body.encode(out)));
     count
 }
 

@@ -6,8 +6,8 @@ use crate::bounds::{
     CALL_SLOTS_MAX, HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE, UNIT_WINDOW_MAX, UNIT_WINDOW_MIN,
 };
 
-/// The protocol this build speaks: "RW", insecure handshake 1.
-pub const VERSION: u32 = 0x5257_0001;
+/// The protocol this build speaks: "RW" and a number. 1 had no suite and no keys.
+pub const VERSION: u32 = 0x5257_0002;
 /// Bytes of every INIT packet, header and tag included (P-6.1).
 pub const INIT_PACKET_SIZE: usize = 1_200;
 /// Bytes of every INIT body.
@@ -19,13 +19,18 @@ pub const BLOB_SIZE_MAX: usize = 1_024;
 /// Bytes of encoded [`Bounds`].
 pub const BOUNDS_SIZE: usize = 40;
 /// Bytes of an ACCEPT body without its blob.
-pub const ACCEPT_FIXED_SIZE: usize = 4 + 8 + 8 + BOUNDS_SIZE + 2;
+pub const ACCEPT_FIXED_SIZE: usize = PROLOGUE_SIZE + 2;
+/// Bytes of an INIT or ACCEPT body before cookie and blob.
+pub const PROLOGUE_SIZE: usize = 4 + 8 + 8 + BOUNDS_SIZE + 1;
 /// Versions one hint names at most.
 pub const VERSION_HINT_MAX: usize = 8;
 /// Bytes of a reset token.
 pub const RESET_TOKEN_SIZE: usize = 16;
 
-const INIT_FIXED_SIZE: usize = 4 + 8 + 8 + BOUNDS_SIZE + 1 + 2;
+/// Bytes of a server's key.
+pub const SERVER_KEY_SIZE: usize = 32;
+
+const INIT_FIXED_SIZE: usize = PROLOGUE_SIZE + 1 + 2;
 
 const _: () = assert!(INIT_FIXED_SIZE + COOKIE_SIZE_MAX + BLOB_SIZE_MAX <= INIT_BODY_SIZE);
 
@@ -99,6 +104,8 @@ pub struct Init<'a> {
     pub boot: u64,
     /// What the client takes.
     pub bounds: Bounds,
+    /// What the client would seal packets with (P-6.12).
+    pub suite: u8,
     /// The cookie the server gave, or nothing; at most [`COOKIE_SIZE_MAX`] bytes.
     pub cookie: &'a [u8],
     /// The handshake provider's bytes; at most [`BLOB_SIZE_MAX`].
@@ -116,10 +123,17 @@ impl<'a> Init<'a> {
         writer.put_u64(self.session.0);
         writer.put_u64(self.boot);
         self.bounds.encode(&mut writer);
+        writer.put_u8(self.suite);
         put_cookie(&mut writer, self.cookie);
         put_blob(&mut writer, self.blob);
         writer.put_zeros(writer.remaining());
         INIT_BODY_SIZE
+    }
+
+    /// Bytes of the body before the blob's length: what the handshake binds, cookie and all (P-6.12).
+    #[must_use]
+    pub fn prologue_size(&self) -> usize {
+        PROLOGUE_SIZE + 1 + self.cookie.len()
     }
 
     /// Reads the body. The version comes first and is looked at before anything else (P-6.2), the size
@@ -135,6 +149,7 @@ impl<'a> Init<'a> {
             session: SessionId(reader.u64("INIT session")?),
             boot: reader.u64("INIT boot id")?,
             bounds: Bounds::decode(&mut reader)?,
+            suite: reader.u8("INIT suite")?,
             cookie: cookie(&mut reader)?,
             blob: blob(&mut reader)?,
         };
@@ -192,6 +207,8 @@ pub struct Accept<'a> {
     pub boot: u64,
     /// What the server takes.
     pub bounds: Bounds,
+    /// What packets are sealed with (P-6.12).
+    pub suite: u8,
     /// The handshake provider's bytes; at most [`BLOB_SIZE_MAX`].
     pub blob: &'a [u8],
 }
@@ -207,6 +224,7 @@ impl<'a> Accept<'a> {
         writer.put_u64(self.session.0);
         writer.put_u64(self.boot);
         self.bounds.encode(&mut writer);
+        writer.put_u8(self.suite);
         put_blob(&mut writer, self.blob);
         writer.position()
     }
@@ -219,6 +237,7 @@ impl<'a> Accept<'a> {
             session: SessionId(reader.u64("ACCEPT session")?),
             boot: reader.u64("ACCEPT boot id")?,
             bounds: Bounds::decode(&mut reader)?,
+            suite: reader.u8("ACCEPT suite")?,
             blob: blob(&mut reader)?,
         };
         reader.finish("ACCEPT")?;
@@ -349,6 +368,38 @@ impl Reset {
         let token = *reader.array("RESET token")?;
         reader.finish("RESET")?;
         Ok(Self { token })
+    }
+}
+
+/// SERVER_KEY: what a server on the same host is known by, for a client that asked with an INIT
+/// without a blob (P-6.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerKey {
+    /// The server's version.
+    pub version: u32,
+    /// Its public key.
+    pub key: [u8; SERVER_KEY_SIZE],
+}
+
+impl ServerKey {
+    /// Writes the body and returns its size.
+    ///
+    /// # Panics
+    /// When `out` is too short.
+    pub fn encode(&self, out: &mut [u8]) -> usize {
+        let mut writer = Writer::new(out);
+        writer.put_u32(self.version);
+        writer.put_array(self.key);
+        writer.position()
+    }
+
+    /// Reads the body.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let version = known_version(&mut reader)?;
+        let key = *reader.array("SERVER_KEY key")?;
+        reader.finish("SERVER_KEY")?;
+        Ok(Self { version, key })
     }
 }
 

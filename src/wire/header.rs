@@ -29,6 +29,8 @@ pub enum PacketKind {
     VersionHint = 0x14,
     /// The receiver of a packet knows no such session.
     Reset = 0x15,
+    /// The server tells a client on the same host its public key.
+    ServerKey = 0x16,
 }
 
 impl PacketKind {
@@ -44,6 +46,7 @@ impl PacketKind {
             0x13 => Self::Refuse,
             0x14 => Self::VersionHint,
             0x15 => Self::Reset,
+            0x16 => Self::ServerKey,
             _ => return None,
         })
     }

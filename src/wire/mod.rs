@@ -45,8 +45,8 @@ pub use error::DecodeError;
 pub use frame::{Frame, Frames};
 pub use handshake::{
     ACCEPT_FIXED_SIZE, Accept, BLOB_SIZE_MAX, BOUNDS_SIZE, Bounds, COOKIE_SIZE_MAX, CookieReply,
-    INIT_BODY_SIZE, INIT_PACKET_SIZE, Init, RESET_TOKEN_SIZE, Refuse, Reset, VERSION, VERSION_HINT_MAX,
-    VersionHint,
+    INIT_BODY_SIZE, INIT_PACKET_SIZE, Init, PROLOGUE_SIZE, RESET_TOKEN_SIZE, Refuse, Reset, SERVER_KEY_SIZE,
+    ServerKey, VERSION, VERSION_HINT_MAX, VersionHint,
 };
 pub use header::{Header, PacketKind};
 pub use numbers::{CallId, ChannelId, MessageId, PacketNumber, SessionId, UnitNumber};

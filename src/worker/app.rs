@@ -19,6 +19,8 @@ pub mod status {
     pub const NO_SUCH_METHOD: u8 = 3;
     /// The reply was larger than the caller takes.
     pub const REPLY_TOO_LARGE: u8 = 4;
+    /// The caller's key may not call this method.
+    pub const FORBIDDEN: u8 = 5;
     /// The first of the application's own codes.
     pub const APPLICATION: u8 = 16;
 }

@@ -15,10 +15,12 @@
 mod app;
 mod idle;
 pub mod impair;
+mod jobs;
 pub mod mailbox;
 mod paths;
 pub mod pcap;
 pub mod tap;
+mod target;
 mod trains;
 mod turn;
 
@@ -27,8 +29,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::crypto::PublicKey;
 use crate::io::{Backend, Event as IoEvent, IoCounters, Received};
 use crate::time::{Clock, Timestamp};
+use crate::transport::security::Security;
 use crate::transport::{
     Config, ConnectError, Counters, Deliveries, Engine, Event as EngineEvent, PathIndex, SendError,
 };
@@ -38,7 +42,9 @@ pub use crate::transport::{CallToken, CloseReason, SessionKey};
 pub use app::{App, Cx, Event, Message, Outcome, ReplyWriter, Request, status};
 use idle::Idle;
 pub use idle::IdlePolicy;
+use jobs::JobBudget;
 use paths::PathTable;
+pub use target::Target;
 use trains::Trains;
 
 /// A worker's settings.
@@ -77,6 +83,7 @@ pub struct Turn {
 /// One worker: an engine, a backend and an application, turned by one thread.
 pub struct Worker<A: App> {
     engine: Engine,
+    security: Security,
     backend: Box<dyn Backend>,
     clock: Rc<dyn Clock>,
     app: A,
@@ -88,6 +95,7 @@ pub struct Worker<A: App> {
     engine_events: Vec<EngineEvent>,
     routes: Vec<PathIndex>,
     idle: Idle,
+    jobs: JobBudget,
     counters: WorkerCounters,
     now: Timestamp,
     looked_at: Timestamp,
@@ -102,6 +110,7 @@ impl<A: App> Worker<A> {
         let mut transport = config.transport;
         transport.receive_buffer_size = backend.receive_buffer_size();
         Self {
+            security: transport.security.clone(),
             engine: Engine::new(transport, now),
             backend,
             clock,
@@ -114,6 +123,7 @@ impl<A: App> Worker<A> {
             engine_events: Vec::new(),
             routes: Vec::new(),
             idle: Idle::new(config.idle, now),
+            jobs: JobBudget::default(),
             counters: WorkerCounters::default(),
             now,
             looked_at: now,
@@ -121,27 +131,43 @@ impl<A: App> Worker<A> {
         }
     }
 
-    /// Asks for a session with the endpoint at `remote`. It can be used after [`Event::Opened`].
+    /// Asks for a session with `target`. It can be used after [`Event::Opened`]; where a worker was asked
+    /// for, [`Worker::remote_worker`] tells which one answered.
     ///
     /// # Errors
-    /// [`ConnectError`].
-    pub fn connect(&mut self, remote: SocketAddr) -> Result<SessionKey, ConnectError> {
+    /// [`ConnectError`]: among them that a server on another host was not named.
+    pub fn connect(&mut self, target: impl Into<Target>) -> Result<SessionKey, ConnectError> {
+        let target = target.into();
+        let security = &self.security;
+        if !target.is_loopback() && !security.anywhere {
+            if !security.provider.is_secure() {
+                return Err(ConnectError::InsecureElsewhere);
+            }
+            if target.server_key.is_none() {
+                return Err(ConnectError::NoServerKey);
+            }
+        }
         self.now = self.clock.now();
-        let path = self.path_to(remote);
-        let size = self.backend.route_size(remote);
+        let path = self.path_to(target.remote);
+        let size = self.backend.route_size(target.remote);
         self.engine.set_route_size(path, size);
-        self.engine.connect(self.now, path)
+        let session = self.engine.connect(self.now, path, target.server_key)?;
+        if let Some(worker) = target.worker {
+            self.engine.prefer_worker(session, worker);
+        }
+        Ok(session)
     }
 
-    /// [`Worker::connect`] with worker `worker` of the endpoint at `remote`, if it has so many:
-    /// [`Worker::remote_worker`] tells which one answered.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub fn connect_to(&mut self, remote: SocketAddr, worker: u8) -> Result<SessionKey, ConnectError> {
-        let session = self.connect(remote)?;
-        self.engine.prefer_worker(session, worker);
-        Ok(session)
+    /// What this worker's endpoint is known by; `None` without sealing.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.security.provider.public_key()
+    }
+
+    /// Who is at the other end of an open session; `None` without sealing.
+    #[must_use]
+    pub fn peer_key(&self, session: SessionKey) -> Option<PublicKey> {
+        self.engine.peer_key(session)
     }
 
     /// Which of the peer's workers a session ends at.
@@ -301,10 +327,10 @@ impl<A: App> Worker<A> {
         self.engine.poll_timeout()
     }
 
-    /// True when packets wait for memory or for the next turn.
+    /// True when packets, steps of handshakes or news wait for the next turn.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
-        self.engine.wants_transmit()
+        self.engine.wants_transmit() || self.engine.wants_job() || self.engine.has_events()
     }
 
     /// What the engine counted.

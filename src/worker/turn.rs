@@ -35,6 +35,8 @@ impl<A: App> Worker<A> {
         if !self.deliveries.is_empty() {
             self.run_handlers();
         }
+        let Self { jobs, engine, clock, now, .. } = self;
+        let worked = engine.wants_job() && jobs.run(engine, &**clock, *now, received || fired);
         self.tell_events();
         self.transmit();
         if received {
@@ -43,7 +45,8 @@ impl<A: App> Worker<A> {
         }
         self.look_around();
         let sent = self.trains.take_packets() > 0;
-        let busy = received || fired || sent;
+        // A session may have ended while its last packets left: whoever waits for that hears it next.
+        let busy = received || fired || sent || worked || self.engine.has_events();
         if busy {
             self.idle.on_busy(self.now);
             self.counters.turn_ns_max = self.counters.turn_ns_max.max(self.now.since_ns(started));
@@ -152,7 +155,12 @@ impl<A: App> Worker<A> {
         };
         match delivery.kind {
             DeliveryKind::Request { call, method } => {
+                let allowed = engine.may_call(session, method);
                 let mut reply = ReplyWriter { engine, session, call, done: false };
+                if !allowed {
+                    reply.fail(status::FORBIDDEN, b"the server does not allow this key to call this method");
+                    return;
+                }
                 let request = Request { session, method, payload };
                 let ran = catch_unwind(AssertUnwindSafe(|| app.on_request(request, &mut reply)));
                 if ran.is_err() {
@@ -269,16 +277,13 @@ impl<A: App> Worker<A> {
             self.looked_at = self.now;
             let drops = self.backend.counters(true).socket_drops;
             self.engine.on_socket_drops(drops);
+            self.engine.review_admissions(self.now);
         }
     }
 
     /// When the worker has something to do without anything arriving.
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
-        if self.engine.wants_transmit() {
-            self.now
-        } else {
-            self.engine.poll_timeout().unwrap_or(Timestamp::NEVER)
-        }
+        if self.wants_turn() { self.now } else { self.engine.poll_timeout().unwrap_or(Timestamp::NEVER) }
     }
 }

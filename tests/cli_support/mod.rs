@@ -77,6 +77,8 @@ fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 pub struct Served {
     child: Child,
     pub address: String,
+    /// Empty without sealing.
+    pub key: String,
 }
 
 impl Served {
@@ -85,9 +87,9 @@ impl Served {
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("it speaks");
-        let address =
-            line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}"));
-        Served { address: address.to_owned(), child }
+        let said = line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}"));
+        let (address, key) = said.split_once(" key ").unwrap_or((said, ""));
+        Served { address: address.to_owned(), key: key.to_owned(), child }
     }
 
     pub fn id(&self) -> u32 {

@@ -37,7 +37,11 @@ pub const BANS: &[Ban] = &[
         instead: "take the generator or a seed as an argument (rng); only boot ids and keys ask the kernel",
         allowed: &[
             ("src/sys/process.rs", "boot ids and cookie keys come from the kernel"),
-            ("src/endpoint/start.rs", "an endpoint draws its boot id and seeds when it starts"),
+            ("src/endpoint/start.rs", "an endpoint draws its boot id when it starts"),
+            (
+                "src/endpoint/trust.rs",
+                "an endpoint draws its entropy, and an identity of its own, when it starts",
+            ),
             ("src/endpoint/error.rs", "names the error of that draw"),
         ],
     },

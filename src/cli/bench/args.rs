@@ -8,6 +8,7 @@ use super::super::options::{HostOptions, LoadOptions, parse_target};
 use crate::bench::placement::CoreList;
 use crate::bench::schedule::Arrivals;
 use crate::bench::units::parse_rate;
+use crate::crypto::PublicKey;
 use crate::worker::impair::ImpairSpec;
 
 /// `ringwire bench`.
@@ -74,6 +75,9 @@ pub struct RunOptions {
     /// A running `ringwire serve`; without it bench starts its own on loopback
     #[arg(value_name = "TARGET", value_parser = parse_target)]
     pub target: Option<SocketAddr>,
+    /// Who TARGET must be: the key that `ringwire serve` prints; needed for another host
+    #[arg(long, value_name = "KEY", requires = "target", conflicts_with = "insecure")]
+    pub server_key: Option<PublicKey>,
     /// The load.
     #[command(flatten)]
     pub load: LoadOptions,

@@ -25,7 +25,12 @@ pub fn run(args: &ScenarioArgs) -> Result<Status, Failure> {
     let mut plan = plan_of(args);
     check(&plan).map_err(Failure::usage)?;
     let placement = place(&options.common, options.target)?;
-    let session = BenchSession::open(catch_signals()?, placement, &options.common, options.target)?;
+    let session = BenchSession::open(
+        catch_signals()?,
+        placement,
+        &options.common,
+        options.target.map(|target| (target, options.server_key)),
+    )?;
     plan.target = session.target();
     if plan.scenario == Scenario::Load && plan.rate.is_none() {
         plan.rate = Some(half_of_saturation(&session, &plan)?);

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::super::keys::is_local;
+use super::super::options::Insecure;
 use super::super::status::Failure;
 use super::args::CommonOptions;
 use super::progress::Bar;
@@ -13,6 +15,7 @@ use crate::bench::placement::{CoreError, CoreList, Placement, check};
 use crate::bench::plan::Plan;
 use crate::bench::report::Report;
 use crate::bench::run::{Progress, Run};
+use crate::crypto::PublicKey;
 use crate::sys::cores::topology;
 use crate::sys::signal::StopFlags;
 
@@ -38,12 +41,12 @@ impl BenchSession {
         flags: StopFlags,
         placement: Placement,
         common: &CommonOptions,
-        target: Option<SocketAddr>,
+        target: Option<(SocketAddr, Option<PublicKey>)>,
     ) -> Result<BenchSession, Failure> {
         let options = &common.host;
         let mut session = BenchSession {
             target: SocketAddr::from(([127, 0, 0, 1], 0)),
-            host: options.host(placement.shared, common.impair.clone()),
+            host: options.host(placement.shared, common.impair.clone())?,
             cores: placement.client,
             server_cores: None,
             shared_core: placement.shared,
@@ -51,9 +54,10 @@ impl BenchSession {
             env: Environment::read(),
             _server: None,
         };
-        if let Some(target) = target {
+        if let Some((target, key)) = target {
             session.target = target;
-            warn_if_exposed(target);
+            session.host.server_key = key;
+            check_exposure(target, key, options.insecure)?;
             return Ok(session);
         }
         if placement.shared {
@@ -65,6 +69,7 @@ impl BenchSession {
         let arguments = options.server_arguments(placement.shared, &CoreList(placement.server.clone()));
         let server = ServerChild::start(&arguments).map_err(|error| Failure::run(error.to_string()))?;
         session.target = server.address();
+        session.host.server_key = server.key();
         session.server_cores = Some(placement.server);
         session._server = Some(server);
         Ok(session)
@@ -144,8 +149,27 @@ fn choose(common: &CommonOptions, target: Option<SocketAddr>) -> Result<Placemen
     Ok(Placement { client, server: Vec::new(), shared: false })
 }
 
-fn warn_if_exposed(target: SocketAddr) {
-    if !target.ip().is_loopback() {
-        eprintln!("NOT ENCRYPTED: what goes to {target} can be read and changed on its way");
+/// What leaves this host is sealed for someone who was named, or is said not to be.
+fn check_exposure(
+    target: SocketAddr,
+    key: Option<PublicKey>,
+    insecure: Option<Insecure>,
+) -> Result<(), Failure> {
+    if is_local(target) {
+        return Ok(());
+    }
+    match insecure {
+        None if key.is_some() => Ok(()),
+        None => Err(Failure::usage(format!(
+            "{target} is on another host: say who must answer there, with the line that `ringwire serve` prints on it:\n  \
+             ringwire bench rate {target} --server-key KEY"
+        ))),
+        Some(Insecure::Anywhere) => {
+            eprintln!("NOT ENCRYPTED: what goes to {target} can be read and changed on its way");
+            Ok(())
+        }
+        Some(Insecure::Loopback) => Err(Failure::usage(format!(
+            "{target} is on another host, and --insecure alone stays on this one: write --insecure=anywhere on both ends, or leave it out"
+        ))),
     }
 }

@@ -1,19 +1,20 @@
 //! All sessions of one worker, and what belongs to none: handshakes, resets, timers.
 
+mod accepting;
 mod handshake;
+mod jobs;
+mod opening;
 mod reset;
 mod submit;
 mod table;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN};
-use crate::crypto::{CookieJar, Handshake, NullHandshake};
-use crate::rng::Rng;
+use crate::crypto::{CookieJar, Csprng, PublicKey};
 use crate::time::Timestamp;
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
@@ -21,6 +22,8 @@ use crate::transport::timer_wheel::TimerWheel;
 use crate::transport::{Config, Counters, Deliveries, Event, PacketSink, PathIndex, SendError};
 use crate::wire::{Header, PacketKind};
 
+use accepting::Asked;
+pub use jobs::{Job, JobDone};
 use reset::Stateless;
 pub use table::SessionKey;
 use table::{Slot, Table};
@@ -46,8 +49,14 @@ pub struct Engine {
     wheel: TimerWheel,
     expired: Vec<u32>,
     config: Config,
-    provider: Arc<dyn Handshake>,
     cookies: CookieJar,
+    /// Steps of handshakes that wait to be run.
+    jobs: VecDeque<Job>,
+    /// Clients whose first message is being opened or answered.
+    asked: FxHashMap<u64, Asked>,
+    next_asked: u64,
+    /// The gate's answers that open sessions rest on.
+    gate_generation: u64,
     stateless: VecDeque<Stateless>,
     last_reset: Timestamp,
     /// Sessions accepted from (path, the client's id, its boot id): a repeated INIT finds its session.
@@ -56,29 +65,32 @@ pub struct Engine {
     route_sizes: FxHashMap<PathIndex, usize>,
     /// Paths of new sessions whose route size nobody has told yet.
     routes_wanted: Vec<PathIndex>,
-    rng: Rng,
+    random: Csprng,
 }
 
 impl Engine {
     /// An engine without sessions.
     #[must_use]
     pub fn new(config: Config, now: Timestamp) -> Self {
-        let mut rng = Rng::new(config.seed);
-        let secrets = [reset::secret(&mut rng), reset::secret(&mut rng)];
+        let mut random = Csprng::new(config.entropy);
+        let secrets = [random.bytes(), random.bytes()];
         Self {
             shared: Shared::new(config.slab_slots, config.receive_buffer_size),
             table: Table::default(),
             ready: VecDeque::new(),
             wheel: TimerWheel::new(),
             expired: Vec::new(),
-            provider: Arc::new(NullHandshake),
             cookies: CookieJar::new(now, secrets),
+            jobs: VecDeque::new(),
+            asked: FxHashMap::default(),
+            next_asked: 0,
+            gate_generation: config.security.gate.generation(),
             stateless: VecDeque::new(),
             last_reset: Timestamp(0),
             accepted: FxHashMap::default(),
             route_sizes: FxHashMap::default(),
             routes_wanted: Vec::new(),
-            rng,
+            random,
             config,
         }
     }
@@ -102,7 +114,8 @@ impl Engine {
             PacketKind::Data => self.on_data(now, &meta, &header, packet, deliveries),
             PacketKind::Init => self.on_init(now, &meta, &header, packet),
             PacketKind::Cookie => self.on_cookie(now, &header, packet),
-            PacketKind::Accept => self.on_accept(now, &meta, &header, packet),
+            PacketKind::Accept => self.on_accept(now, &header, packet),
+            PacketKind::ServerKey => self.on_server_key(now, &meta, &header, packet),
             PacketKind::Refuse => self.on_refuse(now, &header, packet),
             PacketKind::VersionHint => self.on_version_hint(&meta, &header, packet),
             PacketKind::Reset => self.on_reset(now, &meta, &header, packet),
@@ -118,6 +131,11 @@ impl Engine {
         deliveries: &mut Deliveries,
     ) {
         let Some((index, session)) = self.table.by_id(header.session) else {
+            if self.table.index_of(header.session).is_some() {
+                // It overtook the ACCEPT, or that is still being checked: its sender will repeat it.
+                self.shared.counters.early_packets += 1;
+                return;
+            }
             self.shared.counters.unknown_session += 1;
             self.answer_unknown(now, meta, header, packet.len());
             return;
@@ -147,7 +165,7 @@ impl Engine {
         }
         self.expired = expired;
         if self.cookies.rotation_due(now) {
-            let secret = reset::secret(&mut self.rng);
+            let secret = self.random.bytes();
             self.cookies.rotate(now, secret);
         }
     }
@@ -191,7 +209,7 @@ impl Engine {
         session.arm_blocked_probe(now);
         session.poll_flushed(now, &mut self.shared);
         if session.is_closed() {
-            session.transmit_close(sink, &mut self.shared);
+            session.transmit_close(now, sink, &mut self.shared);
             self.remove(index);
             return false;
         }
@@ -225,6 +243,12 @@ impl Engine {
     /// The oldest event not taken yet. Taken in batches: see [`Engine::drain_events`].
     pub fn drain_events(&mut self, into: &mut Vec<Event>) {
         into.append(&mut self.shared.events);
+    }
+
+    /// True when something happened that nobody was told yet.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.shared.events.is_empty()
     }
 
     /// Paths of new sessions whose route size the worker should look up and tell by
@@ -311,6 +335,36 @@ impl Engine {
     #[must_use]
     pub fn remote_worker(&self, key: SessionKey) -> Option<u8> {
         self.table.open(key).map(Session::remote_worker)
+    }
+
+    /// Whether the session's peer may call `method` of this end.
+    #[inline]
+    #[must_use]
+    pub fn may_call(&self, key: SessionKey, method: u32) -> bool {
+        self.table.open(key).is_some_and(|session| session.may_call(method))
+    }
+
+    /// The key that the session's peer proved to hold; `None` without sealing.
+    #[must_use]
+    pub fn peer_key(&self, key: SessionKey) -> Option<PublicKey> {
+        self.table.open(key).and_then(|session| session.peer_key().copied())
+    }
+
+    /// Asks the gate again about every session it let in, if its answers may have changed, and ends those
+    /// whose key may no longer come in. To be called every few milliseconds.
+    pub fn review_admissions(&mut self, now: Timestamp) {
+        let gate = self.config.security.gate.clone();
+        let generation = gate.generation();
+        if std::mem::replace(&mut self.gate_generation, generation) == generation {
+            return;
+        }
+        for index in 0..self.table.len() {
+            if let Slot::Open(session) = self.table.slot_mut(index)
+                && session.review(now, &*gate, &mut self.shared)
+            {
+                self.touch(index);
+            }
+        }
     }
 
     /// Smoothed round-trip time of a session, in nanoseconds.

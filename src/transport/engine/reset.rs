@@ -3,7 +3,6 @@
 
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
 use crate::crypto::Protector;
-use crate::rng::Rng;
 use crate::time::Timestamp;
 use crate::transport::engine::{Engine, Meta, Slot};
 use crate::transport::{PacketSink, PathIndex};
@@ -24,12 +23,6 @@ const STATELESS_QUEUED_MAX: usize = 64;
 /// At most one reset in this time.
 const RESET_INTERVAL_NS: u64 = 200_000;
 const RESET_SIZE: usize = HEADER_SIZE + RESET_TOKEN_SIZE + TAG_SIZE;
-
-pub(super) fn secret(rng: &mut Rng) -> [u8; 16] {
-    let mut secret = [0; 16];
-    rng.fill(&mut secret);
-    secret
-}
 
 impl Engine {
     /// Queues a stateless packet whose body `write` puts down, returning its size.
@@ -64,7 +57,7 @@ impl Engine {
     }
 
     /// A packet for a session that is not here: perhaps this is a new incarnation, and the sender
-    /// should hear of it. A hint only: the receiver finds out by a handshake.
+    /// should hear of it. Where sessions are sealed the answer proves that this end once had it.
     pub(super) fn answer_unknown(&mut self, now: Timestamp, meta: &Meta, header: &Header, size: usize) {
         let too_soon = now.since_ns(self.last_reset) < RESET_INTERVAL_NS;
         if size <= RESET_SIZE || too_soon {
@@ -72,23 +65,28 @@ impl Engine {
         }
         self.last_reset = now;
         self.shared.counters.resets_sent += 1;
-        let reset = Reset { token: [0; RESET_TOKEN_SIZE] };
-        self.answer(meta.path, PacketKind::Reset, header.session, |out| reset.encode(out));
+        let security = &self.config.security;
+        let token = if security.provider.is_secure() {
+            security.reset_key.token(header.session.0)
+        } else {
+            [0; RESET_TOKEN_SIZE]
+        };
+        self.answer(meta.path, PacketKind::Reset, header.session, |out| Reset { token }.encode(out));
     }
 
-    /// The peer says it does not know the session. Nothing proves it, so nothing is believed: the side
-    /// that opened the session asks by a handshake which incarnation is there.
+    /// The peer says it does not know the session. With the token it told in the handshake, that is the
+    /// end. Where there are none nothing proves it, so nothing is believed: the side that opened the
+    /// session asks by a handshake which incarnation is there.
     pub(super) fn on_reset(&mut self, now: Timestamp, meta: &Meta, header: &Header, packet: &mut [u8]) {
-        if Protector::handshake().open(&mut packet[..usize::from(header.length)]).is_err() {
-            self.shared.counters.corrupt += 1;
+        let Some(reset) = self.body(header, packet).and_then(|body| Reset::decode(body).ok()) else {
             return;
-        }
+        };
         for index in 0..self.table.len() {
             if let Slot::Open(session) = self.table.slot_mut(index)
                 && session.path == meta.path
                 && session.is_remote(header.session)
             {
-                session.suspect(now);
+                session.on_reset(now, &reset.token, &mut self.shared);
                 self.touch(index);
                 return;
             }

@@ -4,26 +4,12 @@
 use bytes::Bytes;
 
 use crate::time::Timestamp;
-use crate::transport::connecting::Connecting;
-use crate::transport::engine::table::Slot;
+use crate::transport::SendError;
 use crate::transport::engine::{Engine, SessionKey};
 use crate::transport::session::Payload;
-use crate::transport::{ConnectError, PathIndex, SendError};
 use crate::wire::{CallId, ChannelId};
 
 impl Engine {
-    /// Asks for a session with whoever answers on `path`. It can be used after its `Opened` event.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub fn connect(&mut self, now: Timestamp, path: PathIndex) -> Result<SessionKey, ConnectError> {
-        let key = self.table.reserve(self.config.worker_index, &mut self.rng)?;
-        let connecting = Connecting::new(now, key, path, &self.config, self.bounds(), &*self.provider);
-        self.table.fill(key.index, Slot::Connecting(Box::new(connecting)));
-        self.touch(key.index);
-        Ok(key)
-    }
-
     /// Issues a call: see [`SendError`] for why it may be refused. `token` comes back with its
     /// outcome, exactly once.
     ///

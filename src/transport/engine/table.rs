@@ -5,7 +5,7 @@
 //! ```
 
 use crate::bounds::SESSIONS_MAX;
-use crate::rng::Rng;
+use crate::crypto::{Csprng, PublicKey};
 use crate::transport::connecting::Connecting;
 use crate::transport::session::Session;
 use crate::transport::{ConnectError, PathIndex};
@@ -54,8 +54,8 @@ impl Table {
     }
 
     /// A new key; its slot is filled by the caller.
-    pub(super) fn reserve(&mut self, _worker: u8, rng: &mut Rng) -> Result<SessionKey, ConnectError> {
-        let tag = rng.u64() as u32;
+    pub(super) fn reserve(&mut self, random: &mut Csprng) -> Result<SessionKey, ConnectError> {
+        let tag = random.u64() as u32;
         if let Some(index) = self.free.pop() {
             self.slots[index as usize].0 = tag;
             return Ok(SessionKey { index, tag });
@@ -143,6 +143,12 @@ impl Table {
             Slot::Connecting(connecting) => Some(connecting.path()),
             Slot::Free => None,
         })
+    }
+
+    /// Sessions that `key` opened. A handshake is rare enough to count them.
+    pub(super) fn sessions_of(&self, key: &PublicKey) -> usize {
+        let theirs = |slot: &Slot| matches!(slot, Slot::Open(s) if s.accepted && s.peer_key() == Some(key));
+        self.slots.iter().filter(|(_, slot)| theirs(slot)).count()
     }
 
     pub(super) fn open_sessions(&self) -> usize {

@@ -23,6 +23,8 @@ struct News {
     ack_largest: u64,
     spurious: u64,
     spurious_distance: u64,
+    /// A number that was left out on purpose was acknowledged.
+    lied: bool,
 }
 
 impl Session {
@@ -42,6 +44,9 @@ impl Session {
         }
         let in_flight_before = self.sent.bytes_in_flight();
         let news = self.acknowledge(ack, shared);
+        if news.lied {
+            return Err("an ack of a packet that was left out on purpose");
+        }
         while self.units.floor() < ack.head.unit_floor.0 {
             let floor = self.units.floor();
             self.release_unit(floor, shared);
@@ -51,6 +56,7 @@ impl Session {
         self.on_spurious(&news, shared);
         if let Some(largest) = news.largest.map(|(number, _)| number) {
             self.loss.largest_acked = Some(self.loss.largest_acked.map_or(largest, |l| l.max(largest)));
+            self.key_use.on_acked(largest);
         }
         let ce_more = self.timers.ce_reported != ack.head.ecn_ce;
         self.timers.ce_reported = ack.head.ecn_ce;
@@ -95,6 +101,10 @@ impl Session {
                         news.spurious += 1;
                         news.spurious_distance = news.spurious_distance.max(ack.largest().0 - number);
                         packet
+                    }
+                    Acked::NeverSent => {
+                        news.lied = true;
+                        return;
                     }
                 };
                 if news.largest.is_none_or(|(n, _)| n < number) {

@@ -14,6 +14,10 @@ use crate::wire::{
 
 /// CLOSE: the peer broke the protocol.
 const CLOSE_VIOLATION: u16 = 0xffff;
+/// CLOSE: the peer's key may no longer come in.
+const CLOSE_EXPELLED: u16 = 0xfffe;
+/// CLOSE: the session's keys are used up: open another.
+const CLOSE_KEYS: u16 = 0xfffd;
 /// A handshake that asks who is there is started again after this long at the earliest.
 const SUSPECT_AGAIN_NS: u64 = 1_000_000_000;
 
@@ -71,6 +75,8 @@ impl Session {
             (CloseReason::Local, Phase::Flushing { code, .. }) => Some(code),
             (CloseReason::Local, _) => Some(0),
             (CloseReason::Violation(_), _) => Some(CLOSE_VIOLATION),
+            (CloseReason::Expelled, _) => Some(CLOSE_EXPELLED),
+            (CloseReason::KeysUsedUp, _) => Some(CLOSE_KEYS),
             _ => None,
         };
         self.phase = Phase::Closed;
@@ -94,11 +100,12 @@ impl Session {
     }
 
     /// Builds the packet that tells the peer, once, for an end that this side decided.
-    pub(crate) fn transmit_close(&mut self, sink: &mut impl PacketSink, shared: &mut Shared) {
+    pub(crate) fn transmit_close(&mut self, now: Timestamp, sink: &mut impl PacketSink, shared: &mut Shared) {
         let Some(code) = self.close_code.take() else { return };
         let size = HEADER_SIZE + CLOSE_FIXED_SIZE + TAG_SIZE;
         let Some(packet) = sink.packet(self.path, size) else { return };
-        encode_header(packet, self.remote, self.sent.next(), size);
+        let number = self.next_number(now);
+        encode_header(packet, (self.remote, self.protector.epoch()), number, size);
         encode_close(&mut Writer::new(&mut packet[HEADER_SIZE..]), code, "");
         self.protector.seal(packet);
         shared.counters.packets_sent += 1;

@@ -13,10 +13,12 @@ mod acks;
 mod closing;
 mod control;
 mod frames;
+mod key_update;
 mod receive;
 mod submit;
 mod timers;
 mod transmit;
+mod trust;
 
 use std::collections::VecDeque;
 
@@ -47,8 +49,10 @@ use crate::wire::{Bounds, SessionId};
 
 pub(crate) use closing::Phase;
 use control::Control;
+use key_update::{KeyUse, Skips};
 pub(crate) use submit::Payload;
 use timers::Timers;
+pub(crate) use trust::Trust;
 
 /// One session's state. Hot fields first.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) path: PathIndex,
     remote: SessionId,
     protector: Protector,
+    key_use: KeyUse,
+    skips: Option<Skips>,
     control: Control,
     sent: SentPackets,
     units: UnitsOut,
@@ -88,6 +94,9 @@ pub(crate) struct Session {
     pub(crate) local: SessionId,
     pub(crate) peer_boot: u64,
     peer: Bounds,
+    trust: Trust,
+    /// When the ACCEPT left whose answer tells the round trip.
+    measured_from: Option<Timestamp>,
     /// Set while the engine's list of sessions to look at holds this one.
     pub(crate) listed: bool,
     /// True when the peer asked for the session.
@@ -121,6 +130,8 @@ pub(crate) struct LossState {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {
     is_dc: bool,
+    /// The profile follows the round trip.
+    follows_rtt: bool,
     pto_floor_ns: u64,
     granularity_ns: u64,
     peer_ack_delay_ns: u64,
@@ -158,23 +169,25 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Session {
-    pub(crate) fn open(opening: &Opening<'_>, protector: Protector, shared: &mut Shared) -> Self {
+    pub(crate) fn open(
+        opening: &Opening<'_>,
+        protector: Protector,
+        trust: Trust,
+        shared: &mut Shared,
+    ) -> Self {
         shared.active_sessions += 1;
         let Opening { config, now, peer, .. } = *opening;
         let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
         let packet_size =
             opening.route_size_max.min(config.packet_size_max).min(peer.packet_size_max as usize);
-        let policy = if tuning.is_dc {
-            AckPolicy { max_ack_delay_ns: tuning.own_ack_delay_ns, ..AckPolicy::DC }
-        } else {
-            AckPolicy { max_ack_delay_ns: tuning.own_ack_delay_ns, ..AckPolicy::WAN }
-        };
-        let mut acks = AckTracker::new(policy);
+        let mut acks = AckTracker::new(tuning.ack_policy());
         acks.on_rtt(opening.handshake_rtt_ns);
         Self {
             phase: Phase::Open,
             path: opening.path,
             remote: opening.remote,
+            key_use: KeyUse::new(config, now),
+            skips: protector.is_secure().then(|| Skips::new(trust.skip_seed)),
             protector,
             control: Control::default(),
             sent: SentPackets::default(),
@@ -206,6 +219,8 @@ impl Session {
             local: opening.local,
             peer_boot: opening.peer_boot,
             peer,
+            trust,
+            measured_from: None,
             listed: false,
             accepted: opening.accepted,
             accept: Box::default(),
@@ -312,15 +327,29 @@ impl Tuning {
             0 => own_idle_ms,
             peer_ms => own_idle_ms.min(peer_ms),
         };
-        Self {
+        let mut tuning = Self {
             is_dc,
-            pto_floor_ns: if is_dc { PTO_FLOOR_DC_NS } else { 0 },
-            granularity_ns: if is_dc { GRANULARITY_DC_NS } else { GRANULARITY_WAN_NS },
+            follows_rtt: config.profile == Profile::Auto,
+            pto_floor_ns: 0,
+            granularity_ns: 0,
             peer_ack_delay_ns: u64::from(peer.max_ack_delay_ns),
             own_ack_delay_ns: config.max_ack_delay.as_nanos() as u64,
             idle_timeout_ns: idle_ms * 1_000_000,
             keep_alive_ns: config.keep_alive.as_nanos() as u64,
             drain_timeout_ns: config.drain_timeout.as_nanos() as u64,
-        }
+        };
+        tuning.set_dc(is_dc);
+        tuning
+    }
+
+    fn set_dc(&mut self, is_dc: bool) {
+        self.is_dc = is_dc;
+        self.pto_floor_ns = if is_dc { PTO_FLOOR_DC_NS } else { 0 };
+        self.granularity_ns = if is_dc { GRANULARITY_DC_NS } else { GRANULARITY_WAN_NS };
+    }
+
+    fn ack_policy(&self) -> AckPolicy {
+        let base = if self.is_dc { AckPolicy::DC } else { AckPolicy::WAN };
+        AckPolicy { max_ack_delay_ns: self.own_ack_delay_ns, ..base }
     }
 }

@@ -51,6 +51,7 @@ impl Session {
         let number = header.number.0;
         match self.received.check(number) {
             Verdict::New => {}
+            _ if planted::is(Fault::ReplayWindowOff) => {}
             Verdict::Duplicate | Verdict::TooOld => {
                 shared.counters.duplicate_packets += 1;
                 self.control.duplicate_seen = true;
@@ -61,6 +62,9 @@ impl Session {
             return;
         }
         self.timers.last_heard = now;
+        if let Some(since) = self.measured_from {
+            self.first_heard(now, since);
+        }
         self.wake(shared);
         let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
         let Some(seen) = self.handle_frames(now, frames, shared, deliveries) else { return };

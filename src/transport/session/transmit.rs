@@ -61,6 +61,10 @@ impl Session {
         if matches!(self.phase, Phase::Closed) {
             return false;
         }
+        self.look_after_keys(now, shared);
+        if self.is_closed() {
+            return false;
+        }
         loop {
             match self.transmit_one(now, shared, sink) {
                 Sent::Packet => {}
@@ -234,8 +238,8 @@ impl Session {
         let size = if plan.fill { self.mtu.size().max(exact) } else { exact.max(least) };
         let Some(packet) = sink.packet(self.path, size) else { return Sent::NoMemory };
 
-        let number = self.sent.next();
-        encode_header(packet, self.remote, number, size);
+        let number = self.next_number(now);
+        encode_header(packet, (self.remote, self.protector.epoch()), number, size);
         let mut at = HEADER_SIZE;
         packet[at..at + control_size].copy_from_slice(&scratch[..control_size]);
         at += control_size;
@@ -390,8 +394,8 @@ impl Session {
         sink: &mut impl PacketSink,
     ) -> Sent {
         let Some(packet) = sink.packet(self.path, size) else { return Sent::NoMemory };
-        let number = self.sent.next();
-        encode_header(packet, self.remote, number, size);
+        let number = self.next_number(now);
+        encode_header(packet, (self.remote, self.protector.epoch()), number, size);
         packet[HEADER_SIZE..size - TAG_SIZE].fill(0);
         let mut writer = Writer::new(&mut packet[HEADER_SIZE..]);
         wire::encode_ping(&mut writer);
@@ -436,13 +440,13 @@ fn room_left(packet_size: usize, unit_size: usize, control_size: usize) -> usize
     packet_size - HEADER_SIZE - TAG_SIZE - unit_size - control_size
 }
 
-pub(super) fn encode_header(packet: &mut [u8], session: wire::SessionId, number: u64, size: usize) {
-    let header = Header {
-        kind: PacketKind::Data,
-        epoch: 0,
-        length: size as u16,
-        session,
-        number: PacketNumber(number),
-    };
+pub(super) fn encode_header(
+    packet: &mut [u8],
+    (session, epoch): (wire::SessionId, u8),
+    number: u64,
+    size: usize,
+) {
+    let header =
+        Header { kind: PacketKind::Data, epoch, length: size as u16, session, number: PacketNumber(number) };
     header.encode(packet);
 }

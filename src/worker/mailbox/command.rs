@@ -1,6 +1,6 @@
 //! What another thread asks a worker to do: 128 bytes, so that a ring of them is an array.
 
-use std::net::SocketAddr;
+use crate::worker::Target;
 
 use bytes::Bytes;
 
@@ -59,12 +59,10 @@ pub enum Command {
     },
     /// Open a session.
     Connect {
-        /// The sender's completion slot.
+        /// The caller's.
         token: u64,
         /// With whom.
-        remote: SocketAddr,
-        /// With which of its workers; `None`: any.
-        wanted: Option<u8>,
+        target: Target,
     },
 }
 

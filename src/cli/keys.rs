@@ -1,0 +1,74 @@
+//! Keys on the command line: files that only their owner may read, and what follows from them.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::options::Insecure;
+use super::status::Failure;
+use crate::crypto::{Csprng, Identity};
+use crate::sys::process::random_bytes;
+use crate::time::{Clock, MonotonicClock, wall_at_zero_ns};
+use crate::transport::security::Security;
+
+/// A key file is a few lines; more is not one.
+const KEY_FILE_SIZE_MAX: u64 = 4_096;
+
+/// A generator that nobody can guess.
+///
+/// # Errors
+/// [`Failure`] when the kernel has no randomness.
+pub fn random() -> Result<Csprng, Failure> {
+    let mut seed = [0; 32];
+    random_bytes(&mut seed)
+        .map_err(|error| Failure::run(format!("the kernel gave no random bytes: {error}")))?;
+    Ok(Csprng::new(seed))
+}
+
+/// Reads an identity that `ringwire keygen` wrote.
+///
+/// # Errors
+/// [`Failure`], also for a file that others may read: its key is not secret any more.
+pub fn read_identity(path: &Path) -> Result<Identity, Failure> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| Failure::usage(format!("cannot read the identity {shown}: {error}"));
+    let file = File::open(path).map_err(failed)?;
+    // Of the file that is open, not of what bears its name by then.
+    let mode = file.metadata().map_err(failed)?.mode();
+    if mode & 0o077 != 0 {
+        return Err(Failure::usage(format!(
+            "{shown} can be read by others (mode {:03o}): run `chmod 600 {shown}`, and make a new key if anyone may have read it",
+            mode & 0o777
+        )));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(KEY_FILE_SIZE_MAX).read_to_string(&mut text).map_err(failed)?;
+    Identity::from_file(&text).map_err(|error| Failure::usage(format!("the identity {shown}: {error}")))
+}
+
+/// What a process proves by: its identity, one for the day where none is given, or nothing.
+///
+/// # Errors
+/// [`Failure`] for a file that cannot be used.
+pub fn security(identity: Option<&Path>, insecure: Option<Insecure>) -> Result<Security, Failure> {
+    match insecure {
+        Some(Insecure::Anywhere) => return Ok(Security::insecure_anywhere()),
+        Some(Insecure::Loopback) => return Ok(Security::insecure()),
+        None => {}
+    }
+    let identity = match identity {
+        Some(path) => read_identity(path)?,
+        None => Identity::generate(&mut random()?),
+    };
+    Ok(Security::sealed(&identity, None, wall_at_zero_ns(), MonotonicClock.now()))
+}
+
+/// True when `address` is this host's own.
+#[must_use]
+pub fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}

@@ -1,0 +1,298 @@
+//! Sealed packets: an AEAD whose nonce is the packet number and whose additional data is the header.
+//!
+//! ```text
+//!  secret 0 --> key, iv of epoch 0
+//!     | update
+//!  secret 1 --> key, iv of epoch 1 ...
+//!
+//!  receiving:  previous | current | next        sending:  current
+//! ```
+//!
+//! Each direction steps by itself: its sender names the epoch in the header, its receiver follows when a
+//! packet of the next epoch opened, and keeps the one before for packets that were overtaken.
+
+use std::fmt;
+
+use ring::aead::{AES_128_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+use super::{OpenError, Role, Suite};
+use crate::bounds::{HEADER_SIZE, TAG_SIZE};
+use crate::crypto::kdf::expand;
+use crate::crypto::{Keys, Secret};
+
+/// Seals and opens with one session's keys.
+#[derive(Debug)]
+pub struct AeadProtector {
+    send: Sending,
+    receive: Receiving,
+}
+
+/// How far a session's keys are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AeadUsage {
+    /// Packets sealed with the present key.
+    pub sealed: u64,
+    /// Packets of this session that did not open, in its life.
+    pub forged: u64,
+}
+
+impl AeadUsage {
+    /// True when so many forgeries were tried that one more might succeed (RFC 9001 §6.6): the session
+    /// must end.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.forged >= FORGERIES_MAX
+    }
+}
+
+/// RFC 9001 §6.6: 2^36 for ChaCha20-Poly1305, more for AES-GCM; the smaller serves for both.
+const FORGERIES_MAX: u64 = 1 << 36;
+
+/// What one epoch of one direction seals with.
+struct EpochKey {
+    key: LessSafeKey,
+    iv: [u8; NONCE_LEN],
+}
+
+#[derive(Debug)]
+struct Sending {
+    suite: Suite,
+    secret: Secret,
+    key: EpochKey,
+    epoch: u8,
+    sealed: u64,
+    /// Numbers run on across epochs, and only rise.
+    last_number: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    suite: Suite,
+    /// The secret of `next`.
+    next_secret: Secret,
+    epoch: u8,
+    previous: Option<EpochKey>,
+    current: EpochKey,
+    /// Made ahead, so that the first packet of an epoch takes no longer than others.
+    next: EpochKey,
+    forged: u64,
+}
+
+impl AeadProtector {
+    /// # Panics
+    /// When `suite` is not an AEAD.
+    pub(super) fn new(suite: Suite, keys: &Keys, role: Role) -> Self {
+        let (send, receive) = match role {
+            Role::Client => (&keys.client_to_server, &keys.server_to_client),
+            Role::Server => (&keys.server_to_client, &keys.client_to_server),
+        };
+        let next_secret = following(receive);
+        Self {
+            send: Sending {
+                suite,
+                key: EpochKey::new(suite, send),
+                secret: send.clone(),
+                epoch: 0,
+                sealed: 0,
+                last_number: None,
+            },
+            receive: Receiving {
+                suite,
+                epoch: 0,
+                previous: None,
+                current: EpochKey::new(suite, receive),
+                next: EpochKey::new(suite, &next_secret),
+                next_secret,
+                forged: 0,
+            },
+        }
+    }
+
+    #[inline]
+    pub(super) fn epoch(&self) -> u8 {
+        self.send.epoch
+    }
+
+    #[inline]
+    pub(super) fn seal(&mut self, packet: &mut [u8]) {
+        let (head, rest) = packet.split_first_chunk_mut().expect("a packet built here has a header");
+        let (body, tag) = rest.split_last_chunk_mut().expect("a packet built here has a tag");
+        let number = number_of(head);
+        assert!(self.send.last_number.is_none_or(|last| last < number), "a packet number is never reused");
+        self.send.last_number = Some(number);
+        self.send.sealed += 1;
+        *tag = self.send.key.seal(head, number, body);
+    }
+
+    #[inline]
+    pub(super) fn open(&mut self, packet: &mut [u8]) -> Result<(), OpenError> {
+        let size = packet.len();
+        let too_short = OpenError::TooShort { size };
+        let (head, sealed) = packet.split_first_chunk_mut::<HEADER_SIZE>().ok_or(too_short)?;
+        if sealed.len() < TAG_SIZE {
+            return Err(too_short);
+        }
+        let opened = self.receive.open(head, sealed);
+        self.receive.forged += u64::from(opened.is_err());
+        opened
+    }
+
+    pub(super) fn update(&mut self) {
+        let send = &mut self.send;
+        send.secret = following(&send.secret);
+        send.key = EpochKey::new(send.suite, &send.secret);
+        send.epoch = send.epoch.wrapping_add(1);
+        send.sealed = 0;
+    }
+
+    pub(super) fn usage(&self) -> AeadUsage {
+        AeadUsage { sealed: self.send.sealed, forged: self.receive.forged }
+    }
+}
+
+impl Receiving {
+    #[inline]
+    fn open(&mut self, head: &[u8; HEADER_SIZE], sealed: &mut [u8]) -> Result<(), OpenError> {
+        let epoch = head[EPOCH_AT];
+        if epoch == self.epoch {
+            return self.current.open(head, sealed);
+        }
+        if epoch == self.epoch.wrapping_add(1) {
+            self.next.open(head, sealed)?;
+            self.step();
+            return Ok(());
+        }
+        match &self.previous {
+            Some(previous) if epoch == self.epoch.wrapping_sub(1) => previous.open(head, sealed),
+            _ => Err(OpenError::Epoch { epoch }),
+        }
+    }
+
+    /// The peer seals with the next keys from here on.
+    #[cold]
+    fn step(&mut self) {
+        self.next_secret = following(&self.next_secret);
+        let next = EpochKey::new(self.suite, &self.next_secret);
+        let current = std::mem::replace(&mut self.next, next);
+        self.previous = Some(std::mem::replace(&mut self.current, current));
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+}
+
+impl EpochKey {
+    fn new(suite: Suite, secret: &Secret) -> Self {
+        let key = match suite {
+            Suite::Aes128Gcm => UnboundKey::new(&AES_128_GCM, &expand::<16>(&secret.0, "key")),
+            Suite::ChaCha20Poly1305 => UnboundKey::new(&CHACHA20_POLY1305, &expand::<32>(&secret.0, "key")),
+            Suite::Insecure => unreachable!("an AEAD protector is made for an AEAD"),
+        };
+        let key = LessSafeKey::new(key.expect("the key is as long as the cipher wants"));
+        Self { key, iv: expand(&secret.0, "iv") }
+    }
+
+    /// RFC 9001 §5.3: the IV and the packet number, XORed.
+    #[inline]
+    fn nonce(&self, number: u64) -> Nonce {
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    #[inline]
+    fn seal(&self, head: &[u8; HEADER_SIZE], number: u64, body: &mut [u8]) -> [u8; TAG_SIZE] {
+        let tag = self.key.seal_in_place_separate_tag(self.nonce(number), Aad::from(head), body);
+        let tag = tag.expect("a packet is far below the cipher's limit");
+        tag.as_ref().try_into().expect("the tag of both ciphers is 16 bytes")
+    }
+
+    #[inline]
+    fn open(&self, head: &[u8; HEADER_SIZE], sealed: &mut [u8]) -> Result<(), OpenError> {
+        let nonce = self.nonce(number_of(head));
+        self.key.open_in_place(nonce, Aad::from(head), sealed).map_err(|_| OpenError::Tag)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for EpochKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EpochKey(..)")
+    }
+}
+
+/// The secret of the epoch after the one of `secret`; the way back is closed.
+fn following(secret: &Secret) -> Secret {
+    Secret(expand(&secret.0, "update"))
+}
+
+#[inline]
+fn number_of(head: &[u8; HEADER_SIZE]) -> u64 {
+    u64::from_le_bytes(*head.last_chunk().expect("a header ends in the packet number"))
+}
+
+/// Where the header names the epoch.
+const EPOCH_AT: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Header, PacketKind, PacketNumber, SessionId};
+
+    fn pair() -> (AeadProtector, AeadProtector) {
+        let keys = Keys { client_to_server: Secret([1; 32]), server_to_client: Secret([2; 32]) };
+        let end = |role| AeadProtector::new(Suite::Aes128Gcm, &keys, role);
+        (end(Role::Client), end(Role::Server))
+    }
+
+    fn sealed(sealer: &mut AeadProtector, number: u64) -> Vec<u8> {
+        let mut packet = vec![0; 100];
+        let (kind, session) = (PacketKind::Data, SessionId(1));
+        Header { kind, epoch: sealer.epoch(), length: 100, session, number: PacketNumber(number) }
+            .encode(&mut packet);
+        sealer.seal(&mut packet);
+        packet
+    }
+
+    #[test]
+    fn packets_overtaken_by_a_key_update_still_open_and_those_two_epochs_old_do_not() {
+        let (mut client, mut server) = pair();
+        let overtaken: Vec<_> = (0..2).map(|number| sealed(&mut client, number)).collect();
+        client.update();
+        assert_eq!(server.open(&mut sealed(&mut client, 2)), Ok(()));
+        assert_eq!(server.open(&mut overtaken[0].clone()), Ok(()));
+        client.update();
+        assert_eq!(server.open(&mut sealed(&mut client, 3)), Ok(()));
+        assert_eq!(server.open(&mut overtaken[1].clone()), Err(OpenError::Epoch { epoch: 0 }));
+    }
+
+    #[test]
+    fn epochs_go_round_after_256_updates() {
+        let (mut client, mut server) = pair();
+        for number in 0..600 {
+            assert_eq!(server.open(&mut sealed(&mut client, number)), Ok(()), "{number}");
+            client.update();
+        }
+        assert_eq!(server.usage().forged, 0);
+    }
+
+    #[test]
+    fn a_forged_packet_of_the_next_epoch_moves_nothing() {
+        let (mut client, mut server) = pair();
+        let honest = sealed(&mut client, 0);
+        let mut forged = honest.clone();
+        forged[EPOCH_AT] = 1;
+        assert_eq!(server.open(&mut forged), Err(OpenError::Tag));
+        assert_eq!(server.open(&mut honest.clone()), Ok(()));
+        assert_eq!(server.usage(), AeadUsage { sealed: 0, forged: 1 });
+    }
+
+    #[test]
+    #[should_panic(expected = "a packet number is never reused")]
+    fn a_nonce_is_never_used_twice() {
+        let (mut client, _) = pair();
+        sealed(&mut client, 5);
+        client.update();
+        sealed(&mut client, 5);
+    }
+}

@@ -1,0 +1,112 @@
+//! When a session's keys are exchanged for the next (P-11.5), and which packet numbers it leaves out.
+
+use crate::rng::Rng;
+use crate::time::Timestamp;
+use crate::transport::CloseReason;
+use crate::transport::config::Config;
+use crate::transport::session::Session;
+use crate::transport::shared::Shared;
+
+/// The sending direction's key, and what is known of the peer's having it.
+#[derive(Debug)]
+pub(super) struct KeyUse {
+    packets_max: u64,
+    interval_ns: u64,
+    began: Timestamp,
+    /// The first packet number of this epoch; acknowledged, the peer holds its keys.
+    first_number: u64,
+    confirmed: bool,
+}
+
+/// RFC 9001 §B.1.1: AES-128-GCM seals at most 2^23 packets of this size with one key. The default limit
+/// is half of it, so this is reached only by a peer that acknowledges nothing.
+const SEALED_MAX: u64 = 1 << 23;
+
+impl KeyUse {
+    pub(super) fn new(config: &Config, now: Timestamp) -> Self {
+        Self {
+            packets_max: config.key_update_packets.clamp(1, SEALED_MAX / 2),
+            interval_ns: config.key_update_interval.as_nanos() as u64,
+            began: now,
+            first_number: 0,
+            confirmed: false,
+        }
+    }
+
+    /// The peer has packet `largest`.
+    #[inline]
+    pub(super) fn on_acked(&mut self, largest: u64) {
+        self.confirmed |= largest >= self.first_number;
+    }
+}
+
+/// Packet numbers that are never used, so that acks of packets nobody sent show (S07, RFC 9000 §21.4).
+#[derive(Debug)]
+pub(super) struct Skips {
+    rng: Rng,
+    next: u64,
+}
+
+/// A number is left out about once in this many packets.
+const SKIP_EVERY: u64 = 512;
+
+impl Skips {
+    /// `seed` must be unpredictable to the peer.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let next = 1 + rng.below(2 * SKIP_EVERY);
+        Self { rng, next }
+    }
+
+    /// True when `number` is to be left out.
+    #[inline]
+    pub(super) fn is_skipped(&mut self, number: u64) -> bool {
+        if number < self.next {
+            return false;
+        }
+        self.next = number + 2 + self.rng.below(2 * SKIP_EVERY);
+        true
+    }
+}
+
+impl Session {
+    /// Before packets are built: goes on with the next keys when it is time, or ends a session whose keys
+    /// are worn out.
+    #[inline]
+    pub(super) fn look_after_keys(&mut self, now: Timestamp, shared: &mut Shared) {
+        let Some(usage) = self.protector.usage() else { return };
+        let due = usage.sealed >= self.key_use.packets_max
+            || now.since_ns(self.key_use.began) >= self.key_use.interval_ns;
+        if usage.is_used_up() || usage.sealed >= SEALED_MAX {
+            self.fail(now, CloseReason::KeysUsedUp, shared);
+        } else if due && self.key_use.confirmed && usage.sealed > 0 {
+            shared.counters.key_updates += 1;
+            self.protector.update();
+            self.key_use.began = now;
+            self.key_use.first_number = self.sent.next();
+            self.key_use.confirmed = false;
+        }
+    }
+
+    /// The next packet's number. Now and then one is left out.
+    #[inline]
+    pub(super) fn next_number(&mut self, now: Timestamp) -> u64 {
+        if self.skips.as_mut().is_some_and(|skips| skips.is_skipped(self.sent.next())) {
+            self.sent.push_skipped(now);
+        }
+        self.sent.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn about_one_number_in_512_is_left_out_and_never_two_in_a_row() {
+        let mut skips = Skips::new(7);
+        let skipped: Vec<u64> = (0..512_000).filter(|number| skips.is_skipped(*number)).collect();
+        assert!((800..1_200).contains(&skipped.len()), "{}", skipped.len());
+        assert!(skipped.windows(2).all(|pair| pair[1] > pair[0] + 1));
+    }
+}

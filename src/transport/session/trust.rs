@@ -1,0 +1,92 @@
+//! What a session knows of its peer beside the keys: who it is, what it may do, how it proves a reset.
+
+use std::fmt;
+
+use crate::crypto::{PublicKey, ResetKey};
+use crate::time::Timestamp;
+use crate::transport::CloseReason;
+use crate::transport::rtt::Rtt;
+use crate::transport::security::{Admission, Gate};
+use crate::transport::session::{DC_RTT_NS_MAX, Session};
+use crate::transport::shared::Shared;
+
+/// What the handshake told of the peer.
+#[derive(Clone, Default)]
+pub(crate) struct Trust {
+    /// The key it proved to hold.
+    pub(crate) peer: Option<PublicKey>,
+    /// What the gate lets it do.
+    pub(crate) admission: Admission,
+    /// What a reset of its must carry.
+    pub(crate) peer_token: Option<[u8; 16]>,
+    /// Which packet numbers to leave out: nothing the peer may know.
+    pub(crate) skip_seed: u64,
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(crate) fn peer_key(&self) -> Option<&PublicKey> {
+        self.trust.peer.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn may_call(&self, method: u32) -> bool {
+        self.trust.admission.allows(method)
+    }
+
+    /// Asks the gate again; true when the session was ended.
+    pub(crate) fn review(&mut self, now: Timestamp, gate: &dyn Gate, shared: &mut Shared) -> bool {
+        let Some(peer) = self.trust.peer.filter(|_| self.accepted) else { return false };
+        match gate.admit(&peer) {
+            Some(admission) => {
+                self.trust.admission = admission;
+                false
+            }
+            None => {
+                shared.counters.expelled += 1;
+                self.fail(now, CloseReason::Expelled, shared);
+                true
+            }
+        }
+    }
+
+    /// Somebody says that the peer does not have this session.
+    pub(crate) fn on_reset(&mut self, now: Timestamp, token: &[u8; 16], shared: &mut Shared) {
+        match &self.trust.peer_token {
+            Some(told) if ResetKey::matches(told, token) => self.fail(now, CloseReason::Reset, shared),
+            Some(_) => shared.counters.resets_forged += 1,
+            None => self.suspect(now),
+        }
+    }
+
+    /// The client's first packet, so that the server learns the round trip before it has to guess.
+    pub(crate) fn say_hello(&mut self) {
+        self.control.ping = true;
+    }
+
+    /// The ACCEPT leaves now: what comes first from the peer answers it.
+    pub(crate) fn measure_from(&mut self, now: Timestamp) {
+        self.measured_from = Some(now);
+    }
+
+    /// The first packet of the peer's: the handshake's round trip is over (P-6.13).
+    #[cold]
+    pub(super) fn first_heard(&mut self, now: Timestamp, since: Timestamp) {
+        self.measured_from = None;
+        if self.rtt.has_sample() {
+            return;
+        }
+        let rtt_ns = now.since_ns(since).max(1);
+        self.rtt = Rtt::new(rtt_ns);
+        if self.tuning.follows_rtt {
+            self.tuning.set_dc(rtt_ns < DC_RTT_NS_MAX);
+            self.acks.set_policy(self.tuning.ack_policy());
+        }
+        self.acks.on_rtt(rtt_ns);
+    }
+}

@@ -1,0 +1,121 @@
+//! `ringwire keygen` and the flags that take keys, as scripts see them.
+#![cfg(feature = "cli")]
+
+mod cli_support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use cli_support::{Served, run};
+use ringwire::crypto::PublicKey;
+
+/// A folder of this test's own, gone when it ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringwire-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Left-overs in a temporary folder harm nobody.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn an_identity_is_written_once_for_its_owner_alone_and_shown_again() {
+    let folder = Folder::new("keygen");
+    let path = folder.path("identity");
+    let made = run(&format!("keygen {path}"));
+    assert_eq!(made.status, Some(0), "{made:?}");
+    let key: PublicKey = made.stdout.trim().parse().expect("a public key");
+    assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
+    let before = fs::read_to_string(&path).expect("readable");
+    assert!(before.contains(&key.to_string()) && before.contains("private "));
+    let again = run(&format!("keygen {path}"));
+    assert_eq!(again.status, Some(2), "{again:?}");
+    assert!(again.stderr.contains("exists"), "{again:?}");
+    assert_eq!(fs::read_to_string(&path).expect("readable"), before, "nothing was overwritten");
+    assert_eq!(run(&format!("keygen --show {path}")).stdout.trim(), key.to_string());
+    let printed = run("keygen");
+    assert_eq!(printed.status, Some(0));
+    assert!(printed.stdout.contains("private ") && printed.stdout.contains("public rw1"), "{printed:?}");
+}
+
+#[test]
+fn a_server_with_an_identity_is_known_by_it_and_no_other_key_gets_an_answer() {
+    let folder = Folder::new("identity");
+    let path = folder.path("identity");
+    let key = run(&format!("keygen {path}")).stdout.trim().to_owned();
+    let served = Served::start(&format!("--identity {path}"));
+    assert_eq!(served.key, key);
+    let ping = |key: &str| {
+        let address = &served.address;
+        run(&format!(
+            "bench ping {address} --server-key {key} --duration 50ms --warmup 10ms --poll park --json"
+        ))
+    };
+    let right = ping(&key);
+    assert_eq!(right.status, Some(0), "{right:?}");
+    assert_eq!(right.json()["secure"], true);
+    let other = run("keygen").stdout;
+    let other = other.lines().find_map(|line| line.strip_prefix("public ")).expect("a public key");
+    let wrong = ping(other);
+    assert_eq!(wrong.status, Some(1), "{wrong:?}");
+    assert_eq!(wrong.stdout, "");
+    served.terminate();
+}
+
+#[test]
+fn keys_that_cannot_be_used_end_with_2_and_say_what_to_do() {
+    let folder = Folder::new("bad-keys");
+    let path = folder.path("identity");
+    run(&format!("keygen {path}"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("ours");
+    let (empty, cut) = (folder.path("empty"), folder.path("cut"));
+    fs::write(&empty, "").expect("writable");
+    fs::write(&cut, "private rwsecret1AAAA\n").expect("writable");
+    for file in [&empty, &cut] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("ours");
+    }
+    for (line, says) in [
+        (format!("serve --listen 127.0.0.1:0 --identity {path}"), "chmod 600"),
+        (format!("serve --listen 127.0.0.1:0 --identity {empty}"), "ringwire keygen"),
+        (format!("serve --listen 127.0.0.1:0 --identity {cut}"), "copy it again"),
+        (format!("serve --listen 127.0.0.1:0 --identity {}", folder.path("none")), "cannot read"),
+        ("bench ping 127.0.0.1:9 --server-key rw1short".to_owned(), "copy it again"),
+        ("bench ping 127.0.0.1:9 --server-key ssh-rsa".to_owned(), "rw1"),
+        ("bench ping 192.0.2.1:9".to_owned(), "--server-key KEY"),
+        ("bench ping 192.0.2.1:9 --insecure".to_owned(), "--insecure=anywhere"),
+        ("serve --listen 0.0.0.0:0 --insecure".to_owned(), "--insecure=anywhere"),
+    ] {
+        let ended = run(&line);
+        assert_eq!(ended.status, Some(2), "{line}: {ended:?}");
+        assert!(ended.stderr.contains(says), "{line}: {ended:?}");
+    }
+}
+
+#[test]
+fn an_insecure_end_and_a_sealed_one_do_not_talk_and_say_why() {
+    let plain = Served::start("--insecure");
+    assert_eq!(plain.key, "");
+    let address = &plain.address;
+    let flags = "--duration 50ms --warmup 10ms --poll park --json";
+    let same = run(&format!("bench ping {address} --insecure {flags}"));
+    assert_eq!(same.status, Some(0), "{same:?}");
+    assert_eq!(same.json()["secure"], false);
+    let sealed = run(&format!("bench ping {address} {flags}"));
+    assert_eq!(sealed.status, Some(1), "{sealed:?}");
+    assert!(sealed.stderr.contains("--insecure"), "{sealed:?}");
+    plain.terminate();
+}
