@@ -1,0 +1,111 @@
+//! Client and server as on two hosts, over a veth pair. Needs `unshare`, `nsenter` and `ip`; where one is
+//! missing or the kernel forbids namespaces, a test says SKIPPED, and with `RINGWIRE_STRICT=1` it fails.
+#![cfg(feature = "cli")]
+
+mod netns_support;
+
+use netns_support::{Host, Net, Running, SERVER_V4, SERVER_V6};
+use serde_json::Value;
+
+/// The network, or `None` where this host does not let tests make one.
+fn net(test: &str, mtu: u32) -> Option<Net> {
+    match Net::new(mtu) {
+        Ok(net) => Some(net),
+        Err(why) => {
+            println!("SKIPPED {test}: {why}");
+            assert_ne!(std::env::var("RINGWIRE_STRICT").as_deref(), Ok("1"), "a skip fails here: {why}");
+            None
+        }
+    }
+}
+
+/// A server that listens on the link, and what to write after `bench SCENARIO` to call it.
+fn serve(net: &Net, address: &str, flags: &str) -> (Running, String) {
+    let bind = if address.contains(':') { format!("[{address}]:0") } else { format!("{address}:0") };
+    let mut server =
+        net.start(Host::Server, &format!("serve --listen {bind} --poll adaptive {flags} --quiet"));
+    let line = server.first_line();
+    let said = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}"));
+    let target = match said.split_once(" key ") {
+        Some((address, key)) => format!("{address} --server-key {key}"),
+        None => format!("{said} --insecure=anywhere"),
+    };
+    (server, target)
+}
+
+/// Runs `bench LINE` on the client, which must succeed.
+fn bench(net: &Net, line: &str) -> Value {
+    let (status, out, err) = net.start(Host::Client, &format!("bench {line} --json")).end();
+    assert_eq!(status, Some(0), "bench {line}: {out} {err}");
+    let report: Value = serde_json::from_str(out.trim()).unwrap_or_else(|error| panic!("{error}: {out}"));
+    assert_eq!((&report["failed"], &report["unknown"]), (&Value::from(0), &Value::from(0)), "{report}");
+    assert!(report["completed"].as_u64().is_some_and(|count| count > 100), "{report}");
+    report
+}
+
+const SHORT: &str = "--duration 300ms --warmup 100ms --poll adaptive --verify";
+
+#[test]
+fn calls_cross_a_link_over_both_families_and_backends() {
+    let Some(net) = net("calls_cross_a_link_over_both_families_and_backends", 1_500) else { return };
+    for (address, size) in [(SERVER_V4, 1_472), (SERVER_V6, 1_452)] {
+        for backend in ["mmsg", "uring"] {
+            let flags = format!("--backend {backend}");
+            let (_server, target) = serve(&net, address, &flags);
+            for scenario in ["ping", "rate"] {
+                let report = bench(&net, &format!("{scenario} {target} {SHORT} {flags}"));
+                assert_eq!(report["secure"], true, "{report}");
+                assert_eq!(report["verified"], true, "{report}");
+                assert_eq!(report["backend"], backend, "{report}");
+                assert_eq!(report["packet_size"], size, "the link's size was found: {report}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_insecure_server_is_called_from_another_host_only_when_both_ends_say_so() {
+    let test = "an_insecure_server_is_called_from_another_host_only_when_both_ends_say_so";
+    let Some(net) = net(test, 1_500) else { return };
+    let (_server, target) = serve(&net, SERVER_V4, "--insecure=anywhere");
+    let report = bench(&net, &format!("rate {target} {SHORT}"));
+    assert_eq!(report["secure"], false, "{report}");
+    let address = target.split(' ').next().expect("an address");
+    let (status, _, err) = net.start(Host::Client, &format!("bench ping {address} {SHORT}")).end();
+    assert_eq!(status, Some(2), "{err}");
+    assert!(err.contains("--server-key KEY"), "the line to copy: {err}");
+}
+
+#[test]
+fn a_link_with_jumbo_frames_carries_packets_of_their_size() {
+    let Some(net) = net("a_link_with_jumbo_frames_carries_packets_of_their_size", 9_000) else { return };
+    let (_server, target) = serve(&net, SERVER_V4, "");
+    let report = bench(&net, &format!("bulk {target} {SHORT} --size 64KiB"));
+    assert_eq!(report["packet_size"], 8_972, "{report}");
+}
+
+#[test]
+fn no_call_is_lost_while_the_link_is_down_for_a_moment() {
+    let Some(net) = net("no_call_is_lost_while_the_link_is_down_for_a_moment", 1_500) else { return };
+    let (_server, target) = serve(&net, SERVER_V4, "");
+    let line = format!(
+        "bench load {target} --rate 2000 --duration 2s --warmup 200ms --deadline 10s --poll adaptive --json"
+    );
+    let running = net.start(Host::Client, &line);
+    rest_ms(900);
+    net.set_link("down");
+    rest_ms(300);
+    net.set_link("up");
+    let (status, out, err) = running.end();
+    let report: Value =
+        serde_json::from_str(out.trim()).unwrap_or_else(|error| panic!("{error}: {out} {err}"));
+    assert_eq!((&report["failed"], &report["unknown"]), (&Value::from(0), &Value::from(0)), "{report}");
+    assert_eq!(status, Some(0), "{report} {err}");
+    let worst = report["latency_us"]["max"].as_f64().expect("measured");
+    assert!(worst > 100_000.0, "calls did wait for the link: {report}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the outage has a length")]
+fn rest_ms(ms: u64) {
+    std::thread::sleep(std::time::Duration::from_millis(ms));
+}

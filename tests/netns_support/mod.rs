@@ -1,0 +1,131 @@
+//! Two hosts on one machine: network namespaces that the test makes itself, joined by a veth pair, with
+//! nothing but each other. No root is needed where the kernel lets users make namespaces.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+/// Two namespaces and the link between them. They end with the test.
+pub struct Net {
+    hosts: [Holder; 2],
+}
+
+/// A process that does nothing but keep a namespace alive, until its stdin closes.
+struct Holder(Child);
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug)]
+pub enum Host {
+    Server = 0,
+    Client = 1,
+}
+
+pub const SERVER_V4: &str = "10.77.0.1";
+pub const SERVER_V6: &str = "fd77::1";
+
+impl Net {
+    /// Makes both, with links of `mtu` bytes; why not, where this host does not let it.
+    pub fn new(mtu: u32) -> Result<Net, String> {
+        let server = Holder::start(Command::new("unshare").args(["-Urn", "cat"]))?;
+        let client = Holder::start(inside(server.0.id(), &["unshare", "-n", "cat"]))?;
+        let net = Net { hosts: [server, client] };
+        let (near, far) = (net.hosts[0].0.id(), net.hosts[1].0.id());
+        let mtu = mtu.to_string();
+        let link =
+            ["ip", "link", "add", "link0", "mtu", &mtu, "type", "veth", "peer", "name", "link0", "mtu", &mtu];
+        let peer = far.to_string();
+        quiet(inside(near, &[&link[..], &["netns", &peer]].concat()))?;
+        for (host, number) in [(near, "1"), (far, "2")] {
+            quiet(inside(host, &["ip", "addr", "add", &format!("10.77.0.{number}/24"), "dev", "link0"]))?;
+            let v6 = format!("fd77::{number}/64");
+            quiet(inside(host, &["ip", "addr", "add", &v6, "dev", "link0", "nodad"]))?;
+            for link in ["lo", "link0"] {
+                quiet(inside(host, &["ip", "link", "set", link, "up"]))?;
+            }
+        }
+        Ok(net)
+    }
+
+    /// `ringwire LINE` on one of the hosts.
+    pub fn start(&self, host: Host, line: &str) -> Running {
+        let words: Vec<&str> = [env!("CARGO_BIN_EXE_ringwire")].into_iter().chain(line.split_whitespace()).collect();
+        let mut command = inside(self.hosts[host as usize].0.id(), &words);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Running(child.expect("nsenter made both hosts"))
+    }
+
+    /// Takes the link down or up, at the server's end.
+    pub fn set_link(&self, state: &str) {
+        let server = self.hosts[Host::Server as usize].0.id();
+        quiet(inside(server, &["ip", "link", "set", "link0", state])).expect("the link is ours");
+    }
+}
+
+/// A command that runs on one of the hosts. Dropping it kills it.
+pub struct Running(Child);
+
+impl Running {
+    /// The first line on its stdout, without the line's end.
+    pub fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        let stdout = self.0.stdout.as_mut().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it speaks");
+        line.trim_end().to_owned()
+    }
+
+    /// Waits for its end: exit status, stdout and stderr.
+    pub fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut out, mut err) = (String::new(), String::new());
+        self.0.stdout.take().expect("piped").read_to_string(&mut out).expect("it is text");
+        self.0.stderr.take().expect("piped").read_to_string(&mut err).expect("it is text");
+        (self.0.wait().expect("ours").code(), out, err)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended needs no killing.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Holder {
+    /// Starts `command`, which runs `cat` in a new namespace, and waits until it does.
+    fn start(mut command: impl std::borrow::BorrowMut<Command>) -> Result<Holder, String> {
+        let command = command.borrow_mut();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut holder = Holder(child.map_err(|error| format!("cannot run {command:?}: {error}"))?);
+        // `cat` answers only once `unshare` has become it.
+        let echoed = holder.0.stdin.as_mut().map(|stdin| std::io::Write::write_all(stdin, b"up\n"));
+        let mut line = String::new();
+        let read = holder.0.stdout.as_mut().map(|stdout| BufReader::new(stdout).read_line(&mut line));
+        if line == "up\n" {
+            return Ok(holder);
+        }
+        let mut why = String::new();
+        let _ = holder.0.stderr.take().map(|mut stderr| stderr.read_to_string(&mut why));
+        Err(format!("{command:?}: {echoed:?}, {read:?}: {}", why.trim()))
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `words` as a command in the namespaces of process `id`.
+fn inside(id: u32, words: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["-t", &id.to_string(), "-U", "-n", "--preserve-credentials"]).args(words);
+    command
+}
+
+fn quiet(mut command: Command) -> Result<(), String> {
+    let ran = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    match ran.status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&ran.stderr).trim())),
+    }
+}
