@@ -68,7 +68,8 @@ impl<A: App> Worker<A> {
     /// Waits as the idle policy says. A spinning worker does not wait.
     pub fn idle(&mut self) {
         match self.idle.park(self.now, self.engine.poll_timeout()) {
-            None => std::hint::spin_loop(),
+            // The next turn begins with a system call, which gives a sibling thread more than a pause would.
+            None => {}
             Some(timeout) => self.wait(timeout),
         }
     }
@@ -77,7 +78,7 @@ impl<A: App> Worker<A> {
     pub fn idle_unless(&mut self, may_park: impl FnOnce() -> bool) {
         match self.idle.park(self.now, self.engine.poll_timeout()) {
             Some(timeout) if may_park() => self.wait(timeout),
-            _ => std::hint::spin_loop(),
+            _ => {}
         }
     }
 

@@ -47,7 +47,8 @@ impl Net {
 
     /// `ringwire LINE` on one of the hosts.
     pub fn start(&self, host: Host, line: &str) -> Running {
-        let words: Vec<&str> = [env!("CARGO_BIN_EXE_ringwire")].into_iter().chain(line.split_whitespace()).collect();
+        let words: Vec<&str> =
+            [env!("CARGO_BIN_EXE_ringwire")].into_iter().chain(line.split_whitespace()).collect();
         let mut command = inside(self.hosts[host as usize].0.id(), &words);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Running(child.expect("nsenter made both hosts"))
