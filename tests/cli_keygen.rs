@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use cli_support::{Served, run};
+use cli_support::{Served, end, rest_ms, run, start};
 use ringwire::crypto::PublicKey;
 
 /// A folder of this test's own, gone when it ends.
@@ -103,6 +103,39 @@ fn keys_that_cannot_be_used_end_with_2_and_say_what_to_do() {
         assert_eq!(ended.status, Some(2), "{line}: {ended:?}");
         assert!(ended.stderr.contains(says), "{line}: {ended:?}");
     }
+}
+
+#[test]
+fn a_key_taken_off_the_list_is_refused_within_a_second_and_its_sessions_end() {
+    let folder = Folder::new("allow");
+    let (identity, list) = (folder.path("identity"), folder.path("list"));
+    let key = run(&format!("keygen {identity}")).stdout.trim().to_owned();
+    fs::write(&list, format!("{key} tester methods=*\n")).expect("writable");
+    let served = Served::start(&format!("--allow {list}"));
+    let call = |duration: &str, more: &str| {
+        let address = &served.address;
+        format!(
+            "bench rate {address} --window 4 --duration {duration} --warmup 10ms --poll adaptive --json {more}"
+        )
+    };
+    let listed = run(&call("100ms", &format!("--identity {identity}")));
+    assert_eq!(listed.status, Some(0), "{listed:?}");
+    let stranger = run(&call("100ms", ""));
+    assert_eq!(stranger.status, Some(1), "{stranger:?}");
+    assert!(stranger.stderr.contains("does not allow this key"), "{stranger:?}");
+    let running = start(&call("20s", &format!("--identity {identity}")));
+    rest_ms(500);
+    fs::write(&list, "# nobody\n").expect("writable");
+    let pid = nix::unistd::Pid::from_raw(served.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).expect("ours");
+    let revoked_at = std::time::Instant::now();
+    let ended = end(running);
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(revoked_at.elapsed().as_millis() < 1_500, "its session was ended: {ended:?}");
+    let again = run(&call("100ms", &format!("--identity {identity}")));
+    assert!(again.stderr.contains("does not allow this key"), "{again:?}");
+    let ended = served.terminate();
+    assert!(ended.stderr.contains("0 keys may call"), "{ended:?}");
 }
 
 #[test]

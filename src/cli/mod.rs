@@ -159,7 +159,7 @@ mod tests {
             "ringwire bench rate --impair loss=1%,delay=1ms,seed=7 --backend uring,mmsg --poll park",
             "ringwire bench rate --cores 0 --server-cores 1 --socket-buffer 4MiB --insecure",
             "ringwire serve --listen 127.0.0.1:0 --insecure=anywhere -v",
-            "ringwire serve --identity file",
+            "ringwire serve --identity file --allow list",
             "ringwire bench rate --identity file",
             "ringwire keygen file",
             "ringwire doctor --json",

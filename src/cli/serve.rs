@@ -1,6 +1,8 @@
 //! `ringwire serve`: the peer of `bench`, and an echo service.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,8 +14,9 @@ use super::status::{Failure, Status};
 use crate::bench::host::HostError;
 use crate::bench::placement::check;
 use crate::bench::server::Server;
+use crate::endpoint::AllowList;
 use crate::sys::cores::{spread, topology};
-use crate::sys::signal::StopFlags;
+use crate::sys::signal::{ReloadFlag, StopFlags};
 use crate::transport::Counters;
 
 /// `ringwire serve`.
@@ -26,6 +29,9 @@ pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)), value_parser = parse_target)]
     pub listen: SocketAddr,
+    /// Which keys may call: lines of KEY NAME [methods=1,7] [sessions=4]; read again on SIGHUP [default: all]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub allow: Option<PathBuf>,
     /// Print nothing but the first line, and errors
     #[arg(long, short)]
     pub quiet: bool,
@@ -65,14 +71,23 @@ pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
             args.listen
         )));
     }
-    let host = args.host.host(allowed.len() < 2, None)?;
+    let mut host = args.host.host(allowed.len() < 2, None)?;
+    let list = open_list(args.allow.as_deref())?;
+    if let Some((list, _)) = &list {
+        host.security.gate = list.clone();
+    }
     let server = Server::start(&host, args.listen, &cores).map_err(|error| explain(args.listen, &error))?;
     let key = server.public_key().map_or(String::new(), |key| format!(" key {key}"));
     print_line(&format!("listening on {}{key}", server.address()))?;
     if !args.quiet {
-        introduce(&server, args.host.insecure);
+        introduce(&server, args.host.insecure, list.as_ref().map(|(list, _)| list.len()));
     }
     while !flags.stop() && server.is_running() {
+        if let Some((list, flag)) = &list
+            && flag.take()
+        {
+            reload(list);
+        }
         rest(WATCH_INTERVAL);
     }
     let died = !flags.stop();
@@ -83,12 +98,31 @@ pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
     if died { Err(Failure::run("a worker ended by itself: see the lines above")) } else { Ok(Status::Ok) }
 }
 
-fn introduce(server: &Server, insecure: Option<Insecure>) {
+/// The list of keys that may call, and what asks for it to be read again.
+fn open_list(path: Option<&Path>) -> Result<Option<(Arc<AllowList>, ReloadFlag)>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let list = AllowList::open(path).map_err(|error| Failure::usage(error.to_string()))?;
+    let flag =
+        ReloadFlag::install().map_err(|error| Failure::run(format!("cannot catch SIGHUP: {error}")))?;
+    Ok(Some((Arc::new(list), flag)))
+}
+
+fn reload(list: &AllowList) {
+    match list.reload() {
+        Ok(keys) => eprintln!("the list was read again: {keys} keys may call"),
+        Err(error) => eprintln!("{error}; the list that was read before stays in force"),
+    }
+}
+
+fn introduce(server: &Server, insecure: Option<Insecure>, listed: Option<usize>) {
     let address = server.address();
     eprintln!("{} ({})", server.backend(), server.backend_why());
     let flags = match (server.public_key(), insecure) {
         (Some(key), _) => {
-            eprintln!("any key may call: this server only echoes");
+            match listed {
+                Some(keys) => eprintln!("{keys} keys may call; SIGHUP reads the list again"),
+                None => eprintln!("any key may call: this server only echoes"),
+            }
             format!(" --server-key {key}")
         }
         (None, Some(Insecure::Anywhere)) => {

@@ -14,6 +14,7 @@
 //! when nobody waits any more; its generation keeps a late answer from the next holder.
 #![forbid(unsafe_code)]
 
+mod allow;
 mod app;
 mod block;
 mod builder;
@@ -36,6 +37,7 @@ mod trust;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use allow::{AllowError, AllowList, Allowed};
 pub use block::block_on;
 pub use builder::Builder;
 pub use call::{Call, Sending};

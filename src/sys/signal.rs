@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as flags.
+//! SIGINT, SIGTERM and SIGHUP as flags.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,12 +42,43 @@ impl StopFlags {
     }
 }
 
+/// Catches SIGHUP, by which operators ask a server to read its files again. True once for each time it
+/// came since the last question.
+#[derive(Debug)]
+pub struct ReloadFlag(());
+
+impl ReloadFlag {
+    /// Catches SIGHUP from here on, each time it comes.
+    ///
+    /// # Errors
+    /// What `sigaction` said.
+    pub fn install() -> io::Result<ReloadFlag> {
+        let action = SigAction::new(SigHandler::Handler(on_hangup), SaFlags::SA_RESTART, SigSet::empty());
+        // SAFETY: the handler only stores to a static atomic, which is async-signal-safe.
+        unsafe { sigaction(Signal::SIGHUP, &action) }?;
+        Ok(ReloadFlag(()))
+    }
+
+    /// Whether it came since the last question.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        // Relaxed: the flag guards no other memory.
+        HUNG_UP.swap(false, Ordering::Relaxed)
+    }
+}
+
+extern "C" fn on_hangup(_number: libc::c_int) {
+    // Relaxed: as above.
+    HUNG_UP.store(true, Ordering::Relaxed);
+}
+
 extern "C" fn on_signal(number: libc::c_int) {
     let flag = if number == libc::SIGINT { &INTERRUPTED } else { &TERMINATED };
     // Relaxed: as above.
     flag.store(true, Ordering::Relaxed);
 }
 
+static HUNG_UP: AtomicBool = AtomicBool::new(false);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static TERMINATED: AtomicBool = AtomicBool::new(false);
 
@@ -62,5 +93,16 @@ mod tests {
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         assert!(flags.stop());
         assert!(!flags.interrupted());
+    }
+
+    #[test]
+    fn a_hangup_is_told_once_and_ends_nothing() {
+        let flag = ReloadFlag::install().unwrap();
+        assert!(!flag.take());
+        for _ in 0..2 {
+            nix::sys::signal::raise(Signal::SIGHUP).unwrap();
+            assert!(flag.take());
+            assert!(!flag.take());
+        }
     }
 }

@@ -45,6 +45,17 @@ pub trait Gate: fmt::Debug + Send + Sync {
     }
 }
 
+/// A gate that its owner keeps a hand on, to change whom it lets in.
+impl<G: Gate + ?Sized> Gate for Arc<G> {
+    fn admit(&self, key: &PublicKey) -> Option<Admission> {
+        (**self).admit(key)
+    }
+
+    fn generation(&self) -> u64 {
+        (**self).generation()
+    }
+}
+
 /// Lets every key in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenGate;
