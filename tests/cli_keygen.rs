@@ -128,10 +128,9 @@ fn a_key_taken_off_the_list_is_refused_within_a_second_and_its_sessions_end() {
     fs::write(&list, "# nobody\n").expect("writable");
     let pid = nix::unistd::Pid::from_raw(served.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).expect("ours");
-    let revoked_at = std::time::Instant::now();
     let ended = end(running);
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(revoked_at.elapsed().as_millis() < 1_500, "its session was ended: {ended:?}");
+    assert!(ended.took.as_millis() < 1_500, "its session was ended: {ended:?}");
     let again = run(&call("100ms", &format!("--identity {identity}")));
     assert!(again.stderr.contains("does not allow this key"), "{again:?}");
     let ended = served.terminate();

@@ -4,6 +4,7 @@
 //! Two threads of this process, each pinned to a core of its own, talk over loopback by the plainest
 //! calls there are. A limit that cannot be measured here (one core, io_uring blocked) is `None`.
 
+mod aead;
 mod cores;
 mod duel;
 mod packed;
@@ -96,6 +97,8 @@ const CORES: Group = |options, limits| {
     limits.push("wake_p50_us", cores::wake_us(options, 0.5), "us");
     limits.push("memcpy_byte_s", Some(cores::memcpy_byte_s(options)), "B/s");
     limits.push("crc_16_kib_byte_s", Some(cores::crc_byte_s(options)), "B/s");
+    limits.push("seal_1400_byte_s", Some(aead::seal_byte_s(options, 1_400)), "B/s");
+    limits.push("seal_16_kib_byte_s", Some(aead::seal_byte_s(options, 16_368)), "B/s");
 };
 
 const UDP_RTT: Group = |options, limits| {

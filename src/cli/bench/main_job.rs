@@ -48,7 +48,7 @@ pub fn run(common: &CommonOptions) -> Result<Status, Failure> {
     })
 }
 
-/// Time spent on each limit: with 17 of them, well under ten seconds together.
+/// Time spent on each limit: with 24 of them, well under ten seconds together.
 const LIMIT_TIME: Duration = Duration::from_millis(250);
 
 fn measure_limits(placement: &Placement) -> Limits {
