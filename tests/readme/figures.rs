@@ -12,6 +12,9 @@ use serde_json::Value;
 /// Rows that guarantee nothing: bounds of the host, not alternatives.
 const FLOORS: &[&str] = &["udp", "packed", "packed-sealed"];
 
+/// Ringwire itself, with its packets sealed; the row called `ringwire` is insecure, as most others are.
+const SEALED: &str = "ringwire-sealed";
+
 /// What each load is compared by.
 const LOADS: &[Load] = &[
     Load { scenario: "rtt", title: "64 B round trip, p50", field: "p50_us", unit: "µs", lower_wins: true },
@@ -44,6 +47,7 @@ struct Row {
 pub fn beside_others(run: &Value) -> String {
     let mut rows = rows(run);
     rows.sort_by(|a, b| a.ratio.partial_cmp(&b.ratio).unwrap_or(Ordering::Equal));
+    let (sealed, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.peer == SEALED);
     let (floors, peers): (Vec<Row>, Vec<Row>) =
         rows.into_iter().partition(|row| FLOORS.contains(&row.peer.as_str()));
     let mut text = String::new();
@@ -64,6 +68,21 @@ pub fn beside_others(run: &Value) -> String {
     if !floors.is_empty() {
         text.push_str("\nBeside what the host allows when nothing at all is guaranteed:\n\n");
         text.push_str(&table(&floors));
+    }
+    if !sealed.is_empty() {
+        text.push_str("\nBoth tables are without sealing (`--insecure`), as most of the others are. What sealing costs, in the same rounds:\n\n");
+        text.push_str(&sealing(&sealed));
+    }
+    text
+}
+
+fn sealing(rows: &[Row]) -> String {
+    let mut text = String::from("| load | insecure | sealed | sealed is |\n| --- | ---: | ---: | ---: |\n");
+    for row in rows {
+        let show = |figure| show(figure, row.load.unit);
+        let (title, insecure, sealed) = (row.load.title, show(row.ours), show(row.theirs));
+        writeln!(text, "| {title} | {insecure} | {sealed} | {:.2} × |", row.theirs / row.ours)
+            .expect("memory");
     }
     text
 }
@@ -141,10 +160,11 @@ pub fn host(runs: &Value) -> Option<String> {
     let cores = env["cores_allowed"].as_u64().map_or(String::new(), |cores| format!("{cores} cores of "));
     let virtualized = if env["virtualized"] == true { ", a virtual machine" } else { "" };
     Some(format!(
-        "Host: {cores}{}{virtualized}, Linux {}. ringwire {}, not encrypted.",
+        "Host: {cores}{}{virtualized}, Linux {}. ringwire {}, {}.",
         env["cpu"].as_str().unwrap_or("an unnamed processor"),
         env["kernel"].as_str().unwrap_or("?"),
         run["version"].as_str().unwrap_or("?"),
+        if run["secure"] == true { "sealed where nothing else is said" } else { "not encrypted" },
     ))
 }
 
