@@ -7,6 +7,7 @@
 //! ```text
 //!  "Store/Get" --method_id--> number --Router--> handler
 //!  Client::call --NotSent, or idempotent and Unknown--> the next peer
+//!  Service::call --the same--> a new session with the same service
 //! ```
 //!
 //! Invariant: a call that may have run is issued again only if its caller said that running twice
@@ -16,10 +17,12 @@
 mod client;
 mod name;
 mod router;
+mod service;
 
 pub use client::{Client, Repeat};
 pub use name::{MethodId, method_id};
 pub use router::{DuplicateMethod, Router};
+pub use service::{Answer, Service};
 
 pub use crate::endpoint::Outcome;
 pub use crate::worker::status;

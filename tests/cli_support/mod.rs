@@ -83,7 +83,8 @@ pub struct Served {
 
 impl Served {
     pub fn start(more: &str) -> Served {
-        let mut child = start(&format!("serve --listen 127.0.0.1:0 --poll park {more}"));
+        let listen = if more.contains("--listen") { "" } else { "--listen 127.0.0.1:0" };
+        let mut child = start(&format!("serve {listen} --poll park {more}"));
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("it speaks");
