@@ -11,8 +11,8 @@ use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, MemoryBackend};
 use ringwire::rng::Rng;
 use ringwire::time::{Clock, Timestamp, VirtualClock};
-use ringwire::transport::Config;
 use ringwire::transport::security::Security;
+use ringwire::transport::{Config, Deliveries, Engine, Meta, PathIndex};
 use ringwire::wire::{Bounds, Header, INIT_PACKET_SIZE, Init, PacketKind, PacketNumber, SessionId, VERSION};
 use ringwire::worker::{App, Cx, Outcome, ReplyWriter, Request, Target, Worker, WorkerConfig};
 
@@ -34,7 +34,9 @@ impl Hub for Wire {
         }
         self.sent_to.entry(to).or_default().1 += packet.len() as u64;
         self.said.push_back(packet.to_vec());
-        self.said.truncate(1_000);
+        if self.said.len() > 10_000 {
+            self.said.pop_front();
+        }
     }
 
     fn receive(&mut self, at: SocketAddr, into: &mut Vec<u8>) -> Option<(SocketAddr, Ecn)> {
@@ -172,6 +174,23 @@ fn a_flood_of_first_messages_gets_no_session_no_more_bytes_than_it_sent_and_stop
     let counters = scene.server.counters();
     assert!(counters.handshakes_refused > 0, "what was opened proved nothing");
     assert!(counters.handshakes_sent > 1_000, "under load cookies are asked for: {counters:?}");
+}
+
+/// A worker gives a path's index to the next stranger once nobody needs it: a handshake that waits for its
+/// turn does, or its ACCEPT would go to whoever came 256 addresses later.
+#[test]
+fn a_path_is_not_given_to_a_stranger_while_a_handshake_on_it_waits() {
+    let identity = Identity::generate(&mut Csprng::new([1; 32]));
+    let now = Timestamp(1_000_000_000);
+    let security = Security::sealed(&identity, None, 0, now);
+    let mut engine = Engine::new(Config { security, ..Config::default() }, now);
+    let mut rng = Rng::new(9);
+    let meta = Meta { path: PathIndex(7), remote: stranger(&mut rng), ce: false };
+    engine.handle_datagram(now, meta, &mut init(&mut rng), &mut Deliveries::default());
+    assert!(engine.is_path_used(PathIndex(7)), "its first message waits to be opened");
+    let job = engine.poll_job().expect("that step");
+    engine.finish_job(now, job.run());
+    assert!(!engine.is_path_used(PathIndex(7)), "it proved nothing, and is forgotten");
 }
 
 #[test]

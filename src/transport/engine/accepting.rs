@@ -53,6 +53,12 @@ pub(super) struct Asked {
     admitted: Option<Admitted>,
 }
 
+impl Asked {
+    pub(super) fn path(&self) -> PathIndex {
+        self.meta.path
+    }
+}
+
 #[derive(Debug)]
 struct Admitted {
     key: SessionKey,

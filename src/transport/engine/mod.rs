@@ -298,10 +298,10 @@ impl Engine {
         }
     }
 
-    /// True while a session lives on `path`.
+    /// True while a session lives on `path`, or a handshake that came by it waits for its turn.
     #[must_use]
     pub fn is_path_used(&self, path: PathIndex) -> bool {
-        self.table.paths().any(|p| p == path)
+        self.table.paths().chain(self.asked.values().map(Asked::path)).any(|p| p == path)
     }
 
     /// True when the session has enough full units waiting that a train should leave now.
