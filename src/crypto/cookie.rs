@@ -80,11 +80,16 @@ impl CookieJar {
         cookie
     }
 
-    /// Checks a cookie that came back.
+    /// Checks a cookie that came back; when it was issued.
     ///
     /// # Errors
     /// [`CookieError`]: treat the client as one without a cookie.
-    pub fn verify(&self, now: Timestamp, holder: &CookieHolder, cookie: &[u8]) -> Result<(), CookieError> {
+    pub fn verify(
+        &self,
+        now: Timestamp,
+        holder: &CookieHolder,
+        cookie: &[u8],
+    ) -> Result<Timestamp, CookieError> {
         let cookie: &[u8; COOKIE_SIZE] =
             cookie.try_into().map_err(|_| CookieError::Size { size: cookie.len() })?;
         let (issued, tag) = cookie.split_first_chunk::<8>().expect("a cookie is longer than its time");
@@ -98,7 +103,7 @@ impl CookieJar {
         } else if issued > now || now.since_ns(issued) > LIFETIME_NS {
             Err(CookieError::Expired)
         } else {
-            Ok(())
+            Ok(issued)
         }
     }
 }
@@ -141,7 +146,7 @@ mod tests {
     #[test]
     fn a_cookie_comes_back_good_for_thirty_seconds() {
         let cookie = jar().issue(Timestamp(S), &holder());
-        assert_eq!(jar().verify(Timestamp(31 * S), &holder(), &cookie), Ok(()));
+        assert_eq!(jar().verify(Timestamp(31 * S), &holder(), &cookie), Ok(Timestamp(S)));
         for now in [31 * S + 1, S - 1] {
             assert_eq!(jar().verify(Timestamp(now), &holder(), &cookie), Err(CookieError::Expired));
         }
@@ -182,7 +187,7 @@ mod tests {
         assert!(jar.rotation_due(Timestamp(30 * S)));
         let cookie = jar.issue(Timestamp(30 * S), &holder());
         jar.rotate(Timestamp(30 * S), [3; 16]);
-        assert_eq!(jar.verify(Timestamp(31 * S), &holder(), &cookie), Ok(()));
+        assert_eq!(jar.verify(Timestamp(31 * S), &holder(), &cookie), Ok(Timestamp(30 * S)));
         jar.rotate(Timestamp(31 * S), [4; 16]);
         assert_eq!(jar.verify(Timestamp(31 * S), &holder(), &cookie), Err(CookieError::Forged));
     }
@@ -192,7 +197,7 @@ mod tests {
         let a = CookieHolder { remote: "[2001:db8::1]:1".parse().unwrap(), ..holder() };
         let b = CookieHolder { remote: "[2001:db8::2]:1".parse().unwrap(), ..holder() };
         let cookie = jar().issue(Timestamp(0), &a);
-        assert_eq!(jar().verify(Timestamp(0), &a, &cookie), Ok(()));
+        assert_eq!(jar().verify(Timestamp(0), &a, &cookie), Ok(Timestamp(0)));
         assert_eq!(jar().verify(Timestamp(0), &b, &cookie), Err(CookieError::Forged));
     }
 

@@ -14,8 +14,8 @@ use crate::time::Timestamp;
 use crate::transport::config::{Config, Profile};
 use crate::transport::{PathIndex, SessionKey};
 use crate::wire::{
-    Bounds, COOKIE_SIZE_MAX, Header, INIT_BODY_SIZE, INIT_PACKET_SIZE, Init, PacketKind, PacketNumber,
-    SessionId, VERSION,
+    Accept, Bounds, COOKIE_SIZE_MAX, Header, INIT_BODY_SIZE, INIT_PACKET_SIZE, Init, PacketKind,
+    PacketNumber, SessionId, VERSION,
 };
 
 /// How far a handshake has come at the client.
@@ -39,8 +39,8 @@ pub(crate) struct Connecting {
     /// Whom the session is with, once that is known.
     pub(crate) server: Option<PublicKey>,
     pub(crate) stage: Stage,
-    /// The ACCEPT body that is being checked, without its blob.
-    pub(crate) answer: Vec<u8>,
+    /// The ACCEPT that is being checked.
+    pub(crate) answer: Option<Accept<'static>>,
     /// The handshakes begun, newest first: each cookie begins another, and the answer to an earlier one
     /// may still come.
     initiators: Vec<Box<dyn Initiator>>,
@@ -100,7 +100,7 @@ impl Connecting {
             local: key.id(config.worker_index),
             server,
             stage,
-            answer: Vec::new(),
+            answer: None,
             initiators: Vec::new(),
             refused: None,
             listed: false,
@@ -258,7 +258,8 @@ impl Connecting {
         true
     }
 
-    /// Starts over (without sealing, where any first message serves), to learn which incarnation is at the other end now.
+    /// Starts over, to learn which incarnation is at the other end now. Without sealing any first message
+    /// serves.
     pub(crate) fn restart(&mut self, now: Timestamp) {
         self.cookie_size = 0;
         self.stage = Stage::Waiting;

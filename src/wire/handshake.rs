@@ -214,6 +214,21 @@ pub struct Accept<'a> {
 }
 
 impl<'a> Accept<'a> {
+    /// The same without the provider's bytes: what stays when the packet is gone.
+    #[must_use]
+    pub fn without_blob(&self) -> Accept<'static> {
+        let Self { version, session, boot, bounds, suite, .. } = *self;
+        Accept { version, session, boot, bounds, suite, blob: &[] }
+    }
+
+    /// What the handshake binds: the body before the length of the blob.
+    #[must_use]
+    pub fn prologue(&self) -> [u8; PROLOGUE_SIZE] {
+        let mut body = [0; ACCEPT_FIXED_SIZE];
+        self.without_blob().encode(&mut body);
+        *body.first_chunk().expect("the prologue is the front of the body")
+    }
+
     /// Writes the body and returns its size.
     ///
     /// # Panics

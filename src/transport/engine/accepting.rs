@@ -17,8 +17,8 @@ use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
 use crate::transport::security::Admission;
 use crate::transport::session::{Opening, Session, Trust};
 use crate::wire::{
-    ACCEPT_FIXED_SIZE, Accept, Bounds, CookieReply, Header, Init, PROLOGUE_SIZE, PacketKind, Refuse,
-    ServerKey, SessionId, VERSION, VersionHint,
+    ACCEPT_FIXED_SIZE, Accept, Bounds, CookieReply, Header, Init, PacketKind, Refuse, ServerKey, SessionId,
+    VERSION, VersionHint,
 };
 
 /// Why a client was declined (P-6.7).
@@ -62,10 +62,9 @@ impl Asked {
 #[derive(Debug)]
 struct Admitted {
     key: SessionKey,
-    accept: Vec<u8>,
+    accept: Accept<'static>,
     suite: Suite,
     peer: Option<PublicKey>,
-    admission: Admission,
     peer_token: Option<[u8; 16]>,
 }
 
@@ -94,16 +93,15 @@ impl Engine {
             return;
         }
         let holder = CookieHolder { remote: meta.remote, session: init.session.0, boot: init.boot };
-        let proven = self.cookies.verify(now, &holder, init.cookie).is_ok();
+        let cookie = self.cookies.verify(now, &holder, init.cookie).ok();
         let secure = self.config.security.provider.is_secure();
-        if !proven && (!secure || self.asked.len() >= ASKED_UNTIL_COOKIES) {
+        if cookie.is_none() && (!secure || self.asked.len() >= ASKED_UNTIL_COOKIES) {
             return self.demand_cookie(now, meta.path, &holder);
         }
         if self.asked.len() >= ASKED_MAX {
             self.shared.counters.handshakes_refused += 1;
             return;
         }
-        let issued = init.cookie.first_chunk::<8>().filter(|_| proven);
         let asked = self.next_asked;
         self.next_asked += 1;
         self.asked.insert(
@@ -114,7 +112,7 @@ impl Engine {
                 boot: init.boot,
                 bounds: init.bounds,
                 suite: init.suite,
-                cookie: issued.map(|at| Timestamp(u64::from_le_bytes(*at))),
+                cookie,
                 admitted: None,
             },
         );
@@ -189,7 +187,12 @@ impl Engine {
             self.shared.counters.handshakes_refused += 1;
             return;
         };
-        let token = match self.believe(now, &asked, peer.as_ref(), &payload) {
+        let meta = asked.meta;
+        // Before its message is remembered as seen: keys cost nothing to make.
+        if let Err(why) = self.let_in(&asked, peer.as_ref()) {
+            return self.refuse(&meta, asked.remote, why);
+        }
+        let peer_token = match self.believe(now, &asked, peer.as_ref(), &payload) {
             Ok(token) => token,
             Err(Doubt::Malformed) => {
                 self.shared.counters.malformed += 1;
@@ -197,30 +200,28 @@ impl Engine {
             }
             Err(Doubt::Replayed) => {
                 self.shared.counters.handshakes_unproven += 1;
-                let Asked { meta, remote, boot, .. } = asked;
-                let holder = CookieHolder { remote: meta.remote, session: remote.0, boot };
+                let holder = CookieHolder { remote: meta.remote, session: asked.remote.0, boot: asked.boot };
                 return self.demand_cookie(now, meta.path, &holder);
             }
-        };
-        let meta = asked.meta;
-        let admission = match self.let_in(&asked, peer.as_ref()) {
-            Ok(admission) => admission,
-            Err(why) => return self.refuse(&meta, asked.remote, why),
         };
         let Ok(key) = self.table.reserve(&mut self.random) else {
             return self.refuse(&meta, asked.remote, refusal::FULL);
         };
         let suite = self.suite_for(asked.suite);
-        let accept = self.accept_body(key, suite);
+        let accept = self.accept(key, suite);
         let payload = if suite.is_secure() {
-            self.config.security.reset_key.token(key.id(self.config.worker_index).0).to_vec()
+            self.config.security.reset_key.token(accept.session.0).to_vec()
         } else {
             Vec::new()
         };
-        let fixed = accept[..PROLOGUE_SIZE].to_vec();
-        asked.admitted = Some(Admitted { key, accept, suite, peer, admission, peer_token: token });
+        asked.admitted = Some(Admitted { key, accept, suite, peer, peer_token });
         self.asked.insert(asked_id, asked);
-        self.push_job(Work::Answer { asked: asked_id, responder, accept: fixed, payload });
+        self.push_job(Work::Answer {
+            asked: asked_id,
+            responder,
+            accept: accept.prologue().to_vec(),
+            payload,
+        });
     }
 
     /// What a client sealed into its first message: its clock's reading and its reset token.
@@ -246,7 +247,9 @@ impl Engine {
         }
         let Some(peer) = peer else { return Ok(Admission::default()) };
         let admission = self.config.security.gate.admit(peer).ok_or(refusal::KEY)?;
-        if self.table.sessions_of(peer) >= admission.sessions_max as usize {
+        let theirs = |admitted: &&Admitted| admitted.peer.as_ref() == Some(peer);
+        let opening = self.asked.values().filter_map(|asked| asked.admitted.as_ref()).filter(theirs).count();
+        if self.table.sessions_of(peer) + opening >= admission.sessions_max as usize {
             return Err(refusal::QUOTA);
         }
         Ok(admission)
@@ -260,18 +263,15 @@ impl Engine {
         }
     }
 
-    fn accept_body(&self, key: SessionKey, suite: Suite) -> Vec<u8> {
-        let mut body = vec![0; ACCEPT_FIXED_SIZE];
-        let accept = Accept {
+    fn accept(&self, key: SessionKey, suite: Suite) -> Accept<'static> {
+        Accept {
             version: VERSION,
             session: key.id(self.config.worker_index),
             boot: self.config.boot_id,
             bounds: self.bounds(),
             suite: suite as u8,
             blob: &[],
-        };
-        accept.encode(&mut body);
-        body
+        }
     }
 
     pub(super) fn on_answered(
@@ -280,25 +280,30 @@ impl Engine {
         asked: u64,
         answered: Result<Answered, HandshakeError>,
     ) {
-        let Some(asked) = self.asked.remove(&asked) else { return };
-        let Some(admitted) = asked.admitted else { return };
+        let Some(mut asked) = self.asked.remove(&asked) else { return };
+        let Some(Admitted { key, accept, suite, peer, peer_token }) = asked.admitted.take() else { return };
         let Ok(Answered { blob, keys }) = answered else {
-            self.table.give_back(admitted.key.index);
+            self.table.give_back(key.index);
             self.shared.counters.handshakes_refused += 1;
             return;
         };
-        let Admitted { key, accept: mut body, suite, peer, admission, peer_token } = admitted;
+        // The gate may have changed since: a session that opens now would not be looked at again.
+        let admission = match self.let_in(&asked, peer.as_ref()) {
+            Ok(admission) => admission,
+            Err(why) => {
+                self.table.give_back(key.index);
+                return self.refuse(&asked.meta, asked.remote, why);
+            }
+        };
         let Asked { meta, remote, boot, bounds, cookie, .. } = asked;
-        let fixed = Accept::decode(&body).expect("the body was made here");
-        let mut whole = vec![0; ACCEPT_FIXED_SIZE + blob.len()];
-        Accept { blob: &blob, ..fixed }.encode(&mut whole);
-        std::mem::swap(&mut body, &mut whole);
+        let mut body = vec![0; ACCEPT_FIXED_SIZE + blob.len()];
+        Accept { blob: &blob, ..accept }.encode(&mut body);
         let route_size_max = self.route_size(meta.path);
         let secure = suite.is_secure();
         let opening = Opening {
             config: &self.config,
             key,
-            local: key.id(self.config.worker_index),
+            local: accept.session,
             remote,
             path: meta.path,
             route_size_max,

@@ -8,10 +8,7 @@ use crate::transport::engine::jobs::Work;
 use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
 use crate::transport::session::{Opening, Session, Trust};
 use crate::transport::{CloseReason, ConnectError, PacketSink, PathIndex};
-use crate::wire::{
-    ACCEPT_FIXED_SIZE, Accept, CookieReply, Header, INIT_PACKET_SIZE, PROLOGUE_SIZE, Refuse, ServerKey,
-    VERSION, VersionHint,
-};
+use crate::wire::{Accept, CookieReply, Header, INIT_PACKET_SIZE, Refuse, ServerKey, VERSION, VersionHint};
 
 impl Engine {
     /// Asks for a session with whoever answers on `path`, who must hold `server`'s private key. Without
@@ -127,9 +124,8 @@ impl Engine {
             Slot::Connecting(connecting) => {
                 let Some(initiators) = connecting.finishing(now) else { return };
                 let key = connecting.key;
-                let fixed = body[..ACCEPT_FIXED_SIZE].to_vec();
-                connecting.answer = fixed;
-                let (accept, blob) = (body[..PROLOGUE_SIZE].to_vec(), accept.blob.to_vec());
+                connecting.answer = Some(accept.without_blob());
+                let (accept, blob) = (accept.prologue().to_vec(), accept.blob.to_vec());
                 self.push_job(Work::Finish { key, initiators, accept, blob });
             }
             Slot::Free => {}
@@ -144,10 +140,7 @@ impl Engine {
         finished: Result<Finished, HandshakeError>,
     ) {
         let Some(Slot::Connecting(connecting)) = self.table.by_key(key) else { return };
-        let answer = std::mem::take(&mut connecting.answer);
-        // The blob's length closes the fixed part; the blob itself is the provider's.
-        let bare = [&answer[..PROLOGUE_SIZE.min(answer.len())], &[0, 0]].concat();
-        let (Ok(finished), Ok(accept)) = (finished, Accept::decode(&bare)) else {
+        let (Ok(finished), Some(accept)) = (finished, connecting.answer.take()) else {
             // Forged, or damaged: the true answer may still come.
             connecting.unfinished(initiators);
             self.shared.counters.handshakes_refused += 1;
