@@ -16,6 +16,7 @@ use ringwire::rng::Rng;
 use ringwire::time::{Clock, Timestamp, VirtualClock};
 use ringwire::transport::security::Security;
 use ringwire::transport::{Config, Profile};
+use ringwire::wire::PacketKind;
 use ringwire::worker::{
     App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, Target, Worker, WorkerConfig,
 };
@@ -113,12 +114,16 @@ const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 2);
 
 impl Scene {
     fn new(one_way: Duration, config: Config) -> Self {
+        Self::over(one_way, config, Box::new(|_, _| false))
+    }
+
+    fn over(one_way: Duration, config: Config, drop: DropRule) -> Self {
         let clock = VirtualClock::new(Timestamp(1_000_000_000));
         let line = Rc::new(RefCell::new(Line {
             clock: clock.clone(),
             one_way_ns: one_way.as_nanos() as u64,
             queues: HashMap::new(),
-            drop: Box::new(|_, _| false),
+            drop,
             hold: Box::new(|| 0),
             dropped: 0,
         }));
@@ -152,6 +157,18 @@ impl Scene {
             seen += 1;
             seen == n + 1
         });
+    }
+
+    /// Makes a call of which the next packet of `from` is lost; how long it took.
+    fn lose_one_of(&mut self, from: ([u8; 4], u16)) -> Duration {
+        self.drop_nth(from, 0);
+        let start = self.clock.now();
+        self.call(1, Duration::from_secs(5));
+        self.until(Duration::from_secs(5), |s| s.client.app().outcomes.len() == 1);
+        let (_, name, at) = self.client.app().outcomes[0];
+        assert_eq!(name, "replied");
+        assert_eq!(self.line.borrow().dropped, 1, "the script dropped one packet");
+        Duration::from_nanos(at.since_ns(start))
     }
 
     fn step(&mut self) -> bool {
@@ -234,14 +251,7 @@ fn lone_loss(from: ([u8; 4], u16)) {
     for rtt_us in [10, 30, 100, 300, 900] {
         let rtt = Duration::from_micros(rtt_us);
         let mut scene = Scene::new(rtt / 2, Config::default());
-        scene.drop_nth(from, 0);
-        let start = scene.clock.now();
-        scene.call(1, Duration::from_secs(5));
-        scene.until(Duration::from_secs(5), |s| s.client.app().outcomes.len() == 1);
-        let (_, name, at) = scene.client.app().outcomes[0];
-        assert_eq!(name, "replied");
-        assert_eq!(scene.line.borrow().dropped, 1, "the script dropped one packet");
-        let took = Duration::from_nanos(at.since_ns(start));
+        let took = scene.lose_one_of(from);
         let bound = repair_bound(rtt);
         assert!(took <= bound, "RTT {rtt:?}: repaired after {took:?}, more than {bound:?}");
         assert!(took > rtt, "the loss was real");
@@ -311,34 +321,60 @@ fn a_server_that_vanishes_ends_calls_by_their_deadline_and_the_session_by_its_id
     assert_eq!(scene.client.app().closed, [CloseReason::TimedOut]);
 }
 
-#[test]
-fn a_restarted_insecure_server_is_noticed_by_its_boot_id_and_calls_end_unknown() {
-    let mut scene = Scene::new(Duration::from_micros(50), insecure());
+/// The server is started anew under a call: why the client's session ended, and after how many ns.
+fn restarted(config: Config) -> (CloseReason, u64) {
+    let mut scene = Scene::new(Duration::from_micros(50), config);
     let (clock, line) = (scene.clock.clone(), scene.line.clone());
     scene.server = Some(worker(&clock, &line, SERVER.into(), &scene.config, 77));
     let start = scene.clock.now();
     scene.call(1, Duration::from_secs(60));
     scene.until(Duration::from_secs(20), |s| !s.client.app().closed.is_empty());
     assert_eq!(scene.client.app().outcomes[0].1, "unknown");
-    assert_eq!(scene.client.app().closed, [CloseReason::PeerRestarted(77)]);
     assert_eq!(scene.server.as_ref().map_or(1, |s| s.app().runs), 0, "a new incarnation never runs the call");
-    let took = scene.clock.now().since_ns(start);
+    (scene.client.app().closed[0], scene.clock.now().since_ns(start))
+}
+
+#[test]
+fn a_restarted_insecure_server_is_noticed_by_its_boot_id_and_calls_end_unknown() {
+    let (why, took) = restarted(insecure());
+    assert_eq!(why, CloseReason::PeerRestarted(77));
     assert!(took < 100_000_000, "noticed after {took} ns");
 }
 
 #[test]
 fn a_restarted_server_proves_it_within_two_round_trips_and_calls_end_unknown() {
-    let mut scene = Scene::new(Duration::from_micros(50), Config::default());
-    let (clock, line) = (scene.clock.clone(), scene.line.clone());
-    scene.server = Some(worker(&clock, &line, SERVER.into(), &scene.config, 77));
-    let start = scene.clock.now();
-    scene.call(1, Duration::from_secs(60));
-    scene.until(Duration::from_secs(20), |s| !s.client.app().closed.is_empty());
-    assert_eq!(scene.client.app().outcomes[0].1, "unknown");
-    assert_eq!(scene.client.app().closed, [CloseReason::Reset]);
-    assert_eq!(scene.server.as_ref().map_or(1, |s| s.app().runs), 0, "a new incarnation never runs the call");
-    let took = scene.clock.now().since_ns(start);
+    let (why, took) = restarted(Config::default());
+    assert_eq!(why, CloseReason::Reset);
     assert!(took < 2 * 100_000, "noticed after {took} ns, two round trips of 100 us");
+}
+
+#[test]
+fn an_accept_that_had_to_be_said_twice_does_not_make_a_near_server_slow_for_ever() {
+    let mut accepts = 0;
+    let lose_first_accept = move |from: SocketAddr, packet: &[u8]| {
+        let accept = from == SERVER.into() && packet[0] == PacketKind::Accept as u8;
+        accepts += u32::from(accept);
+        accept && accepts == 1
+    };
+    let rtt = Duration::from_micros(100);
+    let mut scene = Scene::over(rtt / 2, Config::default(), Box::new(lose_first_accept));
+    assert_eq!(std::mem::take(&mut scene.line.borrow_mut().dropped), 1);
+    let (took, bound) = (scene.lose_one_of(SERVER), repair_bound(rtt));
+    assert!(took <= bound, "a lost reply was repaired after {took:?}, more than {bound:?}");
+}
+
+#[test]
+fn a_key_is_changed_after_its_time_however_little_it_sealed() {
+    let config = Config { key_update_interval: Duration::from_millis(10), ..Config::default() };
+    let mut scene = Scene::new(Duration::from_micros(50), config);
+    let before = scene.client.counters().key_updates;
+    for token in 0..5 {
+        scene.call(token, Duration::from_secs(5));
+        scene.run(Duration::from_millis(20));
+    }
+    let updates = scene.client.counters().key_updates - before;
+    assert!((4..=6).contains(&updates), "{updates} updates in 100 ms");
+    assert_eq!(scene.client.app().outcomes.len(), 5);
 }
 
 #[test]

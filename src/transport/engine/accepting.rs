@@ -316,7 +316,7 @@ impl Engine {
             accepted: true,
         };
         let protector = Protector::new(suite, &keys, Role::Server);
-        let trust = Trust { peer, admission, peer_token, skip_seed: self.random.u64() };
+        let trust = Trust { peer, admission, peer_token, skip_secret: self.random.bytes() };
         let mut session = Session::open(&opening, protector, trust, &mut self.shared);
         session.accept = body.into_boxed_slice();
         if secure {

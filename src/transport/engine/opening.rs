@@ -157,8 +157,12 @@ impl Engine {
         }
         let peer_token = finished.payload.as_slice().try_into().ok();
         let protector = Protector::new(suite, &finished.keys, Role::Client);
-        let trust =
-            Trust { peer: connecting.server, peer_token, skip_seed: self.random.u64(), ..Trust::default() };
+        let trust = Trust {
+            peer: connecting.server,
+            peer_token,
+            skip_secret: self.random.bytes(),
+            ..Trust::default()
+        };
         self.open_connected(now, key.index, &accept, protector, trust);
     }
 

@@ -158,6 +158,7 @@ impl Session {
         }
         let latest_ns = now.since_ns(packet.sent_at);
         self.rtt.on_sample(now, latest_ns, u64::from(ack.head.ack_delay_ns), self.tuning.peer_ack_delay_ns);
+        self.follow_rtt();
         self.acks.on_rtt(self.rtt.smoothed_ns());
     }
 

@@ -1,6 +1,7 @@
 //! When a session's keys are exchanged for the next (P-11.5), and which packet numbers it leaves out.
 
-use crate::rng::Rng;
+use siphasher::sip::SipHasher24;
+
 use crate::time::Timestamp;
 use crate::transport::CloseReason;
 use crate::transport::config::Config;
@@ -40,10 +41,11 @@ impl KeyUse {
     }
 }
 
-/// Packet numbers that are never used, so that acks of packets nobody sent show (S07, RFC 9000 §21.4).
+/// Packet numbers that are never used, so that acks of packets nobody sent show (S07, RFC 9000 §21.4). Each
+/// is told by the one before and a secret: gaps that a peer has seen tell it nothing of the next.
 #[derive(Debug)]
 pub(super) struct Skips {
-    rng: Rng,
+    secret: SipHasher24,
     next: u64,
 }
 
@@ -51,11 +53,14 @@ pub(super) struct Skips {
 const SKIP_EVERY: u64 = 512;
 
 impl Skips {
-    /// `seed` must be unpredictable to the peer.
-    pub(super) fn new(seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
-        let next = 1 + rng.below(2 * SKIP_EVERY);
-        Self { rng, next }
+    pub(super) fn new(secret: &[u8; 16]) -> Self {
+        let mut skips = Self { secret: SipHasher24::new_with_key(secret), next: 0 };
+        skips.next = 1 + skips.gap(0);
+        skips
+    }
+
+    fn gap(&self, number: u64) -> u64 {
+        self.secret.hash(&number.to_le_bytes()) % (2 * SKIP_EVERY)
     }
 
     /// True when `number` is to be left out.
@@ -64,7 +69,7 @@ impl Skips {
         if number < self.next {
             return false;
         }
-        self.next = number + 2 + self.rng.below(2 * SKIP_EVERY);
+        self.next = number + 2 + self.gap(number);
         true
     }
 }
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn about_one_number_in_512_is_left_out_and_never_two_in_a_row() {
-        let mut skips = Skips::new(7);
+        let mut skips = Skips::new(&[7; 16]);
         let skipped: Vec<u64> = (0..512_000).filter(|number| skips.is_skipped(*number)).collect();
         assert!((800..1_200).contains(&skipped.len()), "{}", skipped.len());
         assert!(skipped.windows(2).all(|pair| pair[1] > pair[0] + 1));

@@ -187,7 +187,7 @@ impl Session {
             path: opening.path,
             remote: opening.remote,
             key_use: KeyUse::new(config, now),
-            skips: protector.is_secure().then(|| Skips::new(trust.skip_seed)),
+            skips: protector.is_secure().then(|| Skips::new(&trust.skip_secret)),
             protector,
             control: Control::default(),
             sent: SentPackets::default(),
@@ -280,6 +280,17 @@ impl Session {
     /// The kernel refused a packet of `size` on this session's path.
     pub(crate) fn on_packet_refused(&mut self, size: usize) {
         self.mtu.on_refused(size);
+    }
+
+    /// The profile follows the smallest round trip, unless it was set: a first guess may be wrong, or
+    /// have measured an ACCEPT that had to be said twice.
+    #[inline]
+    fn follow_rtt(&mut self) {
+        let is_dc = self.rtt.min_ns() < DC_RTT_NS_MAX;
+        if self.tuning.follows_rtt && is_dc != self.tuning.is_dc {
+            self.tuning.set_dc(is_dc);
+            self.acks.set_policy(self.tuning.ack_policy());
+        }
     }
 
     /// The round-trip estimate.

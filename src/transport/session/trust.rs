@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 use crate::transport::CloseReason;
 use crate::transport::rtt::Rtt;
 use crate::transport::security::{Admission, Gate};
-use crate::transport::session::{DC_RTT_NS_MAX, Session};
+use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 
 /// What the handshake told of the peer.
@@ -20,7 +20,7 @@ pub(crate) struct Trust {
     /// What a reset of its must carry.
     pub(crate) peer_token: Option<[u8; 16]>,
     /// Which packet numbers to leave out: nothing the peer may know.
-    pub(crate) skip_seed: u64,
+    pub(crate) skip_secret: [u8; 16],
 }
 
 impl fmt::Debug for Trust {
@@ -83,10 +83,7 @@ impl Session {
         }
         let rtt_ns = now.since_ns(since).max(1);
         self.rtt = Rtt::new(rtt_ns);
-        if self.tuning.follows_rtt {
-            self.tuning.set_dc(rtt_ns < DC_RTT_NS_MAX);
-            self.acks.set_policy(self.tuning.ack_policy());
-        }
+        self.follow_rtt();
         self.acks.on_rtt(rtt_ns);
     }
 }
