@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -65,10 +64,4 @@ pub fn security(identity: Option<&Path>, insecure: Option<Insecure>) -> Result<S
         None => Identity::generate(&mut random()?),
     };
     Ok(Security::sealed(&identity, None, wall_at_zero_ns(), MonotonicClock.now()))
-}
-
-/// True when `address` is this host's own.
-#[must_use]
-pub fn is_local(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
 }

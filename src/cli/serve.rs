@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::keys::is_local;
 use super::options::{DEFAULT_PORT, HostOptions, Insecure, parse_target};
 use super::output::print_line;
 use super::status::{Failure, Status};
@@ -18,6 +17,7 @@ use crate::endpoint::AllowList;
 use crate::sys::cores::{spread, topology};
 use crate::sys::signal::{ReloadFlag, StopFlags};
 use crate::transport::Counters;
+use crate::transport::security::is_this_host;
 
 /// `ringwire serve`.
 #[derive(Args, Clone, Debug)]
@@ -65,7 +65,7 @@ pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
         // The last: the first is where a client on this host goes unless told.
         None => spread(&allowed).last().copied().into_iter().collect(),
     };
-    if args.host.insecure == Some(Insecure::Loopback) && !is_local(args.listen) {
+    if args.host.insecure == Some(Insecure::Loopback) && !is_this_host(args.listen) {
         return Err(Failure::usage(format!(
             "{} takes other hosts, and --insecure alone stays on this one: write --insecure=anywhere on both ends, or leave it out",
             args.listen

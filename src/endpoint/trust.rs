@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::EndpointError;
 use crate::crypto::{Csprng, Identity, PresharedKey, PublicKey};
 use crate::time::{Clock, MonotonicClock, wall_at_zero_ns};
-use crate::transport::security::{Admission, Gate, OpenGate, Security};
+use crate::transport::security::{Admission, Gate, OpenGate, Security, is_this_host};
 
 /// The builder's answers so far.
 #[derive(Clone, Default)]
@@ -38,10 +38,9 @@ impl Trust {
             Some(false) => return Ok(Security::insecure()),
             None => {}
         }
-        let local = bind.ip().to_canonical().is_loopback();
         let gate: Arc<dyn Gate> = match self.gate {
             Some(gate) => gate,
-            None if local => Arc::new(OpenGate),
+            None if is_this_host(bind) => Arc::new(OpenGate),
             None if self.serves => return Err(EndpointError::NoGate { bind }),
             None => Arc::new(ClosedGate),
         };

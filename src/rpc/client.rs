@@ -34,6 +34,12 @@ impl Repeat {
     }
 }
 
+/// Whether a later attempt's outcome takes the place of an earlier one's: that a call may have run is not
+/// forgotten because another attempt of it was not sent.
+pub(super) fn tells_more(earlier: &Outcome, later: &Outcome) -> bool {
+    !matches!((earlier, later), (Outcome::Unknown, Outcome::NotSent(_)))
+}
+
 /// Sessions that lead to one service, in order of preference.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -60,9 +66,9 @@ impl Client {
         let mut outcome = Outcome::NotSent(SendError::Closed);
         for peer in &self.peers {
             let again = peer.call(method, payload.clone()).deadline(limit).await;
-            // An earlier attempt that may have run is not forgotten because a later one was not sent.
-            let unknown = matches!((&outcome, &again), (Outcome::Unknown, Outcome::NotSent(_)));
-            outcome = if unknown { Outcome::Unknown } else { again };
+            if tells_more(&outcome, &again) {
+                outcome = again;
+            }
             if !repeat.allows(&outcome) {
                 break;
             }
@@ -74,6 +80,14 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_may_have_run_is_not_reported_as_never_sent() {
+        let closed = Outcome::NotSent(SendError::Closed);
+        assert!(!tells_more(&Outcome::Unknown, &closed));
+        assert!(tells_more(&closed, &Outcome::Unknown));
+        assert!(tells_more(&Outcome::Unknown, &Outcome::Replied(Bytes::new())));
+    }
 
     #[test]
     fn only_a_call_that_cannot_have_run_or_may_run_twice_is_issued_again() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::client::tells_more;
 use super::{MethodId, Outcome, Repeat};
 use crate::crypto::PublicKey;
 use crate::endpoint::{Endpoint, OpenError, Peer};
@@ -27,8 +28,8 @@ pub struct Service {
 pub struct Answer {
     /// How it ended.
     pub outcome: Outcome,
-    /// The incarnation of the server that the last attempt went to: who may have run it, if it ended
-    /// `Unknown`. `None` when no session could be opened.
+    /// The incarnation of the server whose attempt ended so: who may have run it, if it ended `Unknown`.
+    /// `None` when no session could be opened.
     pub boot_id: Option<u64>,
 }
 
@@ -70,7 +71,7 @@ impl Service {
     }
 
     /// Calls `method`; on a new session where the one in use has ended, as far as `repeat` allows. `limit`
-    /// is the deadline of each attempt.
+    /// is the deadline of each attempt; opening a session takes its own time before, at most five seconds.
     pub async fn call(
         &self,
         method: MethodId,
@@ -83,11 +84,9 @@ impl Service {
         for _ in 0..ATTEMPTS_MAX {
             let Ok(peer) = self.peer().await else { break };
             let again = peer.call(method, payload.clone()).deadline(limit).await;
-            // An earlier attempt that may have run is not forgotten because a later one was not sent.
-            if matches!((&answer.outcome, &again), (Outcome::Unknown, Outcome::NotSent(_))) {
-                continue;
+            if tells_more(&answer.outcome, &again) {
+                answer = Answer { outcome: again, boot_id: Some(peer.boot_id()) };
             }
-            answer = Answer { outcome: again, boot_id: Some(peer.boot_id()) };
             if !repeat.allows(&answer.outcome) {
                 break;
             }

@@ -1,6 +1,7 @@
 //! Who may talk to this endpoint, and what it proves by: the part of its settings that is about trust.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use rustc_hash::FxHashMap;
@@ -9,6 +10,12 @@ use crate::crypto::{
     Handshake, Identity, NoiseHandshake, NullHandshake, PresharedKey, PublicKey, ResetKey, Suite,
 };
 use crate::time::Timestamp;
+
+/// True for an address that only this host has: what goes there leaves it on no way.
+#[must_use]
+pub fn is_this_host(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
 
 /// What an admitted key may do.
 #[derive(Clone, Debug, PartialEq, Eq)]

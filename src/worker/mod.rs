@@ -32,7 +32,7 @@ use bytes::Bytes;
 use crate::crypto::PublicKey;
 use crate::io::{Backend, Event as IoEvent, IoCounters, Received};
 use crate::time::{Clock, Timestamp};
-use crate::transport::security::Security;
+use crate::transport::security::is_this_host;
 use crate::transport::{
     Config, ConnectError, Counters, Deliveries, Engine, Event as EngineEvent, PathIndex, SendError,
 };
@@ -83,7 +83,6 @@ pub struct Turn {
 /// One worker: an engine, a backend and an application, turned by one thread.
 pub struct Worker<A: App> {
     engine: Engine,
-    security: Security,
     backend: Box<dyn Backend>,
     clock: Rc<dyn Clock>,
     app: A,
@@ -110,7 +109,6 @@ impl<A: App> Worker<A> {
         let mut transport = config.transport;
         transport.receive_buffer_size = backend.receive_buffer_size();
         Self {
-            security: transport.security.clone(),
             engine: Engine::new(transport, now),
             backend,
             clock,
@@ -138,8 +136,8 @@ impl<A: App> Worker<A> {
     /// [`ConnectError`]: among them that a server on another host was not named.
     pub fn connect(&mut self, target: impl Into<Target>) -> Result<SessionKey, ConnectError> {
         let target = target.into();
-        let security = &self.security;
-        if !target.is_loopback() && !security.anywhere {
+        let security = self.engine.security();
+        if !is_this_host(target.remote) && !security.anywhere {
             if !security.provider.is_secure() {
                 return Err(ConnectError::InsecureElsewhere);
             }
@@ -161,7 +159,7 @@ impl<A: App> Worker<A> {
     /// What this worker's endpoint is known by; `None` without sealing.
     #[must_use]
     pub fn public_key(&self) -> Option<PublicKey> {
-        self.security.provider.public_key()
+        self.engine.security().provider.public_key()
     }
 
     /// Who is at the other end of an open session; `None` without sealing.

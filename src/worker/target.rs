@@ -28,12 +28,6 @@ impl Target {
     pub fn at_worker(self, worker: u8) -> Self {
         Self { worker: Some(worker), ..self }
     }
-
-    /// True when the address is this host's own.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        self.remote.ip().to_canonical().is_loopback()
-    }
 }
 
 impl From<SocketAddr> for Target {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use super::super::keys::is_local;
 use super::super::options::Insecure;
 use super::super::status::Failure;
 use super::args::CommonOptions;
@@ -18,6 +17,7 @@ use crate::bench::run::{Progress, Run};
 use crate::crypto::PublicKey;
 use crate::sys::cores::topology;
 use crate::sys::signal::StopFlags;
+use crate::transport::security::is_this_host;
 
 /// A server to call and this end's cores, kept for all runs of one command.
 pub struct BenchSession {
@@ -155,7 +155,7 @@ fn check_exposure(
     key: Option<PublicKey>,
     insecure: Option<Insecure>,
 ) -> Result<(), Failure> {
-    if is_local(target) {
+    if is_this_host(target) {
         return Ok(());
     }
     match insecure {

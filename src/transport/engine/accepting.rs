@@ -14,7 +14,7 @@ use crate::transport::PathIndex;
 use crate::transport::engine::handshake::{copy, is_workable};
 use crate::transport::engine::jobs::Work;
 use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
-use crate::transport::security::Admission;
+use crate::transport::security::{Admission, is_this_host};
 use crate::transport::session::{Opening, Session, Trust};
 use crate::wire::{
     ACCEPT_FIXED_SIZE, Accept, Bounds, CookieReply, Header, Init, PacketKind, Refuse, ServerKey, SessionId,
@@ -128,7 +128,7 @@ impl Engine {
         let wanted = Suite::from_byte(init.suite).is_some_and(Suite::is_secure);
         let why = if wanted != secure {
             refusal::SUITE
-        } else if !secure && !security.anywhere && !meta.remote.ip().to_canonical().is_loopback() {
+        } else if !secure && !security.anywhere && !is_this_host(meta.remote) {
             refusal::ELSEWHERE
         } else {
             return false;
@@ -142,7 +142,7 @@ impl Engine {
     fn tells_key(&mut self, meta: &Meta, init: &Init<'_>) -> bool {
         let key = self.config.security.provider.public_key();
         let Some(key) = key.filter(|_| init.blob.is_empty()) else { return false };
-        if meta.remote.ip().to_canonical().is_loopback() {
+        if is_this_host(meta.remote) {
             let told = ServerKey { version: VERSION, key: *key.as_bytes() };
             self.shared.counters.handshakes_sent += 1;
             self.answer(meta.path, PacketKind::ServerKey, init.session, |out| told.encode(out));

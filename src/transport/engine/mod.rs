@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN};
 use crate::crypto::{CookieJar, Csprng, PublicKey};
 use crate::time::Timestamp;
+use crate::transport::security::Security;
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::timer_wheel::TimerWheel;
@@ -335,6 +336,12 @@ impl Engine {
     #[must_use]
     pub fn remote_worker(&self, key: SessionKey) -> Option<u8> {
         self.table.open(key).map(Session::remote_worker)
+    }
+
+    /// What this end proves by, and whom it believes.
+    #[must_use]
+    pub fn security(&self) -> &Security {
+        &self.config.security
     }
 
     /// Whether the session's peer may call `method` of this end.
