@@ -57,6 +57,15 @@ pub const HANDLER_CALLS_MAX: usize = 256;
 pub const HANDLER_TIME_MAX: Duration = Duration::from_micros(50);
 /// Sessions of one worker.
 pub const SESSIONS_MAX: usize = 65_536;
+/// Sessions that one peer may open with one worker, unless it is given another quota.
+pub const PEER_SESSIONS_DEFAULT: u32 = 16_384;
+/// Calls that one peer may have open towards one worker, all its sessions together, unless given otherwise.
+pub const PEER_CALLS_DEFAULT: u32 = 262_144;
+/// Bytes of large messages that one peer may have in pieces at one worker, unless given otherwise.
+pub const PEER_REASSEMBLY_DEFAULT: u64 = 128 << 20;
+/// Bytes that one worker keeps for one peer until it acknowledges them, unless given otherwise: from there
+/// on its calls are refused.
+pub const PEER_UNACKED_DEFAULT: u64 = 256 << 20;
 /// Workers of one endpoint: the worker's index is one byte of the session id.
 pub const WORKERS_MAX: usize = 255;
 /// Receive buffers a backend fills in one turn.
@@ -77,5 +86,8 @@ const _: () = {
     assert!(UNIT_WINDOW_MAX.is_power_of_two());
     assert!(CALL_SLOTS_DEFAULT <= CALL_SLOTS_MAX);
     assert!(MESSAGE_SIZE_DEFAULT <= MESSAGE_SIZE_MAX);
+    assert!(PEER_SESSIONS_DEFAULT as usize <= SESSIONS_MAX);
+    assert!(MESSAGE_SIZE_DEFAULT <= PEER_REASSEMBLY_DEFAULT);
+    assert!(PEER_REASSEMBLY_DEFAULT <= REASSEMBLY_BYTES_MAX);
     assert!(UNGRANTED_SIZE_MAX > PACKET_SIZE_MAX as u64);
 };

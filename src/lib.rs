@@ -23,7 +23,7 @@
 //! The rooms, each importing only what stands above it (`tests/tidy.rs` holds the table):
 //!
 //! ```text
-//! time rng bounds   Timestamp and Clock, seeded PRNG, every maximum
+//! time rng bounds   Timestamp and Clock, seeded PRNG, every maximum; units: sizes and times as people write them
 //! wire              bytes <-> typed packets and frames; no I/O, no policy; total on any input
 //! rings             lock-free rings and packet memory
 //! sys               the kernel made safe: sockets, control messages, io_uring, cores
@@ -46,6 +46,7 @@ compile_error!("ringwire runs on Linux only: it needs UDP_SEGMENT, recvmmsg and 
 pub mod bounds;
 pub mod rng;
 pub mod time;
+pub mod units;
 
 pub mod wire;
 

@@ -9,6 +9,9 @@
 //! Invariant: everything that happens is a function of the seed and of what the test does.
 #![forbid(unsafe_code)]
 
+pub mod bare;
+pub mod said;
+
 use std::time::Duration;
 
 use crate::crypto::{Csprng, Identity};

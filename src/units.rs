@@ -1,4 +1,5 @@
 //! Quantities as people write them: `64KiB`, `1.5M`, `100us`.
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 

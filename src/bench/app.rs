@@ -94,6 +94,7 @@ impl App for ClientApp {
             Event::Opened { session, .. } => self.opened.push(session),
             Event::Closed { session, reason } => self.closed.push((session, reason)),
             Event::MessageEnded { fate, .. } => self.messages_not_sent += u64::from(fate == Fate::NotSent),
+            Event::OverQuota { .. } => {}
         }
     }
 }

@@ -35,5 +35,4 @@ pub mod schedule;
 pub mod server;
 pub mod share;
 pub mod table;
-pub mod units;
 pub mod validity;

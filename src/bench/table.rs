@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::recorder::Percentiles;
 use super::report::Report;
-use super::units::{show_bits, show_count, show_size, show_us};
+use crate::units::{show_bits, show_count, show_size, show_us};
 
 /// One run in a few lines.
 #[must_use]

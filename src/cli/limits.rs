@@ -10,8 +10,8 @@ use super::output::print_line;
 use super::status::{Failure, Status};
 use crate::bench::limits::{self, Limit, Limits, Options};
 use crate::bench::placement::{CoreList, check};
-use crate::bench::units::{parse_time, show_bits, show_bytes, show_count, show_us};
 use crate::sys::cores::topology;
+use crate::units::{parse_time, show_bits, show_bytes, show_count, show_us};
 
 /// `ringwire limits`.
 #[derive(Args, Clone, Debug)]

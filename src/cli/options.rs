@@ -10,9 +10,9 @@ use super::keys::security;
 use super::status::Failure;
 use crate::bench::host::Host;
 use crate::bench::placement::CoreList;
-use crate::bench::units::{parse_size, parse_time};
 use crate::io::select::Selection;
 use crate::transport::CongestionKind;
+use crate::units::{parse_size, parse_time};
 use crate::worker::IdlePolicy;
 use crate::worker::impair::ImpairSpec;
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! # key                                               name      limits
-//! rw1AAAA…                                            billing   methods=1,7 sessions=4
-//! rw1BBBB…                                            monitor   methods=*
+//! rw1AAAA…                                            billing   methods=1,7 sessions=4 calls=1000
+//! rw1BBBB…                                            monitor   methods=* reassembly=1MiB unacked=16MiB
 //! ```
 //!
 //! Read again at any time: a file that cannot be read, or holds an error, changes nothing.
@@ -16,6 +16,7 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::crypto::{KeyError, PublicKey};
 use crate::transport::security::{Admission, Gate};
+use crate::units::parse_size;
 
 /// Why a list was not taken. The one in force stays.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,9 @@ pub enum AllowError {
         line: usize,
     },
     /// A limit that is none.
-    #[error("line {line} of the list: `{word}` is no limit: write methods=1,7 or methods=* or sessions=4")]
+    #[error(
+        "line {line} of the list: `{word}` is no limit: write methods=1,7, methods=*, sessions=4, calls=100, reassembly=64MiB or unacked=64MiB"
+    )]
     Limit {
         /// Which line, from 1.
         line: usize,
@@ -185,13 +188,17 @@ fn parse(text: &str) -> Result<BTreeMap<PublicKey, Allowed>, AllowError> {
 }
 
 fn limit(word: &str, admission: &mut Admission) -> Option<()> {
+    let quotas = &mut admission.quotas;
     match word.split_once('=')? {
         ("methods", "*") => admission.methods = None,
         ("methods", list) => {
             let methods: Result<Vec<u32>, _> = list.split(',').map(str::parse).collect();
             admission.methods = Some(methods.ok()?.into());
         }
-        ("sessions", count) => admission.sessions_max = count.parse().ok()?,
+        ("sessions", count) => quotas.sessions = Some(count.parse().ok()?),
+        ("calls", count) => quotas.calls = Some(count.parse().ok()?),
+        ("reassembly", size) => quotas.reassembly = Some(parse_size(size).ok()?),
+        ("unacked", size) => quotas.unacked = Some(parse_size(size).ok()?),
         _ => return None,
     }
     Some(())
@@ -217,7 +224,7 @@ mod tests {
         let billing = list.get(&key(1)).unwrap();
         assert_eq!(billing.name, "billing");
         assert!(billing.admission.allows(7) && !billing.admission.allows(2));
-        assert_eq!(billing.admission.sessions_max, 4);
+        assert_eq!(billing.admission.quotas.sessions, Some(4));
         assert!(list.admit(&key(2)).unwrap().allows(2));
         assert_eq!(list.admit(&key(3)), None);
     }

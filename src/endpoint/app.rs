@@ -225,6 +225,10 @@ impl<H: Handler> App for HandleApp<H> {
                 let peer = self.peer(session).clone();
                 self.tell(PeerEvent::MessageEnded { peer, ordinal, fate });
             }
+            Event::OverQuota { session, peer: key, quota } => {
+                let peer = session.map(|session| self.peer(session).clone());
+                self.tell(PeerEvent::OverQuota { peer, key, quota });
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use super::trust::Trust;
 use crate::crypto::{Identity, PresharedKey};
 use crate::io::select::Selection;
 use crate::transport::Config;
+use crate::transport::quota::Quotas;
 use crate::transport::security::{Gate, OpenGate};
 use crate::worker::{IdlePolicy, ReplyWriter, Request};
 
@@ -100,6 +101,12 @@ impl Builder {
     /// serves others does not start, and one that only calls out lets nobody in.
     pub fn gate(mut self, gate: impl Gate + 'static) -> Self {
         self.trust.gate = Some(Arc::new(gate));
+        self
+    }
+
+    /// What each peer may take of a worker, unless the gate gives it other quotas.
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.transport.quotas = quotas;
         self
     }
 

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use super::inbox::Inbox;
 use super::link::Hub;
 use super::{Peer, block_on};
+use crate::crypto::PublicKey;
+use crate::transport::quota::Quota;
 use crate::transport::{CallToken, CloseReason, Fate};
 use crate::wire::ChannelId;
 use crate::worker::mailbox::Urgent;
@@ -90,6 +92,15 @@ pub enum PeerEvent {
         peer: Peer,
         /// Why.
         reason: CloseReason,
+    },
+    /// A peer ran into one of its quotas: told at most once a second for each.
+    OverQuota {
+        /// By which session; `None` when it asked for one more.
+        peer: Option<Peer>,
+        /// Its key; `None` without sealing.
+        key: Option<PublicKey>,
+        /// Which bound.
+        quota: Quota,
     },
     /// A message was not acknowledged when its session ended.
     MessageEnded {

@@ -50,6 +50,7 @@ pub use peer::{Closed, Peer};
 
 use crate::crypto::PublicKey;
 pub use crate::crypto::{Identity, KeyError, PresharedKey};
+pub use crate::transport::quota::{Quota, Quotas};
 pub use crate::transport::security::{Admission, Gate, OpenGate};
 pub use crate::worker::mailbox::HandoverCounters;
 use link::Hub;

@@ -225,6 +225,7 @@ impl App for SimApp {
                 let id = self.messages.get(&(session, ordinal)).copied().unwrap_or(0);
                 self.shared.borrow_mut().checker.message_told(self.clock.now(), id, told);
             }
+            Event::OverQuota { .. } => {}
         }
     }
 }

@@ -173,16 +173,27 @@ impl CallTable {
 }
 
 /// The server's side: which of the peer's slots it has not replied to yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OpenCalls {
+    slots_max: u32,
     words: Vec<u64>,
     open: usize,
 }
 
 impl OpenCalls {
-    /// Marks the call's slot; false when it is marked already: the peer broke the protocol.
+    /// The slots of a peer that was granted `slots_max` of them.
+    #[must_use]
+    pub fn new(slots_max: u32) -> Self {
+        Self { slots_max, words: Vec::new(), open: 0 }
+    }
+
+    /// Marks the call's slot; false when it is marked already, or was never granted: the peer broke the
+    /// protocol.
     #[inline]
     pub fn begin(&mut self, call: CallId) -> bool {
+        if u32::from(call.slot()) >= self.slots_max {
+            return false;
+        }
         let (word, bit) = (usize::from(call.slot()) / 64, 1u64 << (call.slot() % 64));
         if word >= self.words.len() {
             self.words.resize(word + 1, 0);
@@ -246,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_slot_the_server_has_not_answered_cannot_be_opened_again() {
-        let mut open = OpenCalls::default();
+        let mut open = OpenCalls::new(301);
+        assert!(!open.begin(CallId::new(301, 1)), "a slot that was not granted");
         let call = CallId::new(300, 1);
         assert!(open.begin(call));
         assert!(!open.begin(call));

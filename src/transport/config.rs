@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bounds;
 use crate::transport::congestion::CongestionKind;
+use crate::transport::quota::Quotas;
 use crate::transport::security::Security;
 
 /// Which constants a session uses (PROTOCOL.md §10; each departure from an RFC is argued in §13).
@@ -53,6 +54,8 @@ pub struct Config {
     pub entropy: [u8; 32],
     /// What is proven, and who is believed. Insecure unless set: an endpoint sets it.
     pub security: Security,
+    /// What each peer may take of a worker, unless the gate gives it another quota.
+    pub quotas: Quotas,
     /// Packets sealed with one key before the next (at most 2^22; RFC 9001 §6.6).
     pub key_update_packets: u64,
     /// How long a key seals before the next.
@@ -81,6 +84,7 @@ impl Default for Config {
             worker_index: 0,
             entropy: [0; 32],
             security: Security::insecure(),
+            quotas: Quotas::default(),
             key_update_packets: 1 << 22,
             key_update_interval: Duration::from_secs(120),
         }

@@ -127,6 +127,14 @@ counters! {
     resets_forged,
     /// Keys exchanged for the next, in the sending direction.
     key_updates,
+    /// Sessions refused because their peer holds as many as it may.
+    over_sessions,
+    /// Calls refused because their peer has as many open as it may.
+    over_calls,
+    /// Calls refused because their peer has not acknowledged as many bytes as may be kept for it.
+    over_unacked,
+    /// Times a large message waited because its peer has as many bytes in pieces as it may.
+    over_reassembly,
     /// Sessions ended because their key may no longer come in.
     expelled,
 }

@@ -123,6 +123,12 @@ impl CreditIn {
         self.urgent = false;
     }
 
+    /// Whether the peer has credit left for a packet.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.advertised - self.charged >= IDLE_SHARE
+    }
+
     /// What could be advertised now: never less than before.
     #[must_use]
     pub fn limit(&self) -> u64 {

@@ -1,6 +1,8 @@
 //! The cold facts a session reports: opened, ended, calls and messages whose fate was decided.
 
+use crate::crypto::PublicKey;
 use crate::transport::SessionKey;
+use crate::transport::quota::Quota;
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,15 @@ pub enum Event {
         session: SessionKey,
         /// Why.
         reason: CloseReason,
+    },
+    /// A peer ran into one of its quotas: told at most once a second for each.
+    OverQuota {
+        /// By which session; `None` when it asked for one more.
+        session: Option<SessionKey>,
+        /// Its key; `None` without sealing.
+        peer: Option<PublicKey>,
+        /// Which bound.
+        quota: Quota,
     },
     /// A call ended without a reply.
     CallEnded {

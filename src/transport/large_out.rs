@@ -60,6 +60,7 @@ pub struct LargeQueue {
     pending: VecDeque<u32>,
     next_id: u64,
     uncut_size: u64,
+    kept_size: u64,
     started: usize,
 }
 
@@ -72,6 +73,7 @@ impl LargeQueue {
         let id = MessageId(self.next_id);
         self.next_id += 1;
         self.uncut_size += payload.len() as u64;
+        self.kept_size += payload.len() as u64;
         let message =
             LargeOut { id, header, payload, ordinal, cut: 0, acked: 0, granted: UNGRANTED_SIZE_MAX };
         let index = match self.free.pop() {
@@ -138,6 +140,7 @@ impl LargeQueue {
         let Some(message) = slot.as_mut() else { return };
         message.acked += size;
         if message.acked == message.total() {
+            self.kept_size -= message.total();
             *slot = None;
             self.started -= 1;
             self.free.push(index);
@@ -173,6 +176,12 @@ impl LargeQueue {
         self.uncut_size
     }
 
+    /// Bytes of all messages that have not arrived whole.
+    #[must_use]
+    pub fn kept_size(&self) -> u64 {
+        self.kept_size
+    }
+
     /// True when nothing waits to be cut.
     #[must_use]
     pub fn is_all_cut(&self) -> bool {
@@ -184,6 +193,7 @@ impl LargeQueue {
         self.pending.clear();
         self.free.clear();
         self.uncut_size = 0;
+        self.kept_size = 0;
         self.started = 0;
         self.messages.drain(..).flatten()
     }

@@ -16,6 +16,7 @@
 //! delivered or named in an event.
 #![forbid(unsafe_code)]
 
+mod accounts;
 pub mod ack_tracker;
 pub mod calls;
 pub mod channel;
@@ -32,6 +33,7 @@ mod large_out;
 pub mod pacer;
 pub mod path_mtu;
 pub mod planted;
+pub mod quota;
 pub mod reassembly;
 pub mod received;
 pub mod rtt;

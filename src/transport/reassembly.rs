@@ -105,6 +105,12 @@ impl Reserve {
         self.available
     }
 
+    /// Bytes set aside.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.size - self.available
+    }
+
     /// Takes back what a [`Complete`] message had reserved, once its buffer is recycled or gone.
     pub fn give_back(&mut self, bytes: u64) {
         self.available += bytes;
@@ -181,6 +187,14 @@ pub struct Reassemblies {
     size_max: u64,
     // A tree, not a hash table: the peer chooses the keys (S11).
     messages: BTreeMap<MessageId, Partial>,
+    /// Bytes that all of them hold.
+    kept_size: u64,
+    /// Bytes that ever arrived.
+    received_size: u64,
+    /// The most they may hold, by the peer's quota.
+    limit: u64,
+    /// A message waited because of it.
+    was_limited: bool,
     grants_due: bool,
     /// Scratch for [`Reassemblies::next_grants`]: (bytes missing, message).
     order: Vec<(u64, MessageId)>,
@@ -204,7 +218,16 @@ impl Reassemblies {
     /// Takes messages of up to `message_size_max` bytes, as told to the peer in the handshake.
     #[must_use]
     pub fn new(message_size_max: u64) -> Self {
-        Self { size_max: message_size_max, messages: BTreeMap::new(), grants_due: false, order: Vec::new() }
+        Self {
+            size_max: message_size_max,
+            messages: BTreeMap::new(),
+            kept_size: 0,
+            received_size: 0,
+            limit: u64::MAX,
+            was_limited: false,
+            grants_due: false,
+            order: Vec::new(),
+        }
     }
 
     /// Takes one fragment, whose unit was new and cost `credit`.
@@ -226,6 +249,7 @@ impl Reassemblies {
         partial.place(header, data)?;
         let returned = partial.charge(credit);
         let (whole, wants_grant) = (partial.is_whole(), partial.granted < partial.total);
+        self.received_size += data.len() as u64;
         self.grants_due |= wants_grant;
         let complete = if whole { self.finish(header.message) } else { None };
         Ok(Progress { credit: returned, complete })
@@ -247,11 +271,19 @@ impl Reassemblies {
         for &(_, message) in order.iter().take(GRANTED_AT_ONCE) {
             let partial = self.messages.get_mut(&message).expect("it was listed above");
             if partial.reserved < partial.total {
+                let more = partial.total - partial.kept();
+                if self.kept_size + more > self.limit {
+                    // Another message of this peer's may give memory back: look again next turn.
+                    self.was_limited = true;
+                    self.grants_due = true;
+                    continue;
+                }
                 if !reserve.take_rest(partial.reserved, partial.total - partial.reserved) {
                     // Another session may give memory back: look again next turn.
                     self.grants_due = true;
                     continue;
                 }
+                self.kept_size += more;
                 credit += partial.reserve();
             }
             if let Some(offset) = partial.grant(share) {
@@ -280,7 +312,37 @@ impl Reassemblies {
         for partial in std::mem::take(&mut self.messages).into_values() {
             reserve.give_back(partial.reserved);
         }
+        self.kept_size = 0;
         self.grants_due = false;
+    }
+
+    /// Bytes set aside for messages in pieces.
+    #[must_use]
+    pub fn kept_size(&self) -> u64 {
+        self.kept_size
+    }
+
+    /// Bytes of fragments that ever arrived.
+    #[must_use]
+    pub fn received_size(&self) -> u64 {
+        self.received_size
+    }
+
+    /// Whether the peer may send more of a message that it began.
+    #[must_use]
+    pub fn awaits_bytes(&self) -> bool {
+        self.messages.values().any(|partial| partial.received < partial.granted)
+    }
+
+    /// The peer's quota leaves room for `bytes` in this session. Heads that need no grant may go beyond it,
+    /// on the session's credit.
+    pub fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes;
+    }
+
+    /// Whether a message waited because of the limit since this was last asked.
+    pub fn take_limited(&mut self) -> bool {
+        std::mem::take(&mut self.was_limited)
     }
 
     /// Gives pooled memory back: the session is idle.
@@ -328,7 +390,10 @@ impl Reassemblies {
         // What needs no grant moves to reserved memory at once, if there is some: its bytes have left
         // the socket's buffer, which is what session credit protects. Held on credit instead, 64 KiB
         // that wait for a grant would stop every small message of a session whose share is less.
-        let reserved = if reserve.take(granted) { granted } else { 0 };
+        let fits = self.kept_size + granted <= self.limit;
+        self.was_limited |= !fits;
+        let reserved = if fits && reserve.take(granted) { granted } else { 0 };
+        self.kept_size += granted;
         let partial = Partial {
             record: header.record,
             total: header.total,
@@ -343,7 +408,9 @@ impl Reassemblies {
     }
 
     fn finish(&mut self, message: MessageId) -> Option<Complete> {
-        let Partial { record, reserved, credit, buffer, .. } = self.messages.remove(&message)?;
+        let partial = self.messages.remove(&message)?;
+        self.kept_size -= partial.kept();
+        let Partial { record, reserved, credit, buffer, .. } = partial;
         // Its place among the shortest is free.
         self.grants_due |= !self.messages.is_empty();
         Some(Complete { message, record, buffer, credit, reserved })
@@ -369,6 +436,11 @@ impl Partial {
         self.buffer[start as usize..end as usize].copy_from_slice(data);
         self.received += data.len() as u64;
         Ok(())
+    }
+
+    /// Bytes it holds, reserved or on the session's credit.
+    fn kept(&self) -> u64 {
+        self.buffer.len() as u64
     }
 
     /// Credit to return at once.

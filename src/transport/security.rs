@@ -10,6 +10,7 @@ use crate::crypto::{
     Handshake, Identity, NoiseHandshake, NullHandshake, PresharedKey, PublicKey, ResetKey, Suite,
 };
 use crate::time::Timestamp;
+use crate::transport::quota::Quotas;
 
 /// True for an address that only this host has: what goes there leaves it on no way.
 #[must_use]
@@ -18,18 +19,12 @@ pub fn is_this_host(address: SocketAddr) -> bool {
 }
 
 /// What an admitted key may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
     /// The methods it may call; `None`: all.
     pub methods: Option<Arc<[u32]>>,
-    /// Sessions it may hold with one worker.
-    pub sessions_max: u32,
-}
-
-impl Default for Admission {
-    fn default() -> Self {
-        Self { methods: None, sessions_max: u32::MAX }
-    }
+    /// What it may take of one worker, where that differs from what the endpoint gives everyone.
+    pub quotas: Quotas,
 }
 
 impl Admission {
@@ -38,6 +33,15 @@ impl Admission {
     pub fn allows(&self, method: u32) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.contains(&method))
     }
+}
+
+/// Why a call that arrived may not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Its caller's key may not call this method.
+    Forbidden,
+    /// Its caller's key has as much under way as it may: see [`Quota`](super::quota::Quota).
+    OverQuota,
 }
 
 /// Decides which keys may open sessions. Asked by every worker, for each handshake and, when

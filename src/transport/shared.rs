@@ -1,10 +1,15 @@
 //! What all sessions of one worker share: memory, counters, events, budgets.
 
 use crate::bounds::REASSEMBLY_BYTES_MAX;
+use crate::crypto::PublicKey;
 use crate::rings::Slab;
+use crate::time::Timestamp;
 use crate::transport::Event;
+use crate::transport::accounts::Accounts;
+use crate::transport::config::Config;
 use crate::transport::counters::Counters;
 use crate::transport::credit;
+use crate::transport::quota::Quota;
 use crate::transport::reassembly::{Grant, Reserve};
 use crate::transport::sent::SentPacket;
 
@@ -15,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) events: Vec<Event>,
     pub(crate) reserve: Reserve,
+    pub(crate) accounts: Accounts,
     /// Scratch for loss detection, kept to avoid allocation.
     pub(crate) lost: Vec<(u64, SentPacket)>,
     /// Scratch for acknowledged units, and whether a probe carried them.
@@ -33,12 +39,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(slab_slots: usize, receive_buffer_size: u64) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            slab: Slab::new(slab_slots),
+            slab: Slab::new(config.slab_slots),
             counters: Counters::default(),
             events: Vec::new(),
-            reserve: Reserve::new(REASSEMBLY_BYTES_MAX),
+            // At least one message of the largest size, which could never be granted otherwise.
+            reserve: Reserve::new(REASSEMBLY_BYTES_MAX.max(config.message_size_max)),
+            accounts: Accounts::default(),
             lost: Vec::new(),
             acked_units: Vec::new(),
             control_scratch: Vec::new(),
@@ -46,7 +54,15 @@ impl Shared {
             active_sessions: 0,
             socket_drops: 0,
             receive_full: false,
-            receive_buffer_size,
+            receive_buffer_size: config.receive_buffer_size,
+        }
+    }
+
+    /// A peer asked for a session beyond its quota.
+    pub(crate) fn tell_over_sessions(&mut self, now: Timestamp, peer: &PublicKey) {
+        if self.accounts.tells_of(peer, Quota::Sessions, now) {
+            let quota = Quota::Sessions;
+            self.events.push(Event::OverQuota { session: None, peer: Some(*peer), quota });
         }
     }
 

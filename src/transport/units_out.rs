@@ -34,6 +34,15 @@ pub enum Body {
     },
 }
 
+impl Body {
+    fn packed_size(&self) -> u64 {
+        match self {
+            Body::Packed(packed) => u64::from(packed.size),
+            Body::Fragment { .. } => 0,
+        }
+    }
+}
+
 /// One numbered unit.
 #[derive(Clone, Copy, Debug)]
 pub struct UnitOut {
@@ -57,6 +66,7 @@ pub struct UnitsOut {
     units: VecDeque<UnitOut>,
     floor: u64,
     lost: VecDeque<u64>,
+    packed_size: u64,
 }
 
 impl UnitsOut {
@@ -78,9 +88,16 @@ impl UnitsOut {
         self.units.is_empty()
     }
 
+    /// Bytes of records that are kept for another transmission.
+    #[must_use]
+    pub fn packed_size(&self) -> u64 {
+        self.packed_size
+    }
+
     /// Numbers a new unit, first sent in packet `number`.
     pub fn push(&mut self, body: Body, number: u64) -> u64 {
         let unit = self.next();
+        self.packed_size += body.packed_size();
         self.units.push_back(UnitOut { body, last_number: number, state: State::Outstanding });
         unit
     }
@@ -106,6 +123,7 @@ impl UnitsOut {
         }
         entry.state = State::Acked;
         let body = entry.body;
+        self.packed_size -= body.packed_size();
         while self.units.front().is_some_and(|u| u.state == State::Acked) {
             self.units.pop_front();
             self.floor += 1;
@@ -176,6 +194,7 @@ impl UnitsOut {
     /// The session failed: every unacknowledged body, in order.
     pub fn drain(&mut self) -> impl Iterator<Item = Body> + '_ {
         self.lost.clear();
+        self.packed_size = 0;
         self.floor += self.units.len() as u64;
         self.units.drain(..).filter(|u| u.state != State::Acked).map(|u| u.body)
     }

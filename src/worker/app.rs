@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::crypto::PublicKey;
 use crate::time::Timestamp;
+use crate::transport::quota::Quota;
 use crate::transport::{CallToken, CloseReason, Engine, Fate, SendError, SessionKey};
 use crate::wire::{CallId, ChannelId};
 
@@ -21,6 +23,8 @@ pub mod status {
     pub const REPLY_TOO_LARGE: u8 = 4;
     /// The caller's key may not call this method.
     pub const FORBIDDEN: u8 = 5;
+    /// The caller's key has as many calls open, or bytes unacknowledged, as it may: try again later.
+    pub const OVER_QUOTA: u8 = 6;
     /// The first of the application's own codes.
     pub const APPLICATION: u8 = 16;
 }
@@ -96,6 +100,15 @@ pub enum Event {
         session: SessionKey,
         /// Why.
         reason: CloseReason,
+    },
+    /// A peer ran into one of its quotas: told at most once a second for each.
+    OverQuota {
+        /// By which session; `None` when it asked for one more.
+        session: Option<SessionKey>,
+        /// Its key; `None` without sealing.
+        peer: Option<PublicKey>,
+        /// Which bound.
+        quota: Quota,
     },
     /// A one-way message was not acknowledged when its session ended.
     MessageEnded {

@@ -16,6 +16,7 @@ mod app;
 mod idle;
 pub mod impair;
 mod jobs;
+mod log;
 pub mod mailbox;
 mod paths;
 pub mod pcap;

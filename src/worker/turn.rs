@@ -7,6 +7,7 @@ use crate::bounds::{HANDLER_CALLS_MAX, HANDLER_TIME_MAX, HEADER_SIZE};
 use crate::io::{Ecn, Event as IoEvent};
 use crate::time::{Timestamp, saturating_ns};
 use crate::transport::planted::{self, Fault};
+use crate::transport::security::Denied;
 use crate::transport::{
     BodyRef, Delivery, DeliveryKind, Event as EngineEvent, Fate, Meta, PathIndex, SessionKey,
 };
@@ -156,11 +157,11 @@ impl<A: App> Worker<A> {
         };
         match delivery.kind {
             DeliveryKind::Request { call, method } => {
-                let allowed = engine.may_call(session, method);
+                let admitted = engine.admit_call(*now, session, method);
                 let mut reply = ReplyWriter { engine, session, call, done: false };
-                if !allowed {
-                    reply.fail(status::FORBIDDEN, b"the server does not allow this key to call this method");
-                    return;
+                if let Err(denied) = admitted {
+                    let (status, why) = denial(denied);
+                    return reply.fail(status, why);
                 }
                 let request = Request { session, method, payload };
                 let ran = catch_unwind(AssertUnwindSafe(|| app.on_request(request, &mut reply)));
@@ -208,6 +209,7 @@ impl<A: App> Worker<A> {
 
     #[cold]
     fn tell(&mut self, event: EngineEvent) {
+        super::log::log(&self.engine, &event);
         let mut cx = Cx { engine: &mut self.engine, now: self.now };
         match event {
             EngineEvent::CallEnded { token, fate, .. } => {
@@ -222,6 +224,9 @@ impl<A: App> Worker<A> {
             }
             EngineEvent::Closed { session, reason } => {
                 self.app.on_event(&mut cx, Event::Closed { session, reason });
+            }
+            EngineEvent::OverQuota { session, peer, quota } => {
+                self.app.on_event(&mut cx, Event::OverQuota { session, peer, quota });
             }
             EngineEvent::MessageEnded { session, ordinal, fate } => {
                 self.app.on_event(&mut cx, Event::MessageEnded { session, ordinal, fate });
@@ -286,5 +291,19 @@ impl<A: App> Worker<A> {
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
         if self.wants_turn() { self.now } else { self.engine.poll_timeout().unwrap_or(Timestamp::NEVER) }
+    }
+}
+
+/// How a call that may not run is answered.
+#[cold]
+fn denial(denied: Denied) -> (u8, &'static [u8]) {
+    match denied {
+        Denied::Forbidden => {
+            (status::FORBIDDEN, b"the server does not allow this key to call this method")
+        }
+        Denied::OverQuota => (
+            status::OVER_QUOTA,
+            b"this key has as many calls open, or bytes unacknowledged, as the server allows it: try again later",
+        ),
     }
 }

@@ -7,6 +7,7 @@ pub struct Vector {
     /// Which decoder it is for.
     pub decoder: String,
     /// What it shows.
+    #[allow(dead_code, reason = "each test binary that includes this file uses a part of it")]
     pub name: String,
     /// The bytes.
     pub bytes: Vec<u8>,

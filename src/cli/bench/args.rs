@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::super::options::{HostOptions, LoadOptions, parse_target};
 use crate::bench::placement::CoreList;
 use crate::bench::schedule::Arrivals;
-use crate::bench::units::parse_rate;
 use crate::crypto::PublicKey;
+use crate::units::parse_rate;
 use crate::worker::impair::ImpairSpec;
 
 /// `ringwire bench`.

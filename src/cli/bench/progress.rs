@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bench::run::Progress;
-use crate::bench::units::show_count;
+use crate::units::show_count;
 
 /// A progress line; nothing where stderr is no terminal.
 pub struct Bar {

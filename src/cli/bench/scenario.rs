@@ -13,8 +13,8 @@ use crate::bench::plan::{Over, Plan, Scenario};
 use crate::bench::report::Report;
 use crate::bench::schedule::Arrivals;
 use crate::bench::table::show_run;
-use crate::bench::units::show_count;
 use crate::bounds::MESSAGE_SIZE_DEFAULT;
+use crate::units::show_count;
 
 /// Runs the scenario and prints its report.
 ///

@@ -11,7 +11,7 @@ use crate::bounds::HEADER_SIZE;
 use crate::crypto::{Answered, CookieHolder, HandshakeError, Opened, Protector, PublicKey, Role, Suite};
 use crate::time::Timestamp;
 use crate::transport::PathIndex;
-use crate::transport::engine::handshake::{copy, is_workable};
+use crate::transport::engine::handshake::{allowance, copy, is_workable};
 use crate::transport::engine::jobs::Work;
 use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
 use crate::transport::security::{Admission, is_this_host};
@@ -189,9 +189,10 @@ impl Engine {
         };
         let meta = asked.meta;
         // Before its message is remembered as seen: keys cost nothing to make.
-        if let Err(why) = self.let_in(&asked, peer.as_ref()) {
-            return self.refuse(&meta, asked.remote, why);
-        }
+        let admission = match self.let_in(now, &asked, peer.as_ref()) {
+            Ok(admission) => admission,
+            Err(why) => return self.refuse(&meta, asked.remote, why),
+        };
         let peer_token = match self.believe(now, &asked, peer.as_ref(), &payload) {
             Ok(token) => token,
             Err(Doubt::Malformed) => {
@@ -208,7 +209,7 @@ impl Engine {
             return self.refuse(&meta, asked.remote, refusal::FULL);
         };
         let suite = self.suite_for(asked.suite);
-        let accept = self.accept(key, suite);
+        let accept = self.accept(key, suite, &admission);
         let payload = if suite.is_secure() {
             self.config.security.reset_key.token(accept.session.0).to_vec()
         } else {
@@ -241,7 +242,12 @@ impl Engine {
         if fresh { Ok(Some(token)) } else { Err(Doubt::Replayed) }
     }
 
-    fn let_in(&self, asked: &Asked, peer: Option<&PublicKey>) -> Result<Admission, (u16, &'static str)> {
+    fn let_in(
+        &mut self,
+        now: Timestamp,
+        asked: &Asked,
+        peer: Option<&PublicKey>,
+    ) -> Result<Admission, (u16, &'static str)> {
         if !is_workable(&asked.bounds) {
             return Err(refusal::BOUNDS);
         }
@@ -249,7 +255,10 @@ impl Engine {
         let admission = self.config.security.gate.admit(peer).ok_or(refusal::KEY)?;
         let theirs = |admitted: &&Admitted| admitted.peer.as_ref() == Some(peer);
         let opening = self.asked.values().filter_map(|asked| asked.admitted.as_ref()).filter(theirs).count();
-        if self.table.sessions_of(peer) + opening >= admission.sessions_max as usize {
+        let held = self.shared.accounts.accepted_from(peer) as usize + opening;
+        if held >= allowance(&self.config, &admission).sessions as usize {
+            self.shared.counters.over_sessions += 1;
+            self.shared.tell_over_sessions(now, peer);
             return Err(refusal::QUOTA);
         }
         Ok(admission)
@@ -263,12 +272,12 @@ impl Engine {
         }
     }
 
-    fn accept(&self, key: SessionKey, suite: Suite) -> Accept<'static> {
+    fn accept(&self, key: SessionKey, suite: Suite, admission: &Admission) -> Accept<'static> {
         Accept {
             version: VERSION,
             session: key.id(self.config.worker_index),
             boot: self.config.boot_id,
-            bounds: self.bounds(),
+            bounds: self.bounds(&allowance(&self.config, admission)),
             suite: suite as u8,
             blob: &[],
         }
@@ -288,7 +297,7 @@ impl Engine {
             return;
         };
         // The gate may have changed since: a session that opens now would not be looked at again.
-        let admission = match self.let_in(&asked, peer.as_ref()) {
+        let admission = match self.let_in(now, &asked, peer.as_ref()) {
             Ok(admission) => admission,
             Err(why) => {
                 self.table.give_back(key.index);
@@ -308,6 +317,8 @@ impl Engine {
             path: meta.path,
             route_size_max,
             peer: bounds,
+            own: accept.bounds,
+            allowance: allowance(&self.config, &admission),
             peer_boot: boot,
             handshake_rtt_ns: cookie
                 .filter(|_| !secure)

@@ -3,18 +3,21 @@
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE, UNIT_WINDOW_MAX, UNIT_WINDOW_MIN};
 use crate::crypto::Protector;
 use crate::transport::engine::Engine;
-use crate::transport::{CloseReason, Event, PathIndex};
+use crate::transport::quota::Allowance;
+use crate::transport::security::Admission;
+use crate::transport::{CloseReason, Config, Event, PathIndex};
 use crate::wire::{Bounds, Header};
 
 impl Engine {
-    /// What this side tells a peer in the handshake.
-    pub(super) fn bounds(&self) -> Bounds {
+    /// What this side tells a peer in the handshake that may take `allowance`: never more than that in
+    /// one session.
+    pub(super) fn bounds(&self, allowance: &Allowance) -> Bounds {
         let config = &self.config;
         Bounds {
             packet_size_max: config.packet_size_max as u32,
             unit_window: config.unit_window,
-            call_slots: config.call_slots,
-            message_size_max: config.message_size_max,
+            call_slots: config.call_slots.min(allowance.calls),
+            message_size_max: config.message_size_max.min(allowance.reassembly),
             credit: self.shared.initial_credit(),
             max_ack_delay_ns: config.max_ack_delay.as_nanos() as u32,
             idle_timeout_ms: config.idle_timeout.as_millis() as u32,
@@ -50,6 +53,11 @@ impl Engine {
             self.shared.events.push(Event::Closed { session, reason });
         }
     }
+}
+
+/// What a peer may take that the gate gave `own`.
+pub(super) fn allowance(config: &Config, own: &Admission) -> Allowance {
+    Allowance::decide(&own.quotas, &config.quotas, config.message_size_max)
 }
 
 pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {

@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN};
 use crate::crypto::{CookieJar, Csprng, PublicKey};
 use crate::time::Timestamp;
-use crate::transport::security::Security;
+use crate::transport::security::{Denied, Security};
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::timer_wheel::TimerWheel;
@@ -24,6 +24,7 @@ use crate::transport::{Config, Counters, Deliveries, Event, PacketSink, PathInde
 use crate::wire::{Header, PacketKind};
 
 use accepting::Asked;
+use handshake::allowance;
 pub use jobs::{Job, JobDone};
 use reset::Stateless;
 pub use table::SessionKey;
@@ -76,7 +77,7 @@ impl Engine {
         let mut random = Csprng::new(config.entropy);
         let secrets = [random.bytes(), random.bytes()];
         Self {
-            shared: Shared::new(config.slab_slots, config.receive_buffer_size),
+            shared: Shared::new(&config),
             table: Table::default(),
             ready: VecDeque::new(),
             wheel: TimerWheel::new(),
@@ -207,6 +208,7 @@ impl Engine {
             self.shared.counters.handshakes_sent += 1;
         }
         let more = session.transmit(now, &mut self.shared, sink);
+        session.settle(&mut self.shared);
         session.arm_blocked_probe(now);
         session.poll_flushed(now, &mut self.shared);
         if session.is_closed() {
@@ -344,11 +346,14 @@ impl Engine {
         &self.config.security
     }
 
-    /// Whether the session's peer may call `method` of this end.
+    /// Whether a call of `method` that arrived may run. To be asked once, right before it would.
+    ///
+    /// # Errors
+    /// [`Denied`]; it should be answered so.
     #[inline]
-    #[must_use]
-    pub fn may_call(&self, key: SessionKey, method: u32) -> bool {
-        self.table.open(key).is_some_and(|session| session.may_call(method))
+    pub fn admit_call(&mut self, now: Timestamp, key: SessionKey, method: u32) -> Result<(), Denied> {
+        let (session, shared) = self.parts(key).map_err(|_| Denied::Forbidden)?;
+        session.admit_call(now, method, shared)
     }
 
     /// The key that the session's peer proved to hold; `None` without sealing.
@@ -367,7 +372,7 @@ impl Engine {
         }
         for index in 0..self.table.len() {
             if let Slot::Open(session) = self.table.slot_mut(index)
-                && session.review(now, &*gate, &mut self.shared)
+                && session.review(now, &*gate, |own| allowance(&self.config, own), &mut self.shared)
             {
                 self.touch(index);
             }
@@ -396,6 +401,12 @@ impl Engine {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.counters
+    }
+
+    /// Bytes set aside for large messages in pieces, of all sessions.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.shared.reserve.taken()
     }
 
     /// Sessions that are open.

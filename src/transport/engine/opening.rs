@@ -3,9 +3,10 @@
 use crate::crypto::{Finished, HandshakeError, Initiator, Protector, PublicKey, Role, Suite};
 use crate::time::Timestamp;
 use crate::transport::connecting::{Connecting, Stage};
-use crate::transport::engine::handshake::is_workable;
+use crate::transport::engine::handshake::{allowance, is_workable};
 use crate::transport::engine::jobs::Work;
 use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
+use crate::transport::security::Admission;
 use crate::transport::session::{Opening, Session, Trust};
 use crate::transport::{CloseReason, ConnectError, PacketSink, PathIndex};
 use crate::wire::{Accept, CookieReply, Header, INIT_PACKET_SIZE, Refuse, ServerKey, VERSION, VersionHint};
@@ -24,9 +25,11 @@ impl Engine {
         server: Option<PublicKey>,
     ) -> Result<SessionKey, ConnectError> {
         let key = self.table.reserve(&mut self.random)?;
+        let allowance = allowance(&self.config, &Admission::default());
         let asks = self.config.security.provider.is_secure() && server.is_none();
         let stage = if asks { Stage::Asking } else { Stage::Preparing };
-        let connecting = Connecting::new(now, key, path, &self.config, self.bounds(), (server, stage));
+        let connecting =
+            Connecting::new(now, key, path, &self.config, self.bounds(&allowance), (server, stage));
         self.table.fill(key.index, Slot::Connecting(Box::new(connecting)));
         if !asks {
             self.push_initiate(now, key);
@@ -178,6 +181,7 @@ impl Engine {
             return;
         };
         let route_size_max = self.route_size(connecting.path());
+        let allowance = allowance(&self.config, &Admission::default());
         let opening = Opening {
             config: &self.config,
             key: connecting.key,
@@ -186,6 +190,8 @@ impl Engine {
             path: connecting.path(),
             route_size_max,
             peer: accept.bounds,
+            own: self.bounds(&allowance),
+            allowance,
             peer_boot: accept.boot,
             handshake_rtt_ns: connecting.rtt_ns(),
             now,

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::bounds::SESSIONS_MAX;
-use crate::crypto::{Csprng, PublicKey};
+use crate::crypto::Csprng;
 use crate::transport::connecting::Connecting;
 use crate::transport::session::Session;
 use crate::transport::{ConnectError, PathIndex};
@@ -143,12 +143,6 @@ impl Table {
             Slot::Connecting(connecting) => Some(connecting.path()),
             Slot::Free => None,
         })
-    }
-
-    /// Sessions that `key` opened. A handshake is rare enough to count them.
-    pub(super) fn sessions_of(&self, key: &PublicKey) -> usize {
-        let theirs = |slot: &Slot| matches!(slot, Slot::Open(s) if s.accepted && s.peer_key() == Some(key));
-        self.slots.iter().filter(|(_, slot)| theirs(slot)).count()
     }
 
     pub(super) fn open_sessions(&self) -> usize {

@@ -81,6 +81,7 @@ impl Session {
         };
         self.phase = Phase::Closed;
         shared.active_sessions -= u64::from(!self.timers.dormant);
+        self.ledger.close(self.accepted, shared);
         let mut unsent_calls = Vec::new();
         self.fail_unsent(shared, &mut unsent_calls);
         self.fail_sent(shared);

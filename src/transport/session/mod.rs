@@ -14,6 +14,7 @@ mod closing;
 mod control;
 mod frames;
 mod key_update;
+mod quotas;
 mod receive;
 mod submit;
 mod timers;
@@ -35,6 +36,7 @@ use crate::transport::credit::{CreditIn, CreditOut};
 use crate::transport::large_out::LargeQueue;
 use crate::transport::pacer::Pacer;
 use crate::transport::path_mtu::PathMtu;
+use crate::transport::quota::Allowance;
 use crate::transport::reassembly::Reassemblies;
 use crate::transport::received::Received;
 use crate::transport::rtt::Rtt;
@@ -50,6 +52,7 @@ use crate::wire::{Bounds, SessionId};
 pub(crate) use closing::Phase;
 use control::Control;
 use key_update::{KeyUse, Skips};
+use quotas::Ledger;
 pub(crate) use submit::Payload;
 use timers::Timers;
 pub(crate) use trust::Trust;
@@ -86,17 +89,14 @@ pub(crate) struct Session {
     channels_out: ChannelsOut,
     reassemblies: Reassemblies,
     next_ordinal: u64,
-    /// Bytes of small and large units sent in this busy period: whoever sent less goes next.
-    turn_small: u64,
-    turn_large: u64,
+    turns: Turns,
     tuning: Tuning,
     pub(crate) key: SessionKey,
     pub(crate) local: SessionId,
     pub(crate) peer_boot: u64,
     peer: Bounds,
     trust: Trust,
-    /// When the ACCEPT left whose answer tells the round trip.
-    measured_from: Option<Timestamp>,
+    ledger: Ledger,
     /// Set while the engine's list of sessions to look at holds this one.
     pub(crate) listed: bool,
     /// True when the peer asked for the session.
@@ -124,6 +124,13 @@ pub(crate) struct LossState {
     round_end: u64,
     /// Sent before this moment means: belongs to a loss episode that was already answered.
     recovery_start: Timestamp,
+}
+
+/// Bytes of small and large units sent in this busy period: whoever sent less goes next.
+#[derive(Debug, Default)]
+struct Turns {
+    small: u64,
+    large: u64,
 }
 
 /// The constants of the session's profile.
@@ -162,6 +169,9 @@ pub(crate) struct Opening<'a> {
     /// The largest packet the route carries.
     pub(crate) route_size_max: usize,
     pub(crate) peer: Bounds,
+    /// What this end told the peer.
+    pub(crate) own: Bounds,
+    pub(crate) allowance: Allowance,
     pub(crate) peer_boot: u64,
     pub(crate) handshake_rtt_ns: u64,
     pub(crate) now: Timestamp,
@@ -176,10 +186,11 @@ impl Session {
         shared: &mut Shared,
     ) -> Self {
         shared.active_sessions += 1;
+        let ledger = Ledger::open(opening, trust.peer.as_ref(), shared);
         let Opening { config, now, peer, .. } = *opening;
         let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
-        let packet_size =
-            opening.route_size_max.min(config.packet_size_max).min(peer.packet_size_max as usize);
+        let packet_size_max = config.packet_size_max.min(peer.packet_size_max as usize);
+        let packet_size = opening.route_size_max.min(packet_size_max);
         let mut acks = AckTracker::new(tuning.ack_policy());
         acks.on_rtt(opening.handshake_rtt_ns);
         Self {
@@ -194,7 +205,7 @@ impl Session {
             units: UnitsOut::default(),
             queue: SendQueue::default(),
             calls: CallTable::new(peer.call_slots),
-            open_calls: OpenCalls::default(),
+            open_calls: OpenCalls::new(opening.own.call_slots),
             received: Received::new(),
             acks,
             window: UnitWindow::new(config.unit_window),
@@ -210,22 +221,21 @@ impl Session {
             datagrams: VecDeque::new(),
             channels_in: ChannelsIn::new(),
             channels_out: ChannelsOut::new(),
-            reassemblies: Reassemblies::new(config.message_size_max),
+            reassemblies: Reassemblies::new(opening.own.message_size_max),
             next_ordinal: 0,
-            turn_small: 0,
-            turn_large: 0,
+            turns: Turns::default(),
             tuning,
             key: opening.key,
             local: opening.local,
             peer_boot: opening.peer_boot,
             peer,
             trust,
-            measured_from: None,
+            ledger,
             listed: false,
             accepted: opening.accepted,
             accept: Box::default(),
             origin: None,
-            packet_size_max: config.packet_size_max.min(peer.packet_size_max as usize),
+            packet_size_max,
             close_code: None,
         }
     }

@@ -62,12 +62,14 @@ impl Session {
             return;
         }
         self.timers.last_heard = now;
-        if let Some(since) = self.measured_from {
+        if let Some(since) = self.timers.measured_from {
             self.first_heard(now, since);
         }
         self.wake(shared);
         let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
-        let Some(seen) = self.handle_frames(now, frames, shared, deliveries) else { return };
+        let handled = self.handle_frames(now, frames, shared, deliveries);
+        self.settle_packet(now, shared);
+        let Some(seen) = handled else { return };
         if seen.refused {
             return;
         }

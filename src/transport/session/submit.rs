@@ -161,6 +161,8 @@ impl Session {
             }
         }
         self.large.push(header, payload.into_bytes(), None);
+        // At once: the calls behind this one may come to as much.
+        self.settle(shared);
         Ok(())
     }
 

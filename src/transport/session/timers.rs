@@ -20,6 +20,8 @@ pub(crate) struct Timers {
     pub(super) dormant: bool,
     /// Since when the peer may be a new incarnation.
     pub(super) suspected: Option<Timestamp>,
+    /// When the ACCEPT left whose answer tells the round trip.
+    pub(super) measured_from: Option<Timestamp>,
     stats_drops: u64,
 }
 
@@ -36,6 +38,7 @@ impl Timers {
             ce_reported: 0,
             dormant: false,
             suspected: None,
+            measured_from: None,
             stats_drops: 0,
         }
     }
@@ -132,6 +135,7 @@ impl Session {
         at = earliest(at, self.timers.blocked_probe);
         at = earliest(at, self.keep_alive_at());
         at = earliest(at, self.dormant_at());
+        at = earliest(at, self.watch_at());
         Some(earliest(at, self.origin_at()))
     }
 
@@ -159,6 +163,7 @@ impl Session {
         if self.dormant_at().is_some_and(|at| at <= now) {
             self.go_dormant(shared);
         }
+        self.on_watch_timer(now, shared);
         self.on_flush_timer(now, shared);
     }
 

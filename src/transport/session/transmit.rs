@@ -154,7 +154,7 @@ impl Session {
         }
         let body = match (small, large) {
             (Some(packed), None) => Body::Packed(packed),
-            (Some(packed), Some(_)) if self.turn_small <= self.turn_large => Body::Packed(packed),
+            (Some(packed), Some(_)) if self.turns.small <= self.turns.large => Body::Packed(packed),
             (_, Some((index, offset, allowance))) => {
                 let size = allowance.min(self.fragment_size_max() as u64) as u16;
                 Body::Fragment { large: index, offset, size }
@@ -285,15 +285,15 @@ impl Session {
         match body {
             Body::Packed(packed) => {
                 self.queue.pop();
-                self.turn_small += u64::from(packed.size);
+                self.turns.small += u64::from(packed.size);
             }
             Body::Fragment { large, size, .. } => {
                 self.large.cut(large, u64::from(size));
-                self.turn_large += u64::from(size);
+                self.turns.large += u64::from(size);
             }
         }
         if self.queue.is_empty() || self.large.is_all_cut() {
-            (self.turn_small, self.turn_large) = (0, 0);
+            (self.turns.small, self.turns.large) = (0, 0);
         }
         self.units.push(body, number)
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::crypto::{PublicKey, ResetKey};
 use crate::time::Timestamp;
 use crate::transport::CloseReason;
+use crate::transport::quota::Allowance;
 use crate::transport::rtt::Rtt;
 use crate::transport::security::{Admission, Gate};
 use crate::transport::session::Session;
@@ -35,15 +36,23 @@ impl Session {
     }
 
     #[inline]
-    pub(crate) fn may_call(&self, method: u32) -> bool {
+    pub(super) fn may_call(&self, method: u32) -> bool {
         self.trust.admission.allows(method)
     }
 
-    /// Asks the gate again; true when the session was ended.
-    pub(crate) fn review(&mut self, now: Timestamp, gate: &dyn Gate, shared: &mut Shared) -> bool {
+    /// Asks the gate again; true when the session was ended. `allow` decides what a quota that the gate
+    /// leaves open is. What was granted in the handshake stays granted.
+    pub(crate) fn review(
+        &mut self,
+        now: Timestamp,
+        gate: &dyn Gate,
+        allow: impl Fn(&Admission) -> Allowance,
+        shared: &mut Shared,
+    ) -> bool {
         let Some(peer) = self.trust.peer.filter(|_| self.accepted) else { return false };
         match gate.admit(&peer) {
             Some(admission) => {
+                self.ledger.allow(allow(&admission), shared);
                 self.trust.admission = admission;
                 false
             }
@@ -71,13 +80,13 @@ impl Session {
 
     /// The ACCEPT leaves now: what comes first from the peer answers it.
     pub(crate) fn measure_from(&mut self, now: Timestamp) {
-        self.measured_from = Some(now);
+        self.timers.measured_from = Some(now);
     }
 
     /// The first packet of the peer's: the handshake's round trip is over (P-6.13).
     #[cold]
     pub(super) fn first_heard(&mut self, now: Timestamp, since: Timestamp) {
-        self.measured_from = None;
+        self.timers.measured_from = None;
         if self.rtt.has_sample() {
             return;
         }

@@ -1,0 +1,151 @@
+//! What a session takes, settled with its peer's account, and the calls that are refused over it.
+
+use crate::crypto::PublicKey;
+use crate::time::Timestamp;
+use crate::transport::Event;
+use crate::transport::accounts::{AccountId, Usage};
+use crate::transport::quota::{Allowance, Quota};
+use crate::transport::security::Denied;
+use crate::transport::session::{Opening, Session};
+use crate::transport::shared::Shared;
+
+/// A session's side of its peer's account.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    account: AccountId,
+    /// What the account was last told of this session.
+    settled: Usage,
+    /// The bound that its peer was at then.
+    over: Option<Quota>,
+    /// While messages are in pieces.
+    watch: Option<Watch>,
+}
+
+impl Ledger {
+    pub(super) fn open(opening: &Opening<'_>, peer: Option<&PublicKey>, shared: &mut Shared) -> Self {
+        let account = shared.accounts.open(peer, opening.allowance, opening.accepted);
+        Self { account, settled: Usage::default(), over: None, watch: None }
+    }
+
+    /// The session ended.
+    pub(super) fn close(&mut self, accepted: bool, shared: &mut Shared) {
+        shared.accounts.close(self.account, accepted, std::mem::take(&mut self.settled));
+    }
+
+    /// The gate gives the peer another allowance.
+    pub(super) fn allow(&self, allowance: Allowance, shared: &mut Shared) {
+        shared.accounts.allow(self.account, allowance);
+    }
+}
+
+/// What had arrived of large messages when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+struct Watch {
+    since: Timestamp,
+    received: u64,
+}
+
+/// Bytes of large messages in an idle timeout that count as going on.
+const WATCHED_SIZE_MIN: u64 = 16 * 1024;
+
+impl Session {
+    fn usage(&self) -> Usage {
+        Usage {
+            calls: self.open_calls.open() as u64,
+            reassembly: self.reassemblies.kept_size(),
+            unacked: self.queue.queued_size() as u64 + self.units.packed_size() + self.large.kept_size(),
+        }
+    }
+
+    /// Tells the account what the session takes now. After each packet, and after each transmit.
+    #[inline]
+    pub(crate) fn settle(&mut self, shared: &mut Shared) {
+        if self.is_closed() {
+            return;
+        }
+        let now = self.usage();
+        shared.accounts.settle(self.ledger.account, self.ledger.settled, now);
+        self.ledger.settled = now;
+        self.ledger.over = shared.accounts.exceeded(self.ledger.account);
+        self.reassemblies.set_limit(shared.accounts.reassembly_limit(self.ledger.account, now.reassembly));
+    }
+
+    /// [`Session::settle`] after a packet of the peer's.
+    #[inline]
+    pub(super) fn settle_packet(&mut self, now: Timestamp, shared: &mut Shared) {
+        self.settle(shared);
+        if self.reassemblies.take_limited() {
+            shared.counters.over_reassembly += 1;
+            self.tell_over(now, Quota::Reassembly, shared);
+        }
+        self.watch_reassembly(now);
+    }
+
+    /// Whether the peer's call of `method` may run.
+    #[inline]
+    pub(crate) fn admit_call(
+        &mut self,
+        now: Timestamp,
+        method: u32,
+        shared: &mut Shared,
+    ) -> Result<(), Denied> {
+        if !self.may_call(method) {
+            return Err(Denied::Forbidden);
+        }
+        if self.ledger.over.is_some() {
+            return self.admit_over(now, shared);
+        }
+        Ok(())
+    }
+
+    /// The account was over a bound when it was last settled: calls refused since may have cured that.
+    #[cold]
+    fn admit_over(&mut self, now: Timestamp, shared: &mut Shared) -> Result<(), Denied> {
+        self.settle(shared);
+        let Some(quota) = self.ledger.over else { return Ok(()) };
+        match quota {
+            Quota::Unacked => shared.counters.over_unacked += 1,
+            _ => shared.counters.over_calls += 1,
+        }
+        self.tell_over(now, quota, shared);
+        Err(Denied::OverQuota)
+    }
+
+    /// From a first fragment on the rest must come, too.
+    #[inline]
+    fn watch_reassembly(&mut self, now: Timestamp) {
+        if self.reassemblies.is_empty() {
+            self.ledger.watch = None;
+        } else if self.ledger.watch.is_none() {
+            self.ledger.watch = Some(Watch { since: now, received: self.reassemblies.received_size() });
+        }
+    }
+
+    /// When it is time to look whether what was begun goes on.
+    pub(super) fn watch_at(&self) -> Option<Timestamp> {
+        self.ledger.watch.map(|watch| watch.since.after_ns(self.tuning.idle_timeout_ns))
+    }
+
+    /// Memory is set aside for what the peer began: it may not keep it by doing nothing (P-7.7). Who
+    /// waits for a grant or for credit is not to blame.
+    pub(super) fn on_watch_timer(&mut self, now: Timestamp, shared: &mut Shared) {
+        if self.watch_at().is_none_or(|at| at > now) {
+            return;
+        }
+        let received = self.reassemblies.received_size();
+        let goes_on = self.ledger.watch.is_some_and(|watch| received - watch.received >= WATCHED_SIZE_MIN);
+        let may = self.reassemblies.awaits_bytes() && self.credit_in.has_room();
+        if may && !goes_on {
+            self.violation(now, "a message begun and not gone on with", shared);
+        }
+        self.ledger.watch = Some(Watch { since: now, received });
+    }
+
+    #[cold]
+    pub(super) fn tell_over(&mut self, now: Timestamp, quota: Quota, shared: &mut Shared) {
+        if shared.accounts.tells(self.ledger.account, quota, now) {
+            let (session, peer) = (Some(self.key), self.trust.peer);
+            shared.events.push(Event::OverQuota { session, peer, quota });
+        }
+    }
+}
