@@ -2,6 +2,7 @@
 //! missing or the kernel forbids namespaces, a test says SKIPPED, and with `RINGWIRE_STRICT=1` it fails.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "the flood under benches uses more of it")]
 mod netns_support;
 
 use netns_support::{Host, Net, Running, SERVER_V4, SERVER_V6};

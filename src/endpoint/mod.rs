@@ -22,7 +22,6 @@ mod call;
 mod connect;
 mod drive;
 mod error;
-mod front_door;
 mod handler;
 mod inbox;
 mod incoming;

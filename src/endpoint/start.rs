@@ -9,16 +9,16 @@ use std::thread::{self, JoinHandle};
 use super::app::HandleApp;
 use super::builder::Builder;
 use super::drive::{EndGuard, drive};
-use super::front_door::FrontDoor;
 use super::link::{Hub, Link};
 use super::trust::entropy;
 use super::{Endpoint, EndpointError, Handler};
 use crate::bounds::WORKERS_MAX;
 use crate::io::select::{self, Selection};
 use crate::io::{Backend, Config as IoConfig};
-use crate::sys::{Bell, cores};
+use crate::sys::cores;
 use crate::time::MonotonicClock;
 use crate::transport::security::Security;
+use crate::worker::front_door::{Doorkeeper, FrontDoor};
 use crate::worker::mailbox::SteeredBackend;
 use crate::worker::{Worker, WorkerConfig};
 
@@ -46,7 +46,7 @@ pub(super) struct Threads {
     pub(super) backend_why: String,
     hub: Arc<Hub>,
     workers: Vec<JoinHandle<()>>,
-    front_door: Option<(Bell, JoinHandle<()>)>,
+    doorkeeper: Option<Doorkeeper>,
 }
 
 impl Threads {
@@ -57,10 +57,7 @@ impl Threads {
             // A worker's panic was printed when it happened, and its handles were told.
             let _ = worker.join();
         }
-        if let Some((bell, thread)) = self.front_door.take() {
-            bell.ring();
-            let _ = thread.join();
-        }
+        self.doorkeeper = None;
     }
 }
 
@@ -85,10 +82,11 @@ impl Builder {
             return Err(EndpointError::Cores { cores: self.cores.len(), workers });
         }
         let mut bind = self.bind;
-        let front_door = match workers {
-            1 => None,
-            _ => Some(FrontDoor::open(bind).map_err(|error| EndpointError::FrontDoor { bind, error })?),
-        };
+        let security = self.trust.clone().security(self.bind)?;
+        // Nobody floods an insecure server of this host but this host.
+        let has_door = workers > 1 || self.trust.serves && security.provider.is_secure();
+        let front_door = has_door.then(|| FrontDoor::open(bind)).transpose();
+        let front_door = front_door.map_err(|error| EndpointError::FrontDoor { bind, error })?;
         if let Some(door) = &front_door {
             bind = door.local_addr();
         }
@@ -98,22 +96,19 @@ impl Builder {
             backend_why: String::new(),
             hub: hub.clone(),
             workers: Vec::new(),
-            front_door: None,
+            doorkeeper: None,
         };
-        let security = self.trust.clone().security(self.bind)?;
         let public_key = security.provider.public_key();
         let boot_id = getrandom::u64().map_err(EndpointError::Randomness)?;
         for index in 0..workers {
             // One after the other: the kernel numbers the group's sockets in the order they are bound.
-            let ready = self.start_worker(index, bind, (boot_id, &security), &mut threads)?;
+            let ready = self.start_worker(index, (bind, has_door), (boot_id, &security), &mut threads)?;
             threads.local = ready.local;
             threads.backend_why = ready.backend_why;
         }
         if let Some(door) = front_door {
-            door.steer();
-            let (bell, hub) = (door.bell(), hub.clone());
-            let thread = thread::Builder::new().name("ringwire-door".into()).spawn(move || door.run(&hub));
-            threads.front_door = Some((bell, thread.map_err(EndpointError::Thread)?));
+            let started = door.start(hub.exchange.clone());
+            threads.doorkeeper = Some(started.map_err(EndpointError::Thread)?);
         }
         Ok(Endpoint { hub, threads, public_key })
     }
@@ -121,7 +116,7 @@ impl Builder {
     fn start_worker(
         &self,
         index: usize,
-        bind: SocketAddr,
+        (bind, has_door): (SocketAddr, bool),
         (boot_id, security): (u64, &Security),
         threads: &mut Threads,
     ) -> Result<Ready, EndpointError> {
@@ -132,11 +127,7 @@ impl Builder {
         config.transport.boot_id = boot_id;
         config.transport.entropy = entropy()?;
         config.transport.security = security.clone();
-        let io = IoConfig {
-            reuse_port: self.workers > 1,
-            socket_buffer: self.socket_buffer,
-            ..IoConfig::new(bind)
-        };
+        let io = IoConfig { reuse_port: has_door, socket_buffer: self.socket_buffer, ..IoConfig::new(bind) };
         let setup = Setup {
             index,
             core: self.cores.get(index).copied(),

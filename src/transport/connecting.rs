@@ -60,6 +60,7 @@ pub(crate) struct Connecting {
     cookie: [u8; COOKIE_SIZE_MAX],
     cookie_size: usize,
     interval_ns: u64,
+    attempts: u32,
     next_at: Timestamp,
     give_up_at: Timestamp,
     sent_at: Timestamp,
@@ -68,9 +69,11 @@ pub(crate) struct Connecting {
     rtt_ns: u64,
 }
 
-/// The first INIT is repeated after this long, then twice as long each time (P-5.6 argues it: one
-/// padded packet, bounded in number, and nobody waits a second for a lost one).
+/// The first INIT is repeated after this long, evenly for [`ATTEMPTS_STEADY`], then twice as long each time
+/// (P-13.8 argues it: one padded packet, bounded in number, and nobody waits a second for a lost one).
 const INTERVAL_DC_NS: u64 = 20_000_000;
+/// A server under a flood answers some of them only: each has its chance.
+const ATTEMPTS_STEADY: u32 = 10;
 /// RFC 9002 §6.2.2: kInitialRtt, three of which are the first timeout.
 const INTERVAL_WAN_NS: u64 = 999_000_000;
 const INTERVAL_MAX_NS: u64 = 2_000_000_000;
@@ -114,6 +117,7 @@ impl Connecting {
             cookie: [0; COOKIE_SIZE_MAX],
             cookie_size: 0,
             interval_ns: if config.profile == Profile::Wan { INTERVAL_WAN_NS } else { INTERVAL_DC_NS },
+            attempts: 0,
             next_at: now,
             give_up_at: now.after_ns(GIVE_UP_NS),
             sent_at: now,
@@ -228,7 +232,10 @@ impl Connecting {
         self.sent += 1;
         self.sent_at = now;
         self.next_at = now.after_ns(self.interval_ns);
-        self.interval_ns = (self.interval_ns * 2).min(INTERVAL_MAX_NS);
+        self.attempts += 1;
+        if self.interval_ns > INTERVAL_DC_NS || self.attempts >= ATTEMPTS_STEADY {
+            self.interval_ns = (self.interval_ns * 2).min(INTERVAL_MAX_NS);
+        }
     }
 
     /// Something came back: a sample, unless it may answer an earlier INIT.

@@ -154,9 +154,9 @@ impl<'a> Init<'a> {
             blob: blob(&mut reader)?,
         };
         // P-1.7: bytes without a meaning are zero, so that no one hides a second message in them.
-        match reader.rest().iter().find(|byte| **byte != 0) {
-            Some(byte) => Err(DecodeError::Field { what: "INIT padding", value: u64::from(*byte) }),
-            None => Ok(init),
+        match reader.rest().iter().fold(0, |all, byte| all | byte) {
+            0 => Ok(init),
+            some => Err(DecodeError::Field { what: "INIT padding", value: u64::from(some) }),
         }
     }
 }

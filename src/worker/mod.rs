@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+pub mod front_door;
 mod idle;
 pub mod impair;
 mod jobs;

@@ -20,6 +20,8 @@ pub(super) struct PathTable {
     remotes: Vec<SocketAddr>,
     by_remote: FxHashMap<SocketAddr, PathIndex>,
     strangers: VecDeque<PathIndex>,
+    /// Those a session was found on when it was their turn to be forgotten.
+    friends: VecDeque<PathIndex>,
     last: Option<(SocketAddr, PathIndex)>,
 }
 
@@ -66,17 +68,32 @@ impl PathTable {
     }
 
     fn recycle(&mut self, is_used: impl Fn(PathIndex) -> bool) -> Option<PathIndex> {
+        let path = self.unused_stranger(&is_used).or_else(|| self.former_friend(&is_used))?;
+        let old = self.remotes[path.0 as usize];
+        self.by_remote.remove(&old);
+        self.last = None;
+        Some(path)
+    }
+
+    fn unused_stranger(&mut self, is_used: impl Fn(PathIndex) -> bool) -> Option<PathIndex> {
         if self.strangers.len() < STRANGERS_MAX {
             return None;
         }
         let path = self.strangers.pop_front()?;
         if is_used(path) {
-            // A stranger no longer: it leaves the list and keeps its index.
+            self.friends.push_back(path);
             return None;
         }
-        let old = self.remotes[path.0 as usize];
-        self.by_remote.remove(&old);
-        self.last = None;
+        Some(path)
+    }
+
+    /// One is looked at for each new address, so that those whose sessions ended come back in time.
+    fn former_friend(&mut self, is_used: impl Fn(PathIndex) -> bool) -> Option<PathIndex> {
+        let path = self.friends.pop_front()?;
+        if is_used(path) {
+            self.friends.push_back(path);
+            return None;
+        }
         Some(path)
     }
 
@@ -95,13 +112,27 @@ mod tests {
     }
 
     #[test]
+    fn clients_that_come_and_go_do_not_grow_the_table() {
+        let mut table = PathTable::default();
+        for round in 0..50_u16 {
+            // Each round has a session on each of its 1,000 paths, while it lasts.
+            let mine = |port: u16| port / 1_000 == round;
+            for port in round * 1_000..(round + 1) * 1_000 {
+                let used: Vec<bool> = table.remotes.iter().map(|remote| mine(remote.port())).collect();
+                table.index_of(address(port), |_, _| {}, |path| used[path.0 as usize]);
+            }
+        }
+        assert!(table.remotes.len() <= 2 * 1_000 + STRANGERS_MAX, "{}", table.remotes.len());
+    }
+
+    #[test]
     fn a_flood_of_strangers_does_not_grow_the_table_nor_take_a_used_index() {
         let mut table = PathTable::default();
         let friend = table.index_of(address(1), |_, _| {}, |_| false);
         for port in 2..5_000 {
             table.index_of(address(port), |_, _| {}, |path| path == friend);
         }
-        assert!(table.remotes.len() <= STRANGERS_MAX + 2);
+        assert!(table.remotes.len() <= STRANGERS_MAX + 2, "{}", table.remotes.len());
         assert_eq!(table.index_of(address(1), |_, _| {}, |_| false), friend);
         assert_eq!(table.remote(friend), address(1));
     }

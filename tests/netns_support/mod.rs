@@ -49,9 +49,22 @@ impl Net {
     pub fn start(&self, host: Host, line: &str) -> Running {
         let words: Vec<&str> =
             [env!("CARGO_BIN_EXE_ringwire")].into_iter().chain(line.split_whitespace()).collect();
-        let mut command = inside(self.hosts[host as usize].0.id(), &words);
+        self.run(host, &words)
+    }
+
+    /// Any command on one of the hosts.
+    pub fn run(&self, host: Host, words: &[&str]) -> Running {
+        let mut command = inside(self.hosts[host as usize].0.id(), words);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Running(child.expect("nsenter made both hosts"))
+    }
+
+    /// Lets packets of any source address come to `host`, and be answered over the link.
+    pub fn accept_any_source(&self, host: Host) -> Result<(), String> {
+        let id = self.hosts[host as usize].0.id();
+        let off = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done";
+        quiet(inside(id, &["sh", "-c", off]))?;
+        quiet(inside(id, &["ip", "route", "add", "default", "via", "10.77.0.2"]))
     }
 
     /// Takes the link down or up, at the server's end.
@@ -71,6 +84,18 @@ impl Running {
         let stdout = self.0.stdout.as_mut().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("it speaks");
         line.trim_end().to_owned()
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let mut kill = Command::new("kill");
+        kill.arg(self.id().to_string());
+        quiet(kill).expect("it is ours");
     }
 
     /// Waits for its end: exit status, stdout and stderr.

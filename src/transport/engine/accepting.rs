@@ -68,6 +68,32 @@ struct Admitted {
     peer_token: Option<[u8; 16]>,
 }
 
+/// How many first messages are opened for clients that have not shown that they receive at their address:
+/// a flood of them may not have the worker agree on keys all day.
+#[derive(Debug)]
+pub(super) struct UnprovenBudget {
+    left: u64,
+    filled_at: Timestamp,
+}
+
+impl UnprovenBudget {
+    const MAX: u64 = 16;
+    const INTERVAL_NS: u64 = 2_000_000;
+
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { left: Self::MAX, filled_at: now }
+    }
+
+    fn take(&mut self, now: Timestamp) -> bool {
+        let more = now.since_ns(self.filled_at) / Self::INTERVAL_NS;
+        self.filled_at = self.filled_at.after_ns(more * Self::INTERVAL_NS);
+        self.left = (self.left + more).min(Self::MAX);
+        let some = self.left > 0;
+        self.left -= u64::from(some);
+        some
+    }
+}
+
 /// From so many handshakes under way, a cookie is asked for before anything costly is done.
 const ASKED_UNTIL_COOKIES: usize = 4;
 /// Handshakes under way at once; more wait for their next INIT.
@@ -95,7 +121,8 @@ impl Engine {
         let holder = CookieHolder { remote: meta.remote, session: init.session.0, boot: init.boot };
         let cookie = self.cookies.verify(now, &holder, init.cookie).ok();
         let secure = self.config.security.provider.is_secure();
-        if cookie.is_none() && (!secure || self.asked.len() >= ASKED_UNTIL_COOKIES) {
+        let mut trusting = || self.asked.len() < ASKED_UNTIL_COOKIES && self.unproven.take(now);
+        if cookie.is_none() && !(secure && trusting()) {
             return self.demand_cookie(now, meta.path, &holder);
         }
         if self.asked.len() >= ASKED_MAX {

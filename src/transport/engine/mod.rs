@@ -23,7 +23,7 @@ use crate::transport::timer_wheel::TimerWheel;
 use crate::transport::{Config, Counters, Deliveries, Event, PacketSink, PathIndex, SendError};
 use crate::wire::{Header, PacketKind};
 
-use accepting::Asked;
+use accepting::{Asked, UnprovenBudget};
 use handshake::allowance;
 pub use jobs::{Job, JobDone};
 use reset::Stateless;
@@ -57,6 +57,7 @@ pub struct Engine {
     /// Clients whose first message is being opened or answered.
     asked: FxHashMap<u64, Asked>,
     next_asked: u64,
+    unproven: UnprovenBudget,
     /// The gate's answers that open sessions rest on.
     gate_generation: u64,
     stateless: VecDeque<Stateless>,
@@ -86,6 +87,7 @@ impl Engine {
             jobs: VecDeque::new(),
             asked: FxHashMap::default(),
             next_asked: 0,
+            unproven: UnprovenBudget::new(now),
             gate_generation: config.security.gate.generation(),
             stateless: VecDeque::new(),
             last_reset: Timestamp(0),
@@ -304,7 +306,7 @@ impl Engine {
     /// True while a session lives on `path`, or a handshake that came by it waits for its turn.
     #[must_use]
     pub fn is_path_used(&self, path: PathIndex) -> bool {
-        self.table.paths().chain(self.asked.values().map(Asked::path)).any(|p| p == path)
+        self.table.uses_path(path) || self.asked.values().any(|asked| asked.path() == path)
     }
 
     /// True when the session has enough full units waiting that a train should leave now.

@@ -177,7 +177,7 @@ impl Engine {
         protector: Protector,
         trust: Trust,
     ) {
-        let Slot::Connecting(connecting) = std::mem::replace(self.table.slot_mut(index), Slot::Free) else {
+        let Slot::Connecting(connecting) = self.table.fill(index, Slot::Free) else {
             return;
         };
         let route_size_max = self.route_size(connecting.path());

@@ -39,11 +39,23 @@ pub(super) enum Slot {
     Open(Box<Session>),
 }
 
+impl Slot {
+    fn path(&self) -> Option<PathIndex> {
+        match self {
+            Slot::Open(session) => Some(session.path),
+            Slot::Connecting(connecting) => Some(connecting.path()),
+            Slot::Free => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Table {
     slots: Vec<(u32, Slot)>,
     free: Vec<u32>,
     open: usize,
+    /// By path: slots that are in use on it.
+    uses: Vec<u32>,
 }
 
 const _: () = assert!(SESSIONS_MAX < 1 << 24);
@@ -68,11 +80,20 @@ impl Table {
         Ok(SessionKey { index, tag })
     }
 
-    pub(super) fn fill(&mut self, index: u32, slot: Slot) {
-        let was_open = matches!(self.slots[index as usize].1, Slot::Open(_));
-        let is_open = matches!(slot, Slot::Open(_));
-        self.open = self.open + usize::from(is_open) - usize::from(was_open);
-        self.slots[index as usize].1 = slot;
+    /// Puts `slot` into its place and returns what was there.
+    pub(super) fn fill(&mut self, index: u32, slot: Slot) -> Slot {
+        self.open += usize::from(matches!(slot, Slot::Open(_)));
+        if let Some(path) = slot.path() {
+            let path = path.0 as usize;
+            self.uses.resize(self.uses.len().max(path + 1), 0);
+            self.uses[path] += 1;
+        }
+        let old = std::mem::replace(&mut self.slots[index as usize].1, slot);
+        self.open -= usize::from(matches!(old, Slot::Open(_)));
+        if let Some(path) = old.path() {
+            self.uses[path.0 as usize] -= 1;
+        }
+        old
     }
 
     /// A reserved key was not used after all.
@@ -137,12 +158,9 @@ impl Table {
         Some(SessionKey { index, tag: *tag })
     }
 
-    pub(super) fn paths(&self) -> impl Iterator<Item = PathIndex> + '_ {
-        self.slots.iter().filter_map(|(_, slot)| match slot {
-            Slot::Open(session) => Some(session.path),
-            Slot::Connecting(connecting) => Some(connecting.path()),
-            Slot::Free => None,
-        })
+    /// True while a slot is in use on `path`. Asked for each packet of a stranger.
+    pub(super) fn uses_path(&self, path: PathIndex) -> bool {
+        self.uses.get(path.0 as usize).is_some_and(|uses| *uses > 0)
     }
 
     pub(super) fn open_sessions(&self) -> usize {
