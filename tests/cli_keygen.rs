@@ -151,3 +151,49 @@ fn an_insecure_end_and_a_sealed_one_do_not_talk_and_say_why() {
     assert!(sealed.stderr.contains("--insecure"), "{sealed:?}");
     plain.terminate();
 }
+
+#[test]
+fn a_pre_shared_key_lets_in_who_holds_it_too_and_nobody_else() {
+    let folder = Folder::new("preshared");
+    let (ours, theirs) = (folder.path("shared"), folder.path("another"));
+    for path in [&ours, &theirs] {
+        let made = run(&format!("keygen --preshared {path}"));
+        assert_eq!((made.status, made.stdout.as_str()), (Some(0), ""), "{made:?}");
+        assert_eq!(fs::metadata(path).expect("it is there").permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(run(&format!("keygen --preshared {ours}")).status, Some(2), "never over another");
+    let served = Served::start(&format!("--preshared {ours}"));
+    let ping = |more: &str| {
+        let (address, key) = (&served.address, &served.key);
+        run(&format!(
+            "bench ping {address} --server-key {key} --duration 50ms --warmup 10ms --poll park --json {more}"
+        ))
+    };
+    let right = ping(&format!("--preshared {ours}"));
+    assert_eq!(right.status, Some(0), "{right:?}");
+    assert_eq!(right.json()["secure"], true);
+    for more in [format!("--preshared {theirs}"), String::new()] {
+        let wrong = ping(&more);
+        assert_eq!(wrong.status, Some(1), "{wrong:?}");
+    }
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).expect("ours");
+    let open = ping(&format!("--preshared {theirs}"));
+    assert!(open.status == Some(2) && open.stderr.contains("chmod 600"), "{open:?}");
+    let identity = folder.path("identity");
+    run(&format!("keygen {identity}"));
+    let other = ping(&format!("--preshared {identity}"));
+    assert!(other.status == Some(2) && other.stderr.contains("pre-shared key"), "{other:?}");
+}
+
+#[test]
+fn either_cipher_can_be_asked_for() {
+    for suite in ["aes128-gcm", "chacha20-poly1305"] {
+        let ran = run(&format!(
+            "bench rate --suite {suite} --duration 100ms --warmup 20ms --poll adaptive --verify --json"
+        ));
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        assert_eq!(ran.json()["verified"], true);
+    }
+    let both = run("bench rate --suite aes128-gcm --insecure");
+    assert_eq!(both.status, Some(2), "{both:?}");
+}

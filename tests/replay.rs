@@ -133,6 +133,10 @@ fn a_whole_recorded_conversation_is_believed_by_neither_the_living_nor_the_resta
     assert_eq!(counter(&ended, "sessions_opened"), 0, "{}", ended.stderr);
     assert_eq!(counter(&ended, "calls_received"), 0, "{}", ended.stderr);
     assert!(counter(&ended, "packets_received") > CALLS, "the copies came: {}", ended.stderr);
-    assert!(counter(&ended, "handshakes_unproven") > 0, "the first message was known for a copy: {}", ended.stderr);
+    assert!(
+        counter(&ended, "handshakes_unproven") > 0,
+        "the first message was known for a copy: {}",
+        ended.stderr
+    );
     fs::remove_file(&identity).expect("ours");
 }

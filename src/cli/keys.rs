@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::options::Insecure;
 use super::status::Failure;
-use crate::crypto::{Csprng, Identity};
+use crate::crypto::{Csprng, Identity, PresharedKey, Suite};
 use crate::sys::process::random_bytes;
 use crate::time::{Clock, MonotonicClock, wall_at_zero_ns};
 use crate::transport::security::Security;
@@ -28,13 +28,10 @@ pub fn random() -> Result<Csprng, Failure> {
     Ok(Csprng::new(seed))
 }
 
-/// Reads an identity that `ringwire keygen` wrote.
-///
-/// # Errors
-/// [`Failure`], also for a file that others may read: its key is not secret any more.
-pub fn read_identity(path: &Path) -> Result<Identity, Failure> {
+/// Reads a file of a secret, which only its owner may read: else it is none.
+fn read_secret(path: &Path, what: &str) -> Result<Zeroizing<String>, Failure> {
     let shown = path.display();
-    let failed = |error: std::io::Error| Failure::usage(format!("cannot read the identity {shown}: {error}"));
+    let failed = |error: std::io::Error| Failure::usage(format!("cannot read the {what} {shown}: {error}"));
     let file = File::open(path).map_err(failed)?;
     // Of the file that is open, not of what bears its name by then.
     let mode = file.metadata().map_err(failed)?.mode();
@@ -46,22 +43,55 @@ pub fn read_identity(path: &Path) -> Result<Identity, Failure> {
     }
     let mut text = Zeroizing::new(String::new());
     file.take(KEY_FILE_SIZE_MAX).read_to_string(&mut text).map_err(failed)?;
-    Identity::from_file(&text).map_err(|error| Failure::usage(format!("the identity {shown}: {error}")))
+    Ok(text)
+}
+
+/// Reads an identity that `ringwire keygen` wrote.
+///
+/// # Errors
+/// [`Failure`], also for a file that others may read: its key is not secret any more.
+pub fn read_identity(path: &Path) -> Result<Identity, Failure> {
+    let text = read_secret(path, "identity")?;
+    Identity::from_file(&text)
+        .map_err(|error| Failure::usage(format!("the identity {}: {error}", path.display())))
+}
+
+/// Reads a pre-shared key that `ringwire keygen --preshared` wrote.
+fn read_preshared(path: &Path) -> Result<PresharedKey, Failure> {
+    let text = read_secret(path, "pre-shared key")?;
+    PresharedKey::from_file(&text)
+        .map_err(|error| Failure::usage(format!("the pre-shared key {}: {error}", path.display())))
+}
+
+/// The flags that say what a process proves by.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// The file of its identity.
+    pub identity: Option<&'a Path>,
+    /// The file of a secret that both ends hold.
+    pub preshared: Option<&'a Path>,
+    /// What it would seal with.
+    pub suite: Option<Suite>,
+    /// Nothing is proven, and where.
+    pub insecure: Option<Insecure>,
 }
 
 /// What a process proves by: its identity, one for the day where none is given, or nothing.
 ///
 /// # Errors
 /// [`Failure`] for a file that cannot be used.
-pub fn security(identity: Option<&Path>, insecure: Option<Insecure>) -> Result<Security, Failure> {
-    match insecure {
+pub fn security(proof: &Proof<'_>) -> Result<Security, Failure> {
+    match proof.insecure {
         Some(Insecure::Anywhere) => return Ok(Security::insecure_anywhere()),
         Some(Insecure::Loopback) => return Ok(Security::insecure()),
         None => {}
     }
-    let identity = match identity {
+    let identity = match proof.identity {
         Some(path) => read_identity(path)?,
         None => Identity::generate(&mut random()?),
     };
-    Ok(Security::sealed(&identity, None, wall_at_zero_ns(), MonotonicClock.now()))
+    let preshared = proof.preshared.map(read_preshared).transpose()?;
+    let mut security = Security::sealed(&identity, preshared, wall_at_zero_ns(), MonotonicClock.now());
+    security.suite = proof.suite.unwrap_or(security.suite);
+    Ok(security)
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::keys::security;
+use super::keys::{Proof, security};
 use super::status::Failure;
 use crate::bench::host::Host;
 use crate::bench::placement::CoreList;
+use crate::crypto::Suite;
 use crate::io::select::Selection;
 use crate::transport::CongestionKind;
 use crate::units::{parse_size, parse_time};
@@ -41,6 +42,12 @@ pub struct HostOptions {
     /// Who this end is: a file that `ringwire keygen` wrote [default: a new identity each time]
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub identity: Option<PathBuf>,
+    /// A secret that both ends hold beside their keys: a file that `ringwire keygen --preshared` wrote
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub preshared: Option<PathBuf>,
+    /// What this end seals with; a server takes the client's choice [default: what this CPU is quick at]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "insecure")]
+    pub suite: Option<Cipher>,
     /// Run without encryption: on loopback, or with =anywhere on both ends
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "loopback")]
     pub insecure: Option<Insecure>,
@@ -59,7 +66,12 @@ impl HostOptions {
             congestion: self.congestion.into(),
             socket_buffer: self.socket_buffer,
             impair,
-            security: security(self.identity.as_deref(), self.insecure)?,
+            security: security(&Proof {
+                identity: self.identity.as_deref(),
+                preshared: self.preshared.as_deref(),
+                suite: self.suite.map(Suite::from),
+                insecure: self.insecure,
+            })?,
             server_key: None,
         })
     }
@@ -75,6 +87,7 @@ impl HostOptions {
             format!("--congestion={}", self.congestion.name()),
         ];
         arguments.extend(self.insecure.map(|_| "--insecure".to_owned()));
+        arguments.extend(self.preshared.as_ref().map(|path| format!("--preshared={}", path.display())));
         arguments.extend(self.socket_buffer.map(|size| format!("--socket-buffer={size}")));
         arguments
     }
@@ -138,6 +151,26 @@ impl From<Congestion> for CongestionKind {
         match congestion {
             Congestion::Dc => CongestionKind::Dc,
             Congestion::Cubic => CongestionKind::Cubic,
+        }
+    }
+}
+
+/// What seals packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cipher {
+    /// AES-128-GCM
+    #[value(name = "aes128-gcm")]
+    Aes128Gcm,
+    /// ChaCha20-Poly1305, for CPUs without AES
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+impl From<Cipher> for Suite {
+    fn from(cipher: Cipher) -> Suite {
+        match cipher {
+            Cipher::Aes128Gcm => Suite::Aes128Gcm,
+            Cipher::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
         }
     }
 }

@@ -163,6 +163,33 @@ impl PresharedKey {
         Self(Zeroizing::new(bytes))
     }
 
+    /// A new one from unpredictable bytes.
+    #[must_use]
+    pub fn generate(random: &mut Csprng) -> Self {
+        Self(Zeroizing::new(random.bytes()))
+    }
+
+    /// The text of its file: keep that readable by its owners only.
+    #[must_use]
+    pub fn to_file(&self) -> Zeroizing<String> {
+        let shared = Zeroizing::new(to_text(SHARED_PREFIX, &self.0));
+        Zeroizing::new(format!(
+            "# A ringwire pre-shared key, for both ends. Carry it over a way that nobody records: keep the mode 600.\n\
+             shared {}\n",
+            shared.as_str()
+        ))
+    }
+
+    /// Reads the text of a file that [`PresharedKey::to_file`] wrote.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_file(text: &str) -> Result<Self, KeyError> {
+        let mut keys = text.lines().filter_map(|line| line.trim().strip_prefix("shared "));
+        let key = keys.next().ok_or(KeyError::NoKey)?;
+        Ok(Self(from_text(SHARED_PREFIX, key.trim())?))
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8; KEY_SIZE] {
         &self.0
     }
@@ -203,6 +230,7 @@ pub const KEY_SIZE: usize = 32;
 const CHECKSUM_SIZE: usize = 4;
 const PUBLIC_PREFIX: &str = "rw1";
 const PRIVATE_PREFIX: &str = "rwsecret1";
+const SHARED_PREFIX: &str = "rwshared1";
 
 #[cfg(test)]
 mod tests {

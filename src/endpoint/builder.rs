@@ -8,7 +8,7 @@ use super::Handler;
 use super::handler::{Nothing, Queued, Serve};
 use super::start::{Setup, run};
 use super::trust::Trust;
-use crate::crypto::{Identity, PresharedKey};
+use crate::crypto::{Identity, PresharedKey, Suite};
 use crate::io::select::Selection;
 use crate::transport::Config;
 use crate::transport::quota::Quotas;
@@ -94,6 +94,18 @@ impl Builder {
     /// A secret that every peer holds, too: sessions open only with those who do.
     pub fn preshared_key(mut self, key: PresharedKey) -> Self {
         self.trust.preshared = Some(key);
+        self
+    }
+
+    /// What this end's sessions are sealed with where it opens them; a server takes its client's choice.
+    /// Unless it is set, what this CPU is quick at. [`Suite::Insecure`] is not for here: see
+    /// [`Builder::insecure`].
+    ///
+    /// # Panics
+    /// With [`Suite::Insecure`].
+    pub fn suite(mut self, suite: Suite) -> Self {
+        assert!(suite.is_secure(), "plaintext is asked for by `insecure`");
+        self.trust.suite = Some(suite);
         self
     }
 

@@ -48,7 +48,7 @@ pub use outcome::Outcome;
 pub use peer::{Closed, Peer};
 
 use crate::crypto::PublicKey;
-pub use crate::crypto::{Identity, KeyError, PresharedKey};
+pub use crate::crypto::{Identity, KeyError, PresharedKey, Suite};
 pub use crate::transport::quota::{Quota, Quotas};
 pub use crate::transport::security::{Admission, Gate, OpenGate};
 pub use crate::worker::mailbox::HandoverCounters;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::EndpointError;
-use crate::crypto::{Csprng, Identity, PresharedKey, PublicKey};
+use crate::crypto::{Csprng, Identity, PresharedKey, PublicKey, Suite};
 use crate::time::{Clock, MonotonicClock, wall_at_zero_ns};
 use crate::transport::security::{Admission, Gate, OpenGate, Security, is_this_host};
 
@@ -13,6 +13,7 @@ use crate::transport::security::{Admission, Gate, OpenGate, Security, is_this_ho
 pub(super) struct Trust {
     pub(super) identity: Option<Identity>,
     pub(super) preshared: Option<PresharedKey>,
+    pub(super) suite: Option<Suite>,
     pub(super) gate: Option<Arc<dyn Gate>>,
     /// `Some(anywhere)` without sealing.
     pub(super) insecure: Option<bool>,
@@ -49,7 +50,7 @@ impl Trust {
             None => Identity::generate(&mut Csprng::new(entropy()?)),
         };
         let security = Security::sealed(&identity, self.preshared, wall_at_zero_ns(), MonotonicClock.now());
-        Ok(Security { gate, ..security })
+        Ok(Security { gate, suite: self.suite.unwrap_or(security.suite), ..security })
     }
 }
 
