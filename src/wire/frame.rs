@@ -105,6 +105,9 @@ impl<'a> Frames<'a> {
         self.reader.position()
     }
 
+    // Inlined down to the match on the frame: handed back through memory, each of the three nested results
+    // is a copy whose tag is read before it was written whole.
+    #[inline(always)]
     fn decode(&mut self, kind: u8) -> Result<Option<Frame<'a>>, DecodeError> {
         let frame = match kind {
             kind::MESSAGES => {
@@ -187,7 +190,7 @@ impl<'a> Frames<'a> {
 impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, DecodeError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         while !self.done {
             let kind = *self.reader.rest().first()?;

@@ -272,7 +272,8 @@ impl Session {
     }
 
     /// What an unordered record is to the application; `None` for a reply nobody waits for.
-    #[inline]
+    // Handed back through memory, its three nested parts would be read before they are written whole.
+    #[inline(always)]
     fn kind_of(
         &mut self,
         header: &RecordHeader,
