@@ -39,7 +39,7 @@ impl Connected {
         let clock: Rc<dyn Clock> = Rc::new(client.clock);
         let target = client.plan.target;
         let socket = SocketConfig { connect: Some(target), ..SocketConfig::new(any_address_for(target)) };
-        let made = client.host.make(client.place, socket, None, clock, ClientApp::default())?;
+        let made = client.host.make(client.place, socket, clock, ClientApp::default())?;
         let mut connected = Connected {
             backend: Choice {
                 name: made.worker.backend_name().to_owned(),

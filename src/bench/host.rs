@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -16,7 +15,6 @@ use crate::time::Clock;
 use crate::transport::security::Security;
 use crate::transport::{Config as TransportConfig, CongestionKind};
 use crate::worker::impair::ImpairSpec;
-use crate::worker::mailbox::{Exchange, SteeredBackend};
 use crate::worker::tap::{Tap, TapConfig};
 use crate::worker::{App, IdlePolicy, Worker, WorkerConfig};
 
@@ -51,9 +49,6 @@ pub enum HostError {
     /// No socket, or no such backend here.
     #[error(transparent)]
     Backend(#[from] SelectError),
-    /// The port cannot be had.
-    #[error("cannot bind: {0}")]
-    Door(io::Error),
     /// The tap that impairs packets could not be set up.
     #[error("cannot impair packets: {0}")]
     Tap(io::Error),
@@ -88,13 +83,11 @@ pub struct Place {
 }
 
 impl Host {
-    /// Makes a worker on the calling thread, which is pinned to its core. `exchange` brings what came in at
-    /// the front door of its port.
+    /// Makes a worker on the calling thread, which is pinned to its core.
     pub fn make<A: App>(
         &self,
         place: Place,
         socket: SocketConfig,
-        exchange: Option<Arc<Exchange>>,
         clock: Rc<dyn Clock>,
         app: A,
     ) -> Result<Made<A>, HostError> {
@@ -103,10 +96,6 @@ impl Host {
         }
         let socket = SocketConfig { socket_buffer: self.socket_buffer, ..socket };
         let (backend, backend_why) = select::open(&socket, &self.backend)?;
-        let backend: Box<dyn Backend> = match exchange {
-            Some(exchange) => Box::new(SteeredBackend::new(backend, exchange, place.index)),
-            None => backend,
-        };
         let backend = self.tapped(backend, &clock).map_err(HostError::Tap)?;
         let transport = TransportConfig {
             congestion: self.congestion,

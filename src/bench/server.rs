@@ -15,8 +15,6 @@ use crate::io::Config as SocketConfig;
 use crate::io::Doorbell;
 use crate::time::{Clock, MonotonicClock, Timestamp};
 use crate::transport::Counters;
-use crate::worker::front_door::{Doorkeeper, FrontDoor};
-use crate::worker::mailbox::{Exchange, Sleep};
 use crate::worker::{SessionKey, Worker};
 
 /// A server that runs until it is told to stop.
@@ -29,7 +27,6 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     bells: Vec<Doorbell>,
     threads: Vec<JoinHandle<()>>,
-    doorkeeper: Option<Doorkeeper>,
 }
 
 /// What a worker thread tells once it is up.
@@ -54,32 +51,18 @@ impl Server {
             stop,
             bells: Vec::new(),
             threads: Vec::new(),
-            doorkeeper: None,
         };
         let boot_id = random_u64()?;
-        let mut door = None;
-        let sleeps: Vec<Arc<Sleep>> = cores.iter().map(|_| Arc::default()).collect();
-        let exchange = Arc::new(Exchange::new(sleeps.iter().cloned()));
-        // Nobody floods an insecure server of this host but this host.
-        if host.security.provider.is_secure() {
-            let opened = FrontDoor::open(listen).map_err(HostError::Door)?;
-            server.address = opened.local_addr();
-            door = Some(opened);
-        }
         for (index, core) in cores.iter().enumerate() {
             let place = Place { index: index as u8, core: Some(*core), boot_id };
             // The first worker learns the port; the others share it.
             let bind = server.address;
-            let mail =
-                Mail { sleep: sleeps[index].clone(), exchange: door.as_ref().map(|_| exchange.clone()) };
-            let up = server.start_worker(host, place, bind, (cores.len() > 1, mail))?;
+            let up = server.start_worker(host, place, bind, cores.len() > 1)?;
             server.address = up.address;
             server.backend = up.backend;
             server.backend_why = up.backend_why;
             server.bells.push(up.bell);
         }
-        let started = door.map(|door| door.start(exchange)).transpose();
-        server.doorkeeper = started.map_err(HostError::Thread)?;
         Ok(server)
     }
 
@@ -88,21 +71,14 @@ impl Server {
         host: &Host,
         place: Place,
         bind: SocketAddr,
-        (shares_port, mail): (bool, Mail),
+        shares_port: bool,
     ) -> Result<Up, HostError> {
         let (sender, receiver): (Sender<Result<Up, HostError>>, Receiver<_>) = mpsc::channel();
         let (host, board, stop) = (host.clone(), self.board.clone(), self.stop.clone());
-        let reuse_port = shares_port || mail.exchange.is_some();
-        let socket = SocketConfig { reuse_port, ..SocketConfig::new(bind) };
+        let socket = SocketConfig { reuse_port: shares_port, ..SocketConfig::new(bind) };
         let thread = std::thread::Builder::new().name(format!("worker{}", place.index)).spawn(move || {
             let clock: Rc<dyn Clock> = Rc::new(MonotonicClock);
-            let made = host.make(
-                place,
-                socket,
-                mail.exchange.clone(),
-                clock.clone(),
-                Echo::new(board.clone(), clock),
-            );
+            let made = host.make(place, socket, clock.clone(), Echo::new(board.clone(), clock));
             let made = match made {
                 Ok(made) => made,
                 Err(error) => return drop(sender.send(Err(error))),
@@ -114,9 +90,8 @@ impl Server {
                 backend_why: made.backend_why,
                 bell: worker.doorbell(),
             };
-            mail.sleep.install(worker.doorbell());
             if sender.send(Ok(up)).is_ok() {
-                serve(&mut worker, (&board, place.index), &mail, &stop);
+                serve(&mut worker, &board, usize::from(place.index), &stop);
             }
         });
         self.threads.push(thread.map_err(HostError::Thread)?);
@@ -168,7 +143,6 @@ impl Server {
             // A worker that panicked said so on stderr itself.
             let _ = thread.join();
         }
-        self.doorkeeper = None;
     }
 }
 
@@ -183,33 +157,20 @@ const POST_INTERVAL_NS: u64 = 1_000_000;
 /// A server that stops gives what it accepted this long to arrive.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// What comes to a worker from the front door, and wakes it.
-struct Mail {
-    sleep: Arc<Sleep>,
-    exchange: Option<Arc<Exchange>>,
-}
-
-impl Mail {
-    fn waits(&self, worker: u8) -> bool {
-        self.exchange.as_ref().is_some_and(|exchange| exchange.has_mail(worker))
-    }
-}
-
-fn serve(worker: &mut Worker<Echo>, (board, index): (&Board, u8), mail: &Mail, stop: &AtomicBool) {
+fn serve(worker: &mut Worker<Echo>, board: &Board, index: usize, stop: &AtomicBool) {
     let mut posted = Timestamp(0);
     while !stop.load(Ordering::Relaxed) {
         let idle = worker.turn().idle;
         if worker.now().since_ns(posted) >= POST_INTERVAL_NS {
             posted = worker.now();
-            board.post(usize::from(index), worker.counters());
+            board.post(index, worker.counters());
         }
         if idle {
-            worker.idle_unless(|| mail.sleep.fall_asleep(|| mail.waits(index)));
-            mail.sleep.wake_up();
+            worker.idle();
         }
     }
     close_all(worker);
-    board.post(usize::from(index), worker.counters());
+    board.post(index, worker.counters());
 }
 
 /// Says goodbye: a client whose server stops learns it now, not at its deadlines.

@@ -83,8 +83,7 @@ impl Builder {
         }
         let mut bind = self.bind;
         let security = self.trust.clone().security(self.bind)?;
-        // Nobody floods an insecure server of this host but this host.
-        let has_door = workers > 1 || self.trust.serves && security.provider.is_secure();
+        let has_door = workers > 1;
         let front_door = has_door.then(|| FrontDoor::open(bind)).transpose();
         let front_door = front_door.map_err(|error| EndpointError::FrontDoor { bind, error })?;
         if let Some(door) = &front_door {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::port::Port;
 use super::refusal::Refusal;
 use super::sender::Sender;
-use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, PathId, Received, Train, TrainBuffer};
+use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
 use crate::bounds::{HEADER_SIZE, RECEIVE_BATCH_MAX, TAG_SIZE};
 use crate::sys::ReceiveArena;
 
@@ -147,6 +147,10 @@ impl Backend for Mmsg {
 
     fn poll_events(&mut self, events: &mut Vec<Event>) {
         self.port.report.poll_events(events);
+    }
+
+    fn shed(&mut self, kept: Option<Kept>) {
+        self.port.shed(kept);
     }
 
     fn counters(&mut self, look: bool) -> IoCounters {

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use crate::bounds::{PACKET_SIZE_MAX, PACKET_SIZE_MIN, TRAIN_BUFFER_SIZE};
 
+pub use crate::sys::shed::{ALL as ALL_KEPT, Kept};
 pub use config::Config;
 
 /// Index into the worker's path table: one remote address seen through one local socket.
@@ -221,6 +222,12 @@ pub trait Backend {
 
     /// Moves what happened since the last call into `events`.
     fn poll_events(&mut self, events: &mut Vec<Event>);
+
+    /// Has the kernel drop first messages but for `kept` of them, before they take room; `None`: takes all.
+    /// Where that cannot be had, all are taken.
+    fn shed(&mut self, kept: Option<Kept>) {
+        let _ = kept;
+    }
 
     /// What was counted so far. `look` asks the kernel for its drop counter first (a system call).
     fn counters(&mut self, look: bool) -> IoCounters;

@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use super::report::Report;
 use super::{Doorbell, PathId};
 use crate::sys::probe::{Offloads, probe_offloads};
+use crate::sys::shed::{Kept, shed};
 use crate::sys::wait::{Ready, set_timer_slack_min, wait_readable};
 use crate::sys::{Bell, Socket, SocketOptions};
 
@@ -64,6 +65,12 @@ impl Port {
     #[cold]
     pub fn drain_errors(&mut self, seen: Refusal) {
         self.report.drain_errors(&self.socket, &self.paths, self.connected, seen);
+    }
+
+    /// See [`Backend::shed`](super::Backend::shed).
+    pub fn shed(&self, kept: Option<Kept>) {
+        // A sandbox may forbid filters: the flood is then taken as it comes.
+        let _ = shed(&self.socket, kept);
     }
 
     pub fn doorbell(&self) -> Doorbell {

@@ -19,7 +19,7 @@ use super::mmsg::RECEIVE_BUFFER_SIZE;
 use super::port::Port;
 use super::refusal::Refusal;
 use super::sender::Sender;
-use super::{Backend, Config, Doorbell, Event, IoCounters, PathId, Received, Train, TrainBuffer};
+use super::{Backend, Config, Doorbell, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
 use crate::bounds::{RECEIVE_BATCH_MAX, TRAIN_BUFFERS_MAX};
 use crate::sys::uring::{Completion, Ring, RingOptions, RingSend, SetupError};
 
@@ -269,6 +269,10 @@ impl Backend for Uring {
 
     fn poll_events(&mut self, events: &mut Vec<Event>) {
         self.port.report.poll_events(events);
+    }
+
+    fn shed(&mut self, kept: Option<Kept>) {
+        self.port.shed(kept);
     }
 
     fn counters(&mut self, look: bool) -> IoCounters {

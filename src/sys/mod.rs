@@ -19,6 +19,7 @@ pub mod cores;
 pub mod probe;
 pub mod process;
 pub mod route;
+pub mod shed;
 pub mod signal;
 pub mod socket;
 pub mod steer;

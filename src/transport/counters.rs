@@ -89,6 +89,10 @@ counters! {
     handshakes_sent,
     /// Handshake packets received.
     handshakes_received,
+    /// Of these, first messages without a cookie.
+    inits_bare,
+    /// And with one.
+    inits_with_cookie,
     /// Handshake packets refused: bad cookie, bad version, too many sessions.
     handshakes_refused,
     /// Stateless resets sent.

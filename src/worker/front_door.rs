@@ -1,4 +1,5 @@
-//! The socket by which handshakes reach a server.
+//! The socket by which handshakes reach an endpoint of several workers. A single worker has its own way with
+//! a flood of them: see `shedding`.
 //!
 //! It has its own small buffer, so that a flood of handshakes fills that and not the sessions', and its own
 //! thread, which hands each packet to the worker that it is for, and takes its time: what a flood brings

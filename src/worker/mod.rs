@@ -21,6 +21,7 @@ mod log;
 pub mod mailbox;
 mod paths;
 pub mod pcap;
+mod shedding;
 pub mod tap;
 mod target;
 mod trains;
@@ -46,6 +47,7 @@ use idle::Idle;
 pub use idle::IdlePolicy;
 use jobs::JobBudget;
 use paths::PathTable;
+use shedding::Shedding;
 pub use target::Target;
 use trains::Trains;
 
@@ -97,6 +99,7 @@ pub struct Worker<A: App> {
     routes: Vec<PathIndex>,
     idle: Idle,
     jobs: JobBudget,
+    shedding: Shedding,
     counters: WorkerCounters,
     now: Timestamp,
     looked_at: Timestamp,
@@ -124,6 +127,7 @@ impl<A: App> Worker<A> {
             routes: Vec::new(),
             idle: Idle::new(config.idle, now),
             jobs: JobBudget::default(),
+            shedding: Shedding::new(now),
             counters: WorkerCounters::default(),
             now,
             looked_at: now,

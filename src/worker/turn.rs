@@ -284,6 +284,9 @@ impl<A: App> Worker<A> {
             let drops = self.backend.counters(true).socket_drops;
             self.engine.on_socket_drops(drops);
             self.engine.review_admissions(self.now);
+            if let Some(kept) = self.shedding.look(self.now, &self.engine.counters()) {
+                self.backend.shed(kept);
+            }
         }
     }
 

@@ -17,8 +17,8 @@ use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
 use crate::transport::security::{Admission, is_this_host};
 use crate::transport::session::{Opening, Session, Trust};
 use crate::wire::{
-    ACCEPT_FIXED_SIZE, Accept, Bounds, CookieReply, Header, Init, PacketKind, Refuse, ServerKey, SessionId,
-    VERSION, VersionHint,
+    ACCEPT_FIXED_SIZE, Accept, Bounds, CookieReply, Header, Init, PROLOGUE_SIZE, PacketKind, Refuse,
+    ServerKey, SessionId, VERSION, VersionHint,
 };
 
 /// Why a client was declined (P-6.7).
@@ -103,6 +103,10 @@ impl Engine {
     /// INIT at the server.
     pub(super) fn on_init(&mut self, now: Timestamp, meta: &Meta, header: &Header, packet: &mut [u8]) {
         let received = packet.len();
+        match packet.get(COOKIE_SIZE_AT) {
+            None | Some(0) => self.shared.counters.inits_bare += 1,
+            Some(_) => self.shared.counters.inits_with_cookie += 1,
+        }
         let Some(body) = self.body(header, packet) else { return };
         if body.len() >= 4 && body[..4] != VERSION.to_le_bytes() {
             self.shared.counters.handshakes_refused += 1;
@@ -375,6 +379,9 @@ impl Engine {
         self.answer(meta.path, PacketKind::Refuse, session, |out| refuse.encode(out));
     }
 }
+
+/// Where an INIT says how long its cookie is. Looked at before its checksum: a flood need not be well-formed.
+const COOKIE_SIZE_AT: usize = HEADER_SIZE + PROLOGUE_SIZE;
 
 enum Doubt {
     Malformed,

@@ -158,9 +158,6 @@ impl SteeredBackend {
     /// Hands over the packets of one buffer that are another's, and moves ours together. The bytes
     /// that are left.
     fn sort(&mut self, received: &Received) -> u32 {
-        if self.exchange.rings.len() == 1 {
-            return received.length;
-        }
         let Self { inner, exchange, me, .. } = self;
         let segment = (received.segment_size as usize).max(1);
         let buffer = &mut inner.buffer_mut(received.buffer)[..received.length as usize];

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::bounds::RECEIVE_BATCH_MAX;
-use crate::io::{Backend, Doorbell, Ecn, Event, IoCounters, PathId, Received, Train, TrainBuffer};
+use crate::io::{Backend, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
 use crate::time::{Clock, Timestamp};
 use crate::worker::impair::{Direction, ImpairCounters, ImpairSpec, Impairment};
 use crate::worker::pcap::PcapWriter;
@@ -237,6 +237,10 @@ impl Backend for Tap {
 
     fn poll_events(&mut self, events: &mut Vec<Event>) {
         self.inner.poll_events(events);
+    }
+
+    fn shed(&mut self, kept: Option<Kept>) {
+        self.inner.shed(kept);
     }
 
     fn counters(&mut self, look: bool) -> IoCounters {
