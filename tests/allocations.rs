@@ -27,20 +27,23 @@ struct Counting;
 // SAFETY: every call is passed on to the system's allocator as it came; the count is a thread-local cell
 // that needs no allocation.
 unsafe impl GlobalAlloc for Counting {
-    // SAFETY: the caller keeps the promises of `GlobalAlloc`, and they are passed on.
+    /// # Safety
+    /// As `GlobalAlloc` has it: passed on.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
         // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
-    // SAFETY: the caller keeps the promises of `GlobalAlloc`, and they are passed on.
+    /// # Safety
+    /// As `GlobalAlloc` has it: passed on.
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
-    // SAFETY: the caller keeps the promises of `GlobalAlloc`, and they are passed on.
+    /// # Safety
+    /// As `GlobalAlloc` has it: passed on.
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
         // SAFETY: as above.
