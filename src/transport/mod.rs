@@ -36,6 +36,7 @@ pub mod planted;
 pub mod quota;
 pub mod reassembly;
 pub mod received;
+mod reserve;
 pub mod rtt;
 pub mod security;
 mod send_queue;

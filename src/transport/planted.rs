@@ -1,4 +1,4 @@
-//! Planted faults: eleven ways to break a promise on purpose, so that the simulator can show it would
+//! Planted faults: thirteen ways to break a promise on purpose, so that the simulator can show it would
 //! have noticed.
 //!
 //! Not for users. Without the feature `planted-faults` the question [`is`] is the constant `false`
@@ -33,6 +33,10 @@ pub enum Fault {
     SlotReusedBeforeAck,
     /// A packet that came before is opened and handled again.
     ReplayWindowOff,
+    /// A sender numbers units beyond the window that its peer keeps track of.
+    WindowIgnored,
+    /// A large message is granted beyond its head without memory set aside for it.
+    GrantWithoutReserve,
     /// A call's outcome is told twice.
     CompletionReportedTwice,
     /// A call whose deadline passed is told as replied.
@@ -41,7 +45,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 13] = [
         Fault::NoDuplicateSuppression,
         Fault::AckBeforeQueued,
         Fault::ChecksumNotVerified,
@@ -51,6 +55,8 @@ impl Fault {
         Fault::ChannelSkipsGap,
         Fault::SlotReusedBeforeAck,
         Fault::ReplayWindowOff,
+        Fault::WindowIgnored,
+        Fault::GrantWithoutReserve,
         Fault::CompletionReportedTwice,
         Fault::TimedOutReportedAsReplied,
     ];

@@ -16,8 +16,9 @@
 use std::collections::BTreeMap;
 
 use super::planted::{self, Fault};
+pub use super::reserve::Reserve;
 use super::spans::{SpanError, Spans};
-use crate::bounds::{REASSEMBLIES_MAX, REASSEMBLY_BYTES_MAX, UNGRANTED_SIZE_MAX};
+use crate::bounds::{REASSEMBLIES_MAX, UNGRANTED_SIZE_MAX};
 use crate::wire::{FragmentHeader, MessageId, RecordHeader};
 
 /// How a peer's fragments lie: the session closes.
@@ -74,77 +75,6 @@ pub enum ReassemblyError {
     /// More messages at once than a session may have in pieces.
     #[error("the peer began more than {REASSEMBLIES_MAX} large messages at once")]
     TooMany,
-}
-
-/// The memory one worker sets aside for large messages of all its sessions.
-#[derive(Debug)]
-pub struct Reserve {
-    available: u64,
-    size: u64,
-    /// Buffers for messages to come.
-    pool: Vec<Vec<u8>>,
-}
-
-impl Default for Reserve {
-    fn default() -> Self {
-        Self::new(REASSEMBLY_BYTES_MAX)
-    }
-}
-
-impl Reserve {
-    /// A reserve of `bytes`: at least the largest message that any session may receive, which could
-    /// never begin otherwise.
-    #[must_use]
-    pub fn new(bytes: u64) -> Self {
-        Self { available: bytes, size: bytes, pool: Vec::new() }
-    }
-
-    /// Bytes not set aside.
-    #[must_use]
-    pub fn available(&self) -> u64 {
-        self.available
-    }
-
-    /// Bytes set aside.
-    #[must_use]
-    pub fn taken(&self) -> u64 {
-        self.size - self.available
-    }
-
-    /// Takes back what a [`Complete`] message had reserved, once its buffer is recycled or gone.
-    pub fn give_back(&mut self, bytes: u64) {
-        self.available += bytes;
-    }
-
-    /// Takes a buffer back for messages to come.
-    pub fn recycle(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() <= POOLED_SIZE_MAX && self.pool.len() < POOLED_MAX {
-            self.pool.push(buffer);
-        }
-    }
-
-    fn buffer(&mut self, size: usize) -> Vec<u8> {
-        let mut buffer = self.pool.pop().unwrap_or_default();
-        // Old bytes may stay: a message is complete only when all of them were overwritten.
-        buffer.resize(size, 0);
-        buffer
-    }
-
-    fn take(&mut self, bytes: u64) -> bool {
-        let fits = bytes <= self.available;
-        if fits {
-            self.available -= bytes;
-        }
-        fits
-    }
-
-    /// Sets aside what a message lacks beside the `head` bytes it has. A part is left for the heads of
-    /// others, unless nothing but this message is in the way of its own end.
-    fn take_rest(&mut self, head: u64, bytes: u64) -> bool {
-        let alone = self.available + head >= self.size;
-        let leaves_heads = self.available >= bytes.saturating_add(self.size / HEADS_PART);
-        (alone || leaves_heads) && self.take(bytes)
-    }
 }
 
 /// A message whose last byte has arrived.
@@ -278,7 +208,9 @@ impl Reassemblies {
                     self.grants_due = true;
                     continue;
                 }
-                if !reserve.take_rest(partial.reserved, partial.total - partial.reserved) {
+                let took = planted::is(Fault::GrantWithoutReserve)
+                    || reserve.take_rest(partial.reserved, partial.total - partial.reserved);
+                if !took {
                     // Another session may give memory back: look again next turn.
                     self.grants_due = true;
                     continue;
@@ -314,6 +246,12 @@ impl Reassemblies {
         }
         self.kept_size = 0;
         self.grants_due = false;
+    }
+
+    /// Bytes that the worker's [`Reserve`] set aside for them.
+    #[must_use]
+    pub fn reserved_size(&self) -> u64 {
+        self.messages.values().map(|partial| partial.reserved).sum()
     }
 
     /// Bytes set aside for messages in pieces.
@@ -485,13 +423,6 @@ pub const GRANTED_AT_ONCE: usize = 8;
 /// The least that is ever granted beyond what arrived: what a message may send ungranted, so that a
 /// small share cannot bring the first grant below it.
 const GRANT_SIZE_MIN: u64 = 2 * UNGRANTED_SIZE_MAX;
-/// One part in so many of a [`Reserve`] is for the first 64 KiB of messages alone.
-const HEADS_PART: u64 = 16;
-/// Buffers kept for messages to come, and the largest worth keeping.
-const POOLED_MAX: usize = 16;
-const POOLED_SIZE_MAX: usize = 1 << 20;
-
-const _: () = assert!(crate::bounds::MESSAGE_SIZE_DEFAULT <= REASSEMBLY_BYTES_MAX);
 
 #[cfg(test)]
 #[path = "reassembly_tests.rs"]

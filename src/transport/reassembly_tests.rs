@@ -253,9 +253,9 @@ fn a_session_that_ends_gives_its_memory_back() {
     drop(send(&mut reassemblies, 1, 1_000 * KIB, 0, KIB).unwrap());
     drop(send(&mut reassemblies, 2, 50_000, 0, KIB).unwrap());
     grants(&mut reassemblies, &mut reserve);
-    assert_eq!(reserve.available(), REASSEMBLY_BYTES_MAX - 1_000 * KIB);
+    assert_eq!(reserve.available(), crate::bounds::REASSEMBLY_BYTES_MAX - 1_000 * KIB);
     reassemblies.clear(&mut reserve);
-    assert_eq!(reserve.available(), REASSEMBLY_BYTES_MAX);
+    assert_eq!(reserve.available(), crate::bounds::REASSEMBLY_BYTES_MAX);
     assert!(reassemblies.is_empty());
 }
 

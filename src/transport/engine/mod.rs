@@ -419,11 +419,14 @@ impl Engine {
 
     /// Walks every invariant; for tests and the simulator.
     pub fn check(&self) {
+        let mut reserved = 0;
         for index in 0..self.table.len() {
             if let Slot::Open(session) = self.table.slot(index) {
                 session.check();
+                reserved += session.reserved();
             }
         }
+        assert_eq!(reserved, self.shared.reserve.taken(), "memory set aside is some message's");
     }
 
     #[inline]

@@ -328,6 +328,11 @@ impl Session {
         self.fail(now, CloseReason::Violation(what), shared);
     }
 
+    /// Bytes that the worker set aside for this session's large messages.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reassemblies.reserved_size()
+    }
+
     /// Walks the invariants: for tests and the simulator.
     pub(crate) fn check(&self) {
         assert!(self.units.next() - self.units.floor() <= u64::from(self.peer.unit_window));
