@@ -42,9 +42,10 @@ fn main() -> ExitCode {
     let ran = match words[..] {
         ["send", to, seconds] => send(to, seconds),
         ["sink", at] => sink(at),
-        ["--seconds", seconds] => measure(seconds),
-        [] => measure("60"),
-        _ => Err("what to write: cargo bench --bench flood -- [--seconds 60]".into()),
+        ["--seconds", seconds] => measure(seconds, "auto"),
+        ["--seconds", seconds, "--backend", backend] => measure(seconds, backend),
+        [] => measure("60", "auto"),
+        _ => Err("what to write: cargo bench --bench flood -- [--seconds 60 [--backend uring]]".into()),
     };
     match ran {
         Ok(true) => ExitCode::SUCCESS,
@@ -67,11 +68,11 @@ struct Flooded {
     connect_ms: Option<u128>,
 }
 
-fn measure(seconds: &str) -> Ran {
+fn measure(seconds: &str, backend: &str) -> Ran {
     let net = Net::new(1_500)?;
     net.accept_any_source(Host::Server)?;
-    let mut server =
-        net.start(Host::Server, &format!("serve --listen {SERVER_V4}:7405 --cores 1 --poll spin"));
+    let serve = format!("serve --listen {SERVER_V4}:7405 --cores 1 --poll spin --backend {backend}");
+    let mut server = net.start(Host::Server, &serve);
     let line = server.first_line();
     let key = line.split(" key ").nth(1).ok_or("the server said no key")?.to_owned();
     let target = format!("{SERVER_V4}:7405 --server-key {key} --cores 0 --json");
