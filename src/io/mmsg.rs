@@ -149,8 +149,8 @@ impl Backend for Mmsg {
         self.port.report.poll_events(events);
     }
 
-    fn shed(&mut self, kept: Option<Kept>) {
-        self.port.shed(kept);
+    fn shed(&mut self, kept: Option<Kept>) -> bool {
+        self.port.shed(kept)
     }
 
     fn counters(&mut self, look: bool) -> IoCounters {

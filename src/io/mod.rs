@@ -224,9 +224,9 @@ pub trait Backend {
     fn poll_events(&mut self, events: &mut Vec<Event>);
 
     /// Has the kernel drop first messages but for `kept` of them, before they take room; `None`: takes all.
-    /// Where that cannot be had, all are taken.
-    fn shed(&mut self, kept: Option<Kept>) {
-        let _ = kept;
+    /// False where that cannot be had: all are taken.
+    fn shed(&mut self, kept: Option<Kept>) -> bool {
+        kept.is_none()
     }
 
     /// What was counted so far. `look` asks the kernel for its drop counter first (a system call).

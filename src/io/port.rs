@@ -68,9 +68,9 @@ impl Port {
     }
 
     /// See [`Backend::shed`](super::Backend::shed).
-    pub fn shed(&self, kept: Option<Kept>) {
+    pub fn shed(&self, kept: Option<Kept>) -> bool {
         // A sandbox may forbid filters: the flood is then taken as it comes.
-        let _ = shed(&self.socket, kept);
+        shed(&self.socket, kept).is_ok()
     }
 
     pub fn doorbell(&self) -> Doorbell {

@@ -44,6 +44,8 @@ pub(crate) struct Accounts {
     free: Vec<u32>,
     // A tree, not a hash table: the peer chooses the keys (S11).
     by_peer: BTreeMap<PublicKey, u32>,
+    /// When the application was last told of a peer that has no session and may have none.
+    told_of_others: Option<Timestamp>,
 }
 
 /// The application hears of a peer at its bound at most this often.
@@ -145,21 +147,26 @@ impl Accounts {
         account.allowance.reassembly.saturating_sub(account.usage.reassembly - own)
     }
 
-    /// [`Accounts::tells`] of a peer that has a session already; of others always.
+    /// [`Accounts::tells`] of a peer that has a session; of all others together as often.
     pub(crate) fn tells_of(&mut self, peer: &PublicKey, quota: Quota, now: Timestamp) -> bool {
-        let id = self.by_peer.get(peer).copied();
-        id.is_none_or(|id| self.tells(AccountId(id), quota, now))
+        match self.by_peer.get(peer).copied() {
+            Some(id) => self.tells(AccountId(id), quota, now),
+            None => is_due(&mut self.told_of_others, now),
+        }
     }
 
     /// True when the application should hear that the peer is at this bound.
     pub(crate) fn tells(&mut self, id: AccountId, quota: Quota, now: Timestamp) -> bool {
-        let told = &mut self.accounts[id.0 as usize].told[quota as usize];
-        let due = told.is_none_or(|at| now.since_ns(at) >= TELL_INTERVAL_NS);
-        if due {
-            *told = Some(now);
-        }
-        due
+        is_due(&mut self.accounts[id.0 as usize].told[quota as usize], now)
     }
+}
+
+fn is_due(told: &mut Option<Timestamp>, now: Timestamp) -> bool {
+    let due = told.is_none_or(|at| now.since_ns(at) >= TELL_INTERVAL_NS);
+    if due {
+        *told = Some(now);
+    }
+    due
 }
 
 #[cfg(test)]
@@ -236,5 +243,7 @@ mod tests {
         assert!(!accounts.tells(id, Quota::Calls, Timestamp(500_000_000)));
         assert!(accounts.tells(id, Quota::Unacked, Timestamp(500_000_000)), "another bound");
         assert!(accounts.tells(id, Quota::Calls, Timestamp(1_000_000_005)));
+        assert!(accounts.tells_of(&key(9), Quota::Sessions, Timestamp(5)));
+        assert!(!accounts.tells_of(&key(8), Quota::Sessions, Timestamp(6)), "who has no account, either");
     }
 }

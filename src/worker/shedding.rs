@@ -62,6 +62,11 @@ impl Shedding {
         self.kept = Some(wanted);
         Some(self.kept)
     }
+
+    /// The kernel does not do it: everything that comes is taken.
+    pub(super) fn on_refused(&mut self) {
+        self.kept = None;
+    }
 }
 
 fn share(kept: u32) -> f64 {
@@ -132,6 +137,18 @@ mod tests {
         let (bare, with_cookie) = scene.flood(100.0, 1e6, 1_000);
         assert!(with_cookie < 1.3 * RATE_MAX, "{with_cookie}");
         assert_eq!(bare, 100.0);
+    }
+
+    #[test]
+    fn where_the_kernel_refuses_the_flood_is_not_thought_to_grow() {
+        let mut scene = Scene::new();
+        for _ in 0..100 {
+            scene.flood(280_000.0, 0.0, 10);
+            scene.shedding.on_refused();
+            scene.told = None;
+        }
+        let (bare, _) = scene.flood(1_000.0, 0.0, 500);
+        assert_eq!((scene.told, bare), (None, 1_000.0));
     }
 
     #[test]

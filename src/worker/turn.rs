@@ -284,8 +284,10 @@ impl<A: App> Worker<A> {
             let drops = self.backend.counters(true).socket_drops;
             self.engine.on_socket_drops(drops);
             self.engine.review_admissions(self.now);
-            if let Some(kept) = self.shedding.look(self.now, &self.engine.counters()) {
-                self.backend.shed(kept);
+            if let Some(kept) = self.shedding.look(self.now, &self.engine.counters())
+                && !self.backend.shed(kept)
+            {
+                self.shedding.on_refused();
             }
         }
     }

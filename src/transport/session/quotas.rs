@@ -43,6 +43,8 @@ impl Ledger {
 struct Watch {
     since: Timestamp,
     received: u64,
+    /// The period before this one brought nothing either.
+    stood_still: bool,
 }
 
 /// Bytes of large messages in an idle timeout that count as going on.
@@ -117,7 +119,8 @@ impl Session {
         if self.reassemblies.is_empty() {
             self.ledger.watch = None;
         } else if self.ledger.watch.is_none() {
-            self.ledger.watch = Some(Watch { since: now, received: self.reassemblies.received_size() });
+            let received = self.reassemblies.received_size();
+            self.ledger.watch = Some(Watch { since: now, received, stood_still: false });
         }
     }
 
@@ -127,18 +130,21 @@ impl Session {
     }
 
     /// Memory is set aside for what the peer began: it may not keep it by doing nothing (P-7.7). Who
-    /// waits for a grant or for credit is not to blame.
+    /// waits for a grant or for credit is not to blame; nor is one cut off for less than an idle timeout,
+    /// which may spoil one period and not two.
     pub(super) fn on_watch_timer(&mut self, now: Timestamp, shared: &mut Shared) {
         if self.watch_at().is_none_or(|at| at > now) {
             return;
         }
         let received = self.reassemblies.received_size();
-        let goes_on = self.ledger.watch.is_some_and(|watch| received - watch.received >= WATCHED_SIZE_MIN);
+        let Some(before) = self.ledger.watch else { return };
+        let goes_on = received - before.received >= WATCHED_SIZE_MIN;
         let may = self.reassemblies.awaits_bytes() && self.credit_in.has_room();
-        if may && !goes_on {
+        let stood_still = may && !goes_on;
+        self.ledger.watch = Some(Watch { since: now, received, stood_still });
+        if stood_still && before.stood_still {
             self.violation(now, "a message begun and not gone on with", shared);
         }
-        self.ledger.watch = Some(Watch { since: now, received });
     }
 
     #[cold]

@@ -239,8 +239,8 @@ impl Backend for Tap {
         self.inner.poll_events(events);
     }
 
-    fn shed(&mut self, kept: Option<Kept>) {
-        self.inner.shed(kept);
+    fn shed(&mut self, kept: Option<Kept>) -> bool {
+        self.inner.shed(kept)
     }
 
     fn counters(&mut self, look: bool) -> IoCounters {
