@@ -64,3 +64,15 @@ fn a_server_of_the_bench_does_not_outlive_it() {
     });
     assert!(gone, "process {server} is still there");
 }
+
+#[test]
+fn a_port_in_use_is_refused_to_a_server_of_several_workers_too() {
+    // The same user's: the kernel alone would let both share the port.
+    for cores in ["--cores 0", "--cores 0,1"] {
+        let first = Served::start(cores);
+        let second = run(&format!("serve --listen {} --poll park --cores 0,1", first.address));
+        assert_eq!(second.status, Some(1), "{second:?}");
+        assert!(second.stderr.contains("another server has port"), "{second:?}");
+        assert_eq!(first.terminate().status, Some(0));
+    }
+}

@@ -49,6 +49,9 @@ pub enum HostError {
     /// No socket, or no such backend here.
     #[error(transparent)]
     Backend(#[from] SelectError),
+    /// The address cannot be had.
+    #[error("cannot bind: {0}")]
+    Bind(io::Error),
     /// The tap that impairs packets could not be set up.
     #[error("cannot impair packets: {0}")]
     Tap(io::Error),

@@ -13,6 +13,7 @@ use super::host::{Host, HostError, Place, random_u64};
 use crate::crypto::PublicKey;
 use crate::io::Config as SocketConfig;
 use crate::io::Doorbell;
+use crate::sys::socket::ensure_free;
 use crate::time::{Clock, MonotonicClock, Timestamp};
 use crate::transport::Counters;
 use crate::worker::{SessionKey, Worker};
@@ -53,6 +54,9 @@ impl Server {
             threads: Vec::new(),
         };
         let boot_id = random_u64()?;
+        if cores.len() > 1 {
+            ensure_free(listen).map_err(HostError::Bind)?;
+        }
         for (index, core) in cores.iter().enumerate() {
             let place = Place { index: index as u8, core: Some(*core), boot_id };
             // The first worker learns the port; the others share it.

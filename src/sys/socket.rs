@@ -191,6 +191,17 @@ pub(super) fn open(v6: bool) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Nobody listens at `bind`. To be asked before a group of sockets that share the port is bound: any process
+/// of the same user may join such a group, and another server must be found now, not by sessions that go
+/// astray.
+///
+/// # Errors
+/// What the kernel said: the address is in use, or not this host's.
+pub fn ensure_free(bind: SocketAddr) -> io::Result<()> {
+    let alone = SocketOptions { bind, reuse_port: false, buffer_size: 0, gro: false, errors: false };
+    Socket::bind(&alone).map(drop)
+}
+
 pub(super) fn connect(fd: BorrowedFd<'_>, remote: SocketAddr) -> io::Result<()> {
     let address = RawAddress::new(remote);
     // SAFETY: `address` holds `size()` valid bytes of a sockaddr and outlives the call.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::mailbox::Exchange;
 use crate::bounds::PACKET_SIZE_MAX;
 use crate::io::Ecn;
+use crate::sys::socket::ensure_free;
 use crate::sys::steer::{Group, steer_by_session};
 use crate::sys::wait::wait_readable;
 use crate::sys::{Bell, ReceiveArena, Socket, SocketOptions};
@@ -54,9 +55,7 @@ impl FrontDoor {
     pub fn open(bind: SocketAddr) -> io::Result<Self> {
         let options =
             SocketOptions { bind, reuse_port: true, buffer_size: BUFFER_SIZE, gro: false, errors: false };
-        // Sockets that share a port share it with any process of the same user: another server must be
-        // found now, not by sessions that go astray.
-        Socket::bind(&SocketOptions { reuse_port: false, ..options })?;
+        ensure_free(bind)?;
         Ok(Self { socket: Socket::bind(&options)?, bell: Bell::new()? })
     }
 
