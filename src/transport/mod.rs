@@ -30,6 +30,7 @@ mod engine;
 mod error;
 mod event;
 mod large_out;
+mod late_ack;
 pub mod pacer;
 pub mod path_mtu;
 pub mod planted;

@@ -9,6 +9,7 @@ use crate::transport::accounts::Accounts;
 use crate::transport::config::Config;
 use crate::transport::counters::Counters;
 use crate::transport::credit;
+use crate::transport::late_ack::LateAck;
 use crate::transport::quota::Quota;
 use crate::transport::reassembly::{Grant, Reserve};
 use crate::transport::sent::SentPacket;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) events: Vec<Event>,
     pub(crate) reserve: Reserve,
     pub(crate) accounts: Accounts,
+    /// The ack that is read when the packets of this turn have left.
+    pub(crate) late_ack: LateAck,
     /// Scratch for loss detection, kept to avoid allocation.
     pub(crate) lost: Vec<(u64, SentPacket)>,
     /// Scratch for acknowledged units, and whether a probe carried them.
@@ -47,6 +50,7 @@ impl Shared {
             // At least one message of the largest size, which could never be granted otherwise.
             reserve: Reserve::new(REASSEMBLY_BYTES_MAX.max(config.message_size_max)),
             accounts: Accounts::default(),
+            late_ack: LateAck::default(),
             lost: Vec::new(),
             acked_units: Vec::new(),
             control_scratch: Vec::new(),

@@ -13,4 +13,7 @@ pub trait PacketSink {
     /// `size` bytes for one packet to `path`, which the caller fills whole before it asks for the
     /// next. `None` when there is no memory now: ask again in a later turn.
     fn packet(&mut self, path: PathIndex, size: usize) -> Option<&mut [u8]>;
+
+    /// What was asked for since the last call is whole and may leave.
+    fn depart(&mut self);
 }

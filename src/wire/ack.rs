@@ -81,6 +81,43 @@ impl<'a> Ack<'a> {
     }
 }
 
+/// An ACK taken out of its packet, to be read when the packet's memory has gone back.
+#[derive(Clone, Debug)]
+pub struct AckCopy {
+    head: AckHead,
+    largest: PacketNumber,
+    first: u32,
+    len: usize,
+    steps: [[u8; ACK_RANGE_SIZE]; EXTRA_RANGES_MAX],
+}
+
+impl Default for AckCopy {
+    fn default() -> Self {
+        let head = AckHead { unit_floor: UnitNumber(0), ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0 };
+        let steps = [[0; ACK_RANGE_SIZE]; EXTRA_RANGES_MAX];
+        Self { head, largest: PacketNumber(0), first: 0, len: 0, steps }
+    }
+}
+
+impl AckCopy {
+    /// Takes `ack` over, in place of what was here.
+    #[inline]
+    pub fn set(&mut self, ack: &Ack<'_>) {
+        let AckRanges { largest, first, steps } = ack.ranges;
+        (self.head, self.largest, self.first, self.len) = (ack.head, largest, first, steps.len());
+        // `decode` let in no more than there is room for.
+        self.steps[..steps.len()].copy_from_slice(steps);
+    }
+
+    /// The ack as it was decoded.
+    #[inline]
+    #[must_use]
+    pub fn ack(&self) -> Ack<'_> {
+        let ranges = AckRanges { largest: self.largest, first: self.first, steps: &self.steps[..self.len] };
+        Ack { head: self.head, ranges }
+    }
+}
+
 /// Writes an ACK of as many of `ranges` as fit: inclusive (smallest, largest) pairs, newest first,
 /// that neither overlap nor touch. Returns the largest packet number; `None`, and nothing written,
 /// when there is no range or less than [`ACK_FIXED_SIZE`] bytes of room.
@@ -248,6 +285,18 @@ mod tests {
         assert_eq!(pairs(&ack), [(95, 100), (93, 93), (0, 91)]);
         assert!([100, 95, 93, 91, 0].into_iter().all(|number| ack.ranges.contains(PacketNumber(number))));
         assert!([101, 94, 92].into_iter().all(|number| !ack.ranges.contains(PacketNumber(number))));
+    }
+
+    #[test]
+    fn a_copy_says_what_the_ack_said_whatever_it_held_before() {
+        let many: Vec<_> = (0..40).map(|index| (1_000 - 2 * index, 1_000 - 2 * index)).collect();
+        let mut copy = AckCopy::default();
+        for given in [&many[..], &[(95, 100), (93, 93)], &[(0, 7)]] {
+            let bytes = encoded(given);
+            let ack = Ack::decode(&mut Reader::new(&bytes)).unwrap();
+            copy.set(&ack);
+            assert_eq!(copy.ack(), ack);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod numbers;
 mod record;
 mod unit;
 
-pub use ack::{ACK_FIXED_SIZE, ACK_RANGE_SIZE, ACK_SIZE_MAX, Ack, AckHead, AckRanges, encode_ack};
+pub use ack::{ACK_FIXED_SIZE, ACK_RANGE_SIZE, ACK_SIZE_MAX, Ack, AckCopy, AckHead, AckRanges, encode_ack};
 pub use control::{
     ACK_REQUEST_SIZE, BLOCKED_SIZE, CLOSE_FIXED_SIZE, CLOSE_SIZE_MAX, CREDIT_SIZE, GRANT_SIZE,
     LANE_GRANT_SIZE, LANE_REQUEST_SIZE, PING_SIZE, REASON_SIZE_MAX, STATS_SIZE, Stats, encode_ack_request,

@@ -21,6 +21,8 @@ pub(super) struct Trains {
     pub(super) error: Option<std::io::Error>,
     /// Packets put on trains since the worker last looked.
     packets: u64,
+    /// Something was built since the backend was last told to send.
+    unsent: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ const OPEN_MAX: usize = 8;
 
 impl Trains {
     /// Submits every open train, oldest first.
-    pub(super) fn submit_all(&mut self, backend: &mut dyn Backend) {
+    fn submit_all(&mut self, backend: &mut dyn Backend) {
         for train in self.open.drain(..) {
             backend.submit(train.into_train());
         }
@@ -144,6 +146,16 @@ impl PacketSink for TrainSink<'_> {
         train.packets += 1;
         train.closed = size < train.segment_size;
         self.trains.packets += 1;
+        self.trains.unsent = true;
         Some(&mut train.buffer.bytes_mut()[start..start + size])
+    }
+
+    fn depart(&mut self) {
+        self.trains.submit_all(self.backend);
+        if std::mem::take(&mut self.trains.unsent)
+            && let Err(error) = self.backend.flush()
+        {
+            self.trains.error = Some(error);
+        }
     }
 }

@@ -262,10 +262,6 @@ impl<A: App> Worker<A> {
         self.now = self.clock.now();
         let mut sink = TrainSink { trains: &mut self.trains, backend: &mut *self.backend };
         self.engine.poll_transmit(self.now, &mut sink);
-        self.trains.submit_all(&mut *self.backend);
-        if let Err(error) = self.backend.flush() {
-            self.receive_error = Some(error);
-        }
         if let Some(error) = self.trains.error.take() {
             self.receive_error = Some(error);
         }

@@ -48,6 +48,8 @@ pub struct Engine {
     table: Table,
     /// Sessions that may have something to send, each once.
     ready: VecDeque<u32>,
+    /// Sessions that were let speak in this transmit.
+    spoke: Vec<Spoke>,
     wheel: TimerWheel,
     expired: Vec<u32>,
     config: Config,
@@ -71,6 +73,14 @@ pub struct Engine {
     random: Csprng,
 }
 
+/// A session that was let speak.
+#[derive(Clone, Copy, Debug)]
+struct Spoke {
+    index: u32,
+    /// Memory ran out before it had said everything.
+    more: bool,
+}
+
 impl Engine {
     /// An engine without sessions.
     #[must_use]
@@ -81,6 +91,7 @@ impl Engine {
             shared: Shared::new(&config),
             table: Table::default(),
             ready: VecDeque::new(),
+            spoke: Vec::new(),
             wheel: TimerWheel::new(),
             expired: Vec::new(),
             cookies: CookieJar::new(now, secrets),
@@ -134,6 +145,9 @@ impl Engine {
         packet: &mut [u8],
         deliveries: &mut Deliveries,
     ) {
+        if self.shared.late_ack.is_waiting() {
+            self.settle_ack(now);
+        }
         let Some((index, session)) = self.table.by_id(header.session) else {
             if self.table.index_of(header.session).is_some() {
                 // It overtook the ACCEPT, or that is still being checked: its sender will repeat it.
@@ -155,6 +169,7 @@ impl Engine {
     /// may still be waiting in the socket, and no loss or probe timer fires.
     pub fn handle_timeout(&mut self, now: Timestamp, receive_full: bool) {
         self.shared.receive_full = receive_full;
+        self.settle_ack(now);
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expired(now, &mut expired);
         for index in expired.drain(..) {
@@ -186,42 +201,69 @@ impl Engine {
         !self.ready.is_empty() || !self.stateless.is_empty()
     }
 
-    /// Builds every packet that may leave now. True when memory ran out and more remains.
-    pub fn poll_transmit(&mut self, now: Timestamp, sink: &mut impl PacketSink) -> bool {
+    /// Builds every packet that may leave now and has `sink` send them. What those packets did not need
+    /// is done while they are on their way: the last ack is read, and timers are set.
+    pub fn poll_transmit(&mut self, now: Timestamp, sink: &mut impl PacketSink) {
         self.transmit_stateless(sink);
-        for _ in 0..self.ready.len() {
-            let Some(index) = self.ready.pop_front() else { break };
-            if self.transmit_slot(now, index, sink) {
+        self.transmit_ready(now, sink);
+        sink.depart();
+        if self.shared.late_ack.is_waiting() {
+            self.settle_ack(now);
+            self.transmit_ready(now, sink);
+        }
+        for i in 0..self.spoke.len() {
+            let Spoke { index, more } = self.spoke[i];
+            self.settle_slot(now, index, sink);
+            if more {
                 self.touch(index);
             }
         }
-        !self.ready.is_empty()
+        self.spoke.clear();
+        sink.depart();
     }
 
-    /// Lets one slot say what it has to; true when memory ran out first.
-    fn transmit_slot(&mut self, now: Timestamp, index: u32, sink: &mut impl PacketSink) -> bool {
-        if let Slot::Connecting(_) = self.table.slot_mut(index) {
-            self.transmit_connecting(now, index, sink);
-            return false;
+    /// Lets every listed slot say what it has to.
+    fn transmit_ready(&mut self, now: Timestamp, sink: &mut impl PacketSink) {
+        while let Some(index) = self.ready.pop_front() {
+            if let Slot::Connecting(_) = self.table.slot_mut(index) {
+                self.transmit_connecting(now, index, sink);
+                continue;
+            }
+            let Slot::Open(session) = self.table.slot_mut(index) else { continue };
+            session.listed = false;
+            if session.transmit_origin(now, sink) {
+                self.shared.counters.handshakes_sent += 1;
+            }
+            let more = session.transmit(now, &mut self.shared, sink);
+            self.spoke.push(Spoke { index, more });
         }
-        let Slot::Open(session) = self.table.slot_mut(index) else { return false };
-        session.listed = false;
-        if session.transmit_origin(now, sink) {
-            self.shared.counters.handshakes_sent += 1;
-        }
-        let more = session.transmit(now, &mut self.shared, sink);
+    }
+
+    /// What remains to be done for a session that spoke: its timer, or its end.
+    fn settle_slot(&mut self, now: Timestamp, index: u32, sink: &mut impl PacketSink) {
+        let Slot::Open(session) = self.table.slot_mut(index) else { return };
         session.settle(&mut self.shared);
         session.arm_blocked_probe(now);
         session.poll_flushed(now, &mut self.shared);
         if session.is_closed() {
             session.transmit_close(now, sink, &mut self.shared);
             self.remove(index);
-            return false;
+            return;
         }
         if let Some(at) = session.next_timeout() {
             self.wheel.arm(index, at);
         }
-        more
+    }
+
+    /// Reads the ack that waits, which may let its session send more.
+    fn settle_ack(&mut self, now: Timestamp) {
+        let Some(index) = self.shared.late_ack.session() else { return };
+        if let Slot::Open(session) = self.table.slot_mut(index) {
+            session.settle_ack(now, &mut self.shared);
+            if session.has_more(now) {
+                self.touch(index);
+            }
+        }
     }
 
     fn touch(&mut self, index: u32) {

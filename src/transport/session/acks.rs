@@ -2,6 +2,7 @@
 
 use crate::time::Timestamp;
 use crate::transport::congestion::{AckInfo, Controller, LossInfo};
+use crate::transport::late_ack::Waiting;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{Acked, NO_UNIT, SentPacket, carried};
 use crate::transport::session::{PACKET_THRESHOLD, Session};
@@ -28,9 +29,10 @@ struct News {
 }
 
 impl Session {
-    /// Handles an ACK frame. An ack of something never sent is an attack or a bug, and ends the
-    /// session (RFC 9000 §13.1, §21.4; L57).
-    pub(super) fn on_ack(
+    /// Takes an ACK frame in: it is read once the turn's packets have left. An ack of something never
+    /// sent is an attack or a bug, and ends the session (RFC 9000 §13.1, §21.4; L57).
+    #[inline]
+    pub(super) fn on_ack_frame(
         &mut self,
         now: Timestamp,
         ack: &Ack<'_>,
@@ -42,7 +44,36 @@ impl Session {
         if ack.head.unit_floor.0 > self.units.next() {
             return Err("an ack of a unit never sent");
         }
-        let in_flight_before = self.sent.bytes_in_flight();
+        // Another of the same packet: the engine had those of earlier packets read.
+        self.read_late_ack(shared)?;
+        let then = (self.sent.next(), self.sent.bytes_in_flight());
+        shared.late_ack.put(self.key.index, now, then, ack);
+        Ok(())
+    }
+
+    /// Reads the ack that waited, if it is this session's.
+    ///
+    /// # Errors
+    /// What is wrong with it: the session is to be ended.
+    pub(super) fn read_late_ack(&mut self, shared: &mut Shared) -> Result<(), &'static str> {
+        if shared.late_ack.session() != Some(self.key.index) {
+            return Ok(());
+        }
+        let Some(waiting) = shared.late_ack.take() else { return Ok(()) };
+        let read = self.on_ack(&waiting, shared);
+        shared.late_ack.give_back(waiting);
+        read
+    }
+
+    /// Reads the ack that waited; a lie in it ends the session.
+    pub(crate) fn settle_ack(&mut self, now: Timestamp, shared: &mut Shared) {
+        if let Err(what) = self.read_late_ack(shared) {
+            self.violation(now, what, shared);
+        }
+    }
+
+    fn on_ack(&mut self, waiting: &Waiting, shared: &mut Shared) -> Result<(), &'static str> {
+        let (now, ack) = (waiting.at, &waiting.ack());
         let news = self.acknowledge(ack, shared);
         if news.lied {
             return Err("an ack of a packet that was left out on purpose");
@@ -66,9 +97,9 @@ impl Session {
         if news.bytes > 0 {
             let round_end = ack.largest().0 >= self.loss.round_end;
             if round_end {
-                self.loss.round_end = self.sent.next();
+                self.loss.round_end = waiting.next;
             }
-            let limited = in_flight_before * 2 >= self.congestion.window();
+            let limited = waiting.in_flight * 2 >= self.congestion.window();
             self.congestion.on_ack(&AckInfo {
                 now,
                 bytes_acked: news.bytes,

@@ -71,6 +71,8 @@ impl Session {
         if self.is_closed() {
             return;
         }
+        // What it says arrived is not to be reported as unknown. A lie changes nothing any more.
+        let _ = self.read_late_ack(shared);
         self.close_code = match (reason, self.phase) {
             (CloseReason::Local, Phase::Flushing { code, .. }) => Some(code),
             (CloseReason::Local, _) => Some(0),

@@ -49,7 +49,7 @@ impl Session {
             self.write_stats(writer, shared);
         }
         self.write_lanes(writer, &mut frames);
-        self.write_signals(writer, plan, &mut frames);
+        self.write_signals(writer, plan, shared, &mut frames);
         frames
     }
 
@@ -100,9 +100,18 @@ impl Session {
         }
     }
 
-    fn write_signals(&mut self, writer: &mut Writer<'_>, plan: &Plan, frames: &mut ControlFrames) {
+    fn write_signals(
+        &mut self,
+        writer: &mut Writer<'_>,
+        plan: &Plan,
+        shared: &Shared,
+        frames: &mut ControlFrames,
+    ) {
         let burst_ends = matches!(plan.pick, Pick::New(_) | Pick::Again(..)) && !plan.fill;
-        let last_of_burst = burst_ends && self.sent.packets_in_flight() > 0 && self.queue.full_units() == 0;
+        let last_of_burst = burst_ends
+            && self.queue.full_units() == 0
+            && self.sent.packets_in_flight() > 0
+            && !shared.late_ack.covers_newest_of(self.key.index);
         let ask = self.control.ask || plan.is_probe || last_of_burst;
         if ask && writer.remaining() >= wire::ACK_REQUEST_SIZE {
             wire::encode_ack_request(writer);

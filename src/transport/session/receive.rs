@@ -102,7 +102,7 @@ impl Session {
                     seen.asked = true;
                     Ok(())
                 }
-                Frame::Ack(ack) => self.on_ack(now, &ack, shared),
+                Frame::Ack(ack) => self.on_ack_frame(now, &ack, shared),
                 Frame::Credit { limit } => self.on_credit(limit),
                 Frame::Blocked { message, limit } => {
                     self.on_blocked(message, limit, shared);

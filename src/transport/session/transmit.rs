@@ -65,7 +65,7 @@ impl Session {
         if self.is_closed() {
             return false;
         }
-        loop {
+        while self.has_more(now) {
             match self.transmit_one(now, shared, sink) {
                 Sent::Packet => {}
                 Sent::Nothing => return false,
@@ -75,6 +75,21 @@ impl Session {
                 }
             }
         }
+        false
+    }
+
+    /// False when there is nothing to say, whatever window, pace and credit would allow: most packets are
+    /// the last of their turn, and need no plan for the next.
+    #[inline]
+    pub(crate) fn has_more(&self, now: Timestamp) -> bool {
+        self.queue.peek().is_some()
+            || self.acks.due(now)
+            || self.control.wants_packet()
+            || self.units.has_lost()
+            || self.loss.probes_due > 0
+            || !self.large.is_all_cut()
+            || !self.datagrams.is_empty()
+            || self.mtu.probe().is_some()
     }
 
     fn transmit_one(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Sent {
