@@ -92,10 +92,11 @@ impl Flight {
         if slot.token != token {
             return None;
         }
-        let call = *slot;
+        // Field by field: a copy of the whole would be put together in memory, padding and all.
+        let Call { intended, sent, checked, .. } = *slot;
         slot.token = NONE;
         self.free.push(index as u32);
-        Some(call)
+        Some(Call { token, intended, sent, checked })
     }
 
     /// How many calls are in flight.

@@ -31,7 +31,10 @@ struct Slot {
     state: State,
 }
 
+// Four bytes wide, so that no load of the generation spans a state just written: it would wait for that
+// store to reach the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 enum State {
     Free,
     Waiting,

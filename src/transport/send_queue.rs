@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::bounds::RECORD_SIZE_MAX;
 use crate::rings::Slab;
 use crate::transport::units_out::Packed;
-use crate::wire::{MESSAGES_HEAD_SIZE, RecordHeader};
+use crate::wire::{MESSAGES_HEAD_SIZE, RECORD_HEAD_SIZE_MAX};
 
 /// Packed records that wait for their first transmission.
 #[derive(Debug, Default)]
@@ -20,21 +20,20 @@ pub struct SendQueue {
 }
 
 impl SendQueue {
-    /// Makes room for one record in the open unit of at most `capacity` bytes of records, closing it
-    /// first when it is full, and returns where the payload goes: the caller writes all of it.
-    /// `ordinal` is the message's, for one-way messages. `None` when the slab is exhausted.
+    /// Makes room for one record of `record_size` bytes, head included, in the open unit of at most
+    /// `capacity` bytes of records, closing it first when it is full, and returns the record's place: the
+    /// caller writes all of it. `ordinal` is the message's, for one-way messages. `None` when the slab is
+    /// exhausted.
     #[inline]
     pub fn reserve<'a>(
         &mut self,
         slab: &'a mut Slab,
         capacity: usize,
-        header: &RecordHeader,
-        size: usize,
+        record_size: usize,
         ordinal: Option<u64>,
     ) -> Option<&'a mut [u8]> {
-        let record_size = header.size() + size;
         debug_assert!(record_size <= capacity);
-        debug_assert!(size <= RECORD_SIZE_MAX);
+        debug_assert!(record_size <= RECORD_HEAD_SIZE_MAX + RECORD_SIZE_MAX);
         if let Some(open) = &self.open {
             let gap = ordinal
                 .is_some_and(|o| self.open_messages > 0 && open.first_ordinal + self.open_messages != o);
@@ -57,9 +56,7 @@ impl SendQueue {
         let start = MESSAGES_HEAD_SIZE + usize::from(open.size);
         open.size += record_size as u16;
         self.queued_size += record_size;
-        let record = &mut slab.bytes_mut(open.slot)[start..start + record_size];
-        header.encode(size as u16, record);
-        Some(&mut record[header.size()..])
+        Some(&mut slab.bytes_mut(open.slot)[start..start + record_size])
     }
 
     fn close(&mut self) {

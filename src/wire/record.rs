@@ -71,7 +71,7 @@ impl RecordHeader {
     ///
     /// # Panics
     /// When `out` is shorter than [`RecordHeader::size`].
-    #[inline]
+    #[inline(always)]
     pub fn encode(&self, payload_length: u16, out: &mut [u8]) {
         let head = |kind: u8, status: u8| {
             (u32::from(payload_length) << 16 | u32::from(status) << 8 | u32::from(kind)).to_le_bytes()
@@ -175,7 +175,8 @@ impl<'a> Records<'a> {
 impl Iterator for Records<'_> {
     type Item = Result<Record, DecodeError>;
 
-    #[inline]
+    // Handed back through memory, a record would be read before its parts are written whole.
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let Some(&[kind, status, low, high]) = self.rest.first_chunk::<4>() else {
             return self.truncated(MESSAGE_HEAD_SIZE);

@@ -207,6 +207,7 @@ impl Session {
         Ok(())
     }
 
+    #[inline(always)]
     fn enqueue(
         &mut self,
         header: RecordHeader,
@@ -234,7 +235,9 @@ impl Session {
         }
     }
 
-    #[inline]
+    // A header that goes through memory is read there before it is written whole: the processor waits for
+    // the store. So its head is written where the header is made.
+    #[inline(always)]
     fn reserve<'a>(
         &mut self,
         header: &RecordHeader,
@@ -243,7 +246,10 @@ impl Session {
         shared: &'a mut Shared,
     ) -> Option<&'a mut [u8]> {
         let capacity = self.capacity();
-        self.queue.reserve(&mut shared.slab, capacity, header, size, ordinal)
+        let head_size = header.size();
+        let record = self.queue.reserve(&mut shared.slab, capacity, head_size + size, ordinal)?;
+        header.encode(size as u16, record);
+        Some(&mut record[head_size..])
     }
 }
 
