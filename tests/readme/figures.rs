@@ -15,18 +15,25 @@ const FLOORS: &[&str] = &["udp", "packed", "packed-sealed"];
 /// Ringwire itself, with its packets sealed; the row called `ringwire` is insecure, as most others are.
 const SEALED: &str = "ringwire-sealed";
 
-/// What each load is compared by.
+/// What each load is compared by. `window` is a load's rate where it has one.
+#[rustfmt::skip]
 const LOADS: &[Load] = &[
-    Load { scenario: "rtt", title: "64 B round trip, p50", field: "p50_us", unit: "µs", lower_wins: true },
-    Load {
-        scenario: "rtt", title: "64 B round trip, p99.9", field: "p999_us", unit: "µs", lower_wins: true
-    },
-    Load { scenario: "rate", title: "64 B calls, window 256", field: "per_s", unit: "/s", lower_wins: false },
-    Load { scenario: "bulk", title: "64 KiB one way", field: "gbit_s", unit: "Gbit/s", lower_wins: false },
+    Load { scenario: "rtt", bytes: 64, window: 1, title: "64 B round trip, p50", field: "p50_us", unit: "µs", lower_wins: true },
+    Load { scenario: "rtt", bytes: 64, window: 1, title: "64 B round trip, p99.9", field: "p999_us", unit: "µs", lower_wins: true },
+    Load { scenario: "rate", bytes: 64, window: 256, title: "64 B calls, window 256", field: "per_s", unit: "/s", lower_wins: false },
+    Load { scenario: "rate", bytes: 64, window: 4_096, title: "64 B calls, window 4,096", field: "per_s", unit: "/s", lower_wins: false },
+    Load { scenario: "rate", bytes: 1_024, window: 64, title: "1 KiB calls, window 64", field: "per_s", unit: "/s", lower_wins: false },
+    Load { scenario: "rate", bytes: 65_536, window: 16, title: "64 KiB calls, window 16", field: "per_s", unit: "/s", lower_wins: false },
+    Load { scenario: "rate", bytes: 1 << 20, window: 4, title: "1 MiB calls, window 4", field: "per_s", unit: "/s", lower_wins: false },
+    Load { scenario: "bulk", bytes: 65_536, window: 1, title: "64 KiB one way", field: "gbit_s", unit: "Gbit/s", lower_wins: false },
+    Load { scenario: "load", bytes: 64, window: 500_000, title: "64 B at 500,000/s, p99.9", field: "p999_us", unit: "µs", lower_wins: true },
+    Load { scenario: "load", bytes: 64, window: 20_000, title: "64 B at 20,000/s, p99.9", field: "p999_us", unit: "µs", lower_wins: true },
 ];
 
 struct Load {
     scenario: &'static str,
+    bytes: u64,
+    window: u64,
     title: &'static str,
     field: &'static str,
     unit: &'static str,
@@ -92,7 +99,10 @@ fn rows(run: &Value) -> Vec<Row> {
     let all = run["rows"].as_array().unwrap_or(&empty);
     let mut rows = Vec::new();
     for load in LOADS {
-        let of_load = || all.iter().filter(|row| row["scenario"] == load.scenario);
+        let is_of_load = |row: &&Value| {
+            row["scenario"] == load.scenario && row["bytes"] == load.bytes && row["window"] == load.window
+        };
+        let of_load = || all.iter().filter(is_of_load);
         let figure = |row: &Value| row[load.field].as_f64().filter(|&figure| figure > 0.0);
         let Some(ours) = of_load().find(|row| row["peer"] == "ringwire").and_then(figure) else { continue };
         for row in of_load().filter(|row| row["peer"] != "ringwire") {
@@ -186,8 +196,8 @@ fn show(figure: f64, unit: &str) -> String {
 fn losing_rows_stand_first_and_floors_apart() {
     let row = |peer: &str, per_s: f64, p50: f64| {
         serde_json::json!([
-            {"peer": peer, "scenario": "rate", "per_s": per_s},
-            {"peer": peer, "scenario": "rtt", "p50_us": p50, "p999_us": null},
+            {"peer": peer, "scenario": "rate", "bytes": 64, "window": 256, "per_s": per_s},
+            {"peer": peer, "scenario": "rtt", "bytes": 64, "window": 1, "p50_us": p50, "p999_us": null},
         ])
     };
     let all = [

@@ -63,10 +63,19 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
             let path = entry.expect("the project's folders are readable").path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if !path.is_dir() {
+                files.push(path);
+            } else if !is_a_workspace_of_its_own(&path) {
+                folders.push(path);
+            }
         }
     }
     files
+}
+
+/// `benches/peers` runs other people's libraries; it is built apart and held to nothing here.
+fn is_a_workspace_of_its_own(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("[workspace]"))
 }
 
 /// The places in `code` where `word` stands alone.
