@@ -76,8 +76,29 @@ pub const TRAIN_BUFFERS_MAX: usize = 64;
 pub const UNIT_CREDIT_OVERHEAD: u64 = 768;
 /// Bytes queued in one session before a send is refused with back-pressure.
 pub const SEND_QUEUE_SIZE_MAX: usize = 4 << 20;
+/// How long a lease of durable calls lasts unless it is used, unless configured otherwise.
+pub const DURABLE_TERM_DEFAULT: Duration = Duration::from_secs(600);
+/// Durable calls that may be incomplete under one lease, unless configured otherwise.
+pub const DURABLE_WINDOW_DEFAULT: u32 = 256;
+/// Leases of one reply log, unless configured otherwise.
+pub const DURABLE_LEASES_DEFAULT: usize = 16_384;
+/// Leases of one client, unless configured otherwise.
+pub const DURABLE_CLIENT_LEASES_DEFAULT: usize = 64;
+/// Bytes that a reply log keeps for all clients, unless configured otherwise.
+pub const DURABLE_BYTES_DEFAULT: u64 = 256 << 20;
+/// Bytes that a reply log keeps for one client, unless configured otherwise.
+pub const DURABLE_CLIENT_BYTES_DEFAULT: u64 = 8 << 20;
+/// The largest reply that is recorded, unless configured otherwise.
+pub const DURABLE_REPLY_SIZE_DEFAULT: usize = 64 << 10;
+/// Durable calls in one commit.
+pub const DURABLE_BATCH_CALLS_MAX: usize = 1_024;
+/// Bytes of durable calls in one commit, but for the last.
+pub const DURABLE_BATCH_BYTES_MAX: usize = 4 << 20;
 
 const _: () = {
+    assert!(DURABLE_REPLY_SIZE_DEFAULT as u64 <= DURABLE_CLIENT_BYTES_DEFAULT);
+    assert!(DURABLE_CLIENT_BYTES_DEFAULT <= DURABLE_BYTES_DEFAULT);
+    assert!(DURABLE_CLIENT_LEASES_DEFAULT <= DURABLE_LEASES_DEFAULT);
     assert!(PACKET_SIZE_MIN > HEADER_SIZE + TAG_SIZE + CONTROL_SIZE_RESERVED);
     assert!(PACKET_SIZE_MAX <= u16::MAX as usize);
     assert!(TRAIN_SIZE_MAX <= TRAIN_BUFFER_SIZE);

@@ -53,3 +53,8 @@ fn calls_are_awaited_and_answered_by_async_code() {
 fn a_store_is_sharded_over_workers() {
     run("kv_sharded", &["kv_sharded: 2000 keys stored and read, by shard: ["]);
 }
+
+#[test]
+fn a_counter_is_exact_though_its_server_is_killed() {
+    run("durable_counter", &["durable_counter: 300 increments, 5 kills (seed 1): the counter is 300"]);
+}

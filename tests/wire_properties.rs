@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use ringwire::bounds::{ACK_RANGES_MAX, HEADER_SIZE};
 use ringwire::wire::{
     ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, AckHead, BLOB_SIZE_MAX, Bounds, COOKIE_SIZE_MAX, CallId,
-    ChannelId, CookieReply, FragmentHeader, FragmentUnit, Frame, Frames, Header, INIT_BODY_SIZE, Init,
-    MessageId, MessagesUnit, PacketKind, PacketNumber, Record, RecordHeader, Records, Refuse, Reset,
-    ServerKey, SessionId, Stats, UnitNumber, VERSION, VERSION_HINT_MAX, VersionHint, Writer, check,
-    encode_ack,
+    ChannelId, CookieReply, DurableRequest, FragmentHeader, FragmentUnit, Frame, Frames, Header,
+    INIT_BODY_SIZE, Init, LeaseGrant, LeaseId, MessageId, MessagesUnit, PacketKind, PacketNumber, Record,
+    RecordHeader, Records, Refuse, Reset, ServerKey, SessionId, Stats, UnitNumber, VERSION, VERSION_HINT_MAX,
+    VersionHint, Writer, check, encode_ack,
 };
 
 const BODY_SIZE_MAX: usize = 2_048;
@@ -269,12 +269,34 @@ proptest! {
     }
 
     #[test]
+    fn a_durable_request_and_a_grant_encode_and_decode_to_themselves(
+        names in any::<[u64; 4]>(), client in any::<[u8; 16]>(), window in 1_u32.., payload in vec(any::<u8>(), 0..200),
+    ) {
+        let [number, check, a, b] = names;
+        let lease = LeaseId { number, check };
+        let (first_incomplete, sequence) = (a.min(b), a.max(b));
+        for request in [
+            DurableRequest::Open { client, attempt: a },
+            DurableRequest::Call { lease, sequence, first_incomplete, payload: &payload },
+            DurableRequest::Renew { lease, first_incomplete },
+            DurableRequest::Release { lease },
+        ] {
+            let bytes = request.to_vec();
+            prop_assert_eq!(DurableRequest::decode(&bytes), Ok(request));
+            prop_assert_eq!(check::durable(&bytes), 1);
+        }
+        let grant = LeaseGrant { lease, window, term_ms: a.max(1) };
+        prop_assert_eq!(LeaseGrant::decode(&grant.encode()), Ok(grant));
+    }
+
+    #[test]
     fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {
         check::header(&bytes);
         check::frames(&bytes);
         check::ack(&bytes);
         check::records(&bytes);
         check::handshake(&bytes);
+        check::durable(&bytes);
     }
 
     #[test]
@@ -283,6 +305,7 @@ proptest! {
         bytes in vec(prop_oneof![Just(0_u8), 0_u8..4, any::<u8>()], 0..200),
     ) {
         let bytes = [&[kind], &bytes[..]].concat();
+        check::durable(&bytes);
         check::frames(&bytes);
         check::ack(&bytes);
         check::records(&bytes);

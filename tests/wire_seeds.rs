@@ -14,13 +14,14 @@ use wire_support::{root, vectors};
 
 type Check = fn(&[u8]) -> usize;
 
-const TARGETS: [(&str, Check); 6] = [
+const TARGETS: [(&str, Check); 7] = [
     ("header", check::header),
     ("frames", check::frames),
     ("records", check::records),
     ("ack", check::ack),
     ("handshake", check::handshake),
     ("sealed", said),
+    ("durable", check::durable),
 ];
 
 #[test]
@@ -74,6 +75,7 @@ fn target_of(decoder: &str, name: &str) -> &'static str {
         "frames" if name.starts_with("ack-") => "ack",
         "frames" => "frames",
         "records" => "records",
+        "durable" | "lease_grant" => "durable",
         _ => "handshake",
     }
 }

@@ -6,8 +6,8 @@ mod wire_support;
 use std::fmt::Debug;
 
 use ringwire::wire::{
-    Accept, CookieReply, DecodeError, Frames, Header, Init, Records, Refuse, Reset, ServerKey, VersionHint,
-    check,
+    Accept, CookieReply, DecodeError, DurableRequest, Frames, Header, Init, LeaseGrant, Records, Refuse,
+    Reset, ServerKey, VersionHint, check,
 };
 use wire_support::vectors;
 
@@ -26,6 +26,8 @@ fn every_vector_decodes_to_what_the_file_says() {
             "version_hint" => one(VersionHint::decode(bytes)),
             "reset" => one(Reset::decode(bytes)),
             "server_key" => one(ServerKey::decode(bytes)),
+            "durable" => one(DurableRequest::decode(bytes)),
+            "lease_grant" => one(LeaseGrant::decode(bytes)),
             other => panic!("no decoder is called {other}"),
         };
         assert_eq!(decoded, vector.expected, "{} {}", vector.decoder, vector.name);
@@ -86,9 +88,19 @@ fn every_frame_kind_of_the_protocol_has_a_vector() {
         let shown = |line: &String| line.starts_with(frame);
         assert!(vectors.iter().any(|v| v.expected.iter().any(shown)), "{frame} has no vector");
     }
-    for decoder in
-        ["header", "records", "init", "cookie", "accept", "refuse", "version_hint", "reset", "server_key"]
-    {
+    for decoder in [
+        "header",
+        "records",
+        "init",
+        "cookie",
+        "accept",
+        "refuse",
+        "version_hint",
+        "reset",
+        "server_key",
+        "durable",
+        "lease_grant",
+    ] {
         assert!(vectors.iter().any(|v| v.decoder == decoder), "{decoder} has no vector");
     }
 }
@@ -98,6 +110,7 @@ fn run_check(decoder: &str, bytes: &[u8]) -> usize {
         "header" => check::header(bytes),
         "frames" => check::frames(bytes) + check::ack(bytes),
         "records" => check::records(bytes),
+        "durable" | "lease_grant" => check::durable(bytes),
         _ => check::handshake(bytes),
     }
 }

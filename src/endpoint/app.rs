@@ -124,6 +124,7 @@ impl<H: Handler> HandleApp<H> {
     fn on_opened(&mut self, cx: &mut Cx<'_>, session: SessionKey, accepted: bool, boot: u64) {
         let peer = self.peer(session).clone();
         let remote_worker = cx.remote_worker(session).unwrap_or(0);
+        peer.state().learn_key(|| cx.peer_key(session));
         peer.state().on_opened(boot, remote_worker);
         if let Some(opening) = self.connecting.remove(&session) {
             let opened = match opening.wanted {
@@ -186,6 +187,8 @@ impl<H: Handler> App for HandleApp<H> {
         let token = reply.defer();
         let payload = self.keep(request.payload);
         let peer = self.peer(request.session).clone();
+        // A call may come before its session's opening is told.
+        peer.state().learn_key(|| reply.peer_key());
         let size = payload.len();
         let call = IncomingCall::new(peer, request.method, payload, token);
         let kept = self.requests.push(&self.hub.requests, request.session, size, call, false);

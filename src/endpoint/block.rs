@@ -36,3 +36,14 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         }
     })
 }
+
+/// As [`block_on`], until `give_up` says so. It is asked whenever the future has nothing to say; whoever
+/// changes its mind unparks the thread.
+pub fn block_on_unless<F: Future>(future: F, mut give_up: impl FnMut() -> bool) -> Option<F::Output> {
+    let mut future = pin!(future);
+    block_on(std::future::poll_fn(move |context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if give_up() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    }))
+}

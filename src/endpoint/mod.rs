@@ -14,6 +14,7 @@
 //! when nobody waits any more; its generation keeps a late answer from the next holder.
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod allow;
 mod app;
 mod block;
@@ -36,8 +37,9 @@ mod trust;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use alarm::{Alarm, before, until};
 pub use allow::{AllowError, AllowList, Allowed};
-pub use block::block_on;
+pub use block::{block_on, block_on_unless};
 pub use builder::Builder;
 pub use call::{Call, Sending};
 pub use connect::Connect;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::call::{Call, Sending, command};
 use super::link::Link;
 use super::{PostError, block_on};
+use crate::crypto::PublicKey;
 use crate::transport::{CloseReason, SessionKey};
 use crate::wire::ChannelId;
 use crate::worker::mailbox::{Op, Refused, Urgent, Waiters};
@@ -34,6 +35,7 @@ struct Handle {
 pub(super) struct PeerState {
     pub(super) session: SessionKey,
     pub(super) remote: Option<SocketAddr>,
+    key: OnceLock<Option<PublicKey>>,
     opened: OnceLock<Opened>,
     closed: OnceLock<CloseReason>,
     waiters: Waiters,
@@ -47,13 +49,18 @@ struct Opened {
 
 impl PeerState {
     pub(super) fn new(session: SessionKey, remote: Option<SocketAddr>) -> Self {
-        let (opened, closed) = (OnceLock::new(), OnceLock::new());
-        Self { session, remote, opened, closed, waiters: Waiters::default() }
+        let (key, opened, closed) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { session, remote, key, opened, closed, waiters: Waiters::default() }
     }
 
     pub(super) fn on_opened(&self, boot: u64, remote_worker: u8) {
         let first = self.opened.set(Opened { boot, remote_worker });
         debug_assert!(first.is_ok(), "a session opens once");
+    }
+
+    /// Learns who the peer is: before its first call is handed out, and at the latest when it opened.
+    pub(super) fn learn_key(&self, key: impl FnOnce() -> Option<PublicKey>) {
+        self.key.get_or_init(key);
     }
 
     pub(super) fn on_closed(&self, reason: CloseReason) {
@@ -132,6 +139,13 @@ impl Peer {
     #[must_use]
     pub fn remote(&self) -> Option<SocketAddr> {
         self.state().remote
+    }
+
+    /// The key that the peer proved to hold; `None` without sealing, and before the session's opening was
+    /// told.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.state().key.get().copied().flatten()
     }
 
     /// The peer's incarnation; 0 before the session's opening was told.

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod durable;
 mod name;
 mod router;
 mod service;

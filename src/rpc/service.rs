@@ -65,6 +65,15 @@ impl Service {
         Ok(peer)
     }
 
+    /// Gives up `peer`, if it is the session in use: the next call opens another. What is under way on it
+    /// goes on.
+    pub fn forget(&self, peer: &Peer) {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if session.as_ref() == Some(peer) {
+            *session = None;
+        }
+    }
+
     fn living(&self) -> Option<Peer> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         session.clone().filter(|peer| peer.close_reason().is_none())

@@ -5,10 +5,10 @@
 //! things it decoded, so that a caller can see that its input was not all refused.
 
 use super::{
-    ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, CookieReply, DecodeError, Frame, Frames, Header, Init,
-    PacketNumber, Record, Records, Refuse, Reset, ServerKey, VersionHint, Writer, control, encode_ack,
-    encode_ack_request, encode_blocked, encode_credit, encode_datagram, encode_fragment_head, encode_grant,
-    encode_lane_grant, encode_lane_request, encode_messages_head, encode_ping, unit,
+    ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, CookieReply, DecodeError, DurableRequest, Frame, Frames, Header,
+    Init, LeaseGrant, PacketNumber, Record, Records, Refuse, Reset, ServerKey, VersionHint, Writer, control,
+    encode_ack, encode_ack_request, encode_blocked, encode_credit, encode_datagram, encode_fragment_head,
+    encode_grant, encode_lane_grant, encode_lane_request, encode_messages_head, encode_ping, unit,
 };
 use crate::bounds::{ACK_RANGES_MAX, HEADER_SIZE, TAG_SIZE};
 
@@ -131,6 +131,27 @@ pub fn handshake(bytes: &[u8]) -> usize {
     let _ = VersionHint::decode(bytes).map(|body| same("VERSION_HINT", &|out| body.encode(out)));
     let _ = Reset::decode(bytes).map(|body| same("RESET", &|out| body.encode(out)));
     let _ = ServerKey::decode(bytes).map(|body| same("SERVER_KEY", &|out| body.encode(out)));
+    count
+}
+
+/// A durable call's payload and a lease's grant encode to the bytes they came from.
+pub fn durable(bytes: &[u8]) -> usize {
+    let mut count = 0;
+    match DurableRequest::decode(bytes) {
+        Ok(request) => {
+            assert_eq!(request.to_vec(), bytes, "{request:?} encodes to the bytes it came from");
+            if let DurableRequest::Call { sequence, first_incomplete, .. } = request {
+                assert!(first_incomplete <= sequence);
+            }
+            count += 1;
+        }
+        Err(error) => count += refused(&error),
+    }
+    if let Ok(grant) = LeaseGrant::decode(bytes) {
+        assert_eq!(grant.encode(), *bytes);
+        assert!(grant.window > 0);
+        count += 1;
+    }
     count
 }
 

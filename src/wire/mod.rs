@@ -23,6 +23,7 @@ pub mod check;
 mod control;
 mod cursor;
 mod datagram;
+mod durable;
 mod error;
 mod frame;
 mod handshake;
@@ -41,6 +42,10 @@ pub use control::{
 };
 pub use cursor::{Reader, Writer};
 pub use datagram::{DATAGRAM_HEAD_SIZE, encode_datagram, encode_datagram_head};
+pub use durable::{
+    DURABLE_CALL_HEAD_SIZE, DURABLE_OPEN_SIZE, DURABLE_RELEASE_SIZE, DURABLE_RENEW_SIZE, DurableRequest,
+    LEASE_GRANT_SIZE, LeaseGrant, LeaseId,
+};
 pub use error::DecodeError;
 pub use frame::{Frame, Frames};
 pub use handshake::{

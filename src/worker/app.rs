@@ -25,6 +25,15 @@ pub mod status {
     pub const FORBIDDEN: u8 = 5;
     /// The caller's key has as many calls open, or bytes unacknowledged, as it may: try again later.
     pub const OVER_QUOTA: u8 = 6;
+    /// A durable call's lease is over, or the call was completed before: it was not run now, and whether it
+    /// ever was is forgotten.
+    pub const STALE: u8 = 7;
+    /// The server keeps as much for durable calls as it may: it was not run, try again later.
+    pub const NO_ROOM: u8 = 8;
+    /// The store of durable calls failed: whether the call had its effect shows when it is repeated.
+    pub const STORE_FAILED: u8 = 9;
+    /// The payload is not what the method takes: a durable method takes durable calls.
+    pub const MALFORMED: u8 = 10;
     /// The first of the application's own codes.
     pub const APPLICATION: u8 = 16;
 }
@@ -190,6 +199,12 @@ impl Cx<'_> {
         self.engine.remote_worker(session)
     }
 
+    /// The key that a session's peer proved to hold; `None` without sealing.
+    #[must_use]
+    pub fn peer_key(&self, session: SessionKey) -> Option<PublicKey> {
+        self.engine.peer_key(session)
+    }
+
     /// Closes a session once what it accepted has arrived.
     pub fn close(&mut self, session: SessionKey, code: u16) {
         self.engine.close(self.now, session, code);
@@ -249,6 +264,12 @@ impl ReplyWriter<'_> {
             // An error means that the session is gone, and with it the caller.
             let _ = self.engine.reply(self.session, self.call, status, message);
         }
+    }
+
+    /// The key that the caller proved to hold; `None` without sealing.
+    #[must_use]
+    pub fn peer_key(&self) -> Option<PublicKey> {
+        self.engine.peer_key(self.session)
     }
 
     /// As [`Cx::hold`], of the call's session.
