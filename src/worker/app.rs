@@ -34,6 +34,8 @@ pub mod status {
     pub const STORE_FAILED: u8 = 9;
     /// The payload is not what the method takes: a durable method takes durable calls.
     pub const MALFORMED: u8 = 10;
+    /// A durable method's reply is larger than the server records: the call had no effect.
+    pub const UNRECORDED: u8 = 11;
     /// The first of the application's own codes.
     pub const APPLICATION: u8 = 16;
 }

@@ -77,6 +77,7 @@ impl Client {
                 // The lease was over before the call came under it: under another it is as good.
                 None => self.forget(&place.lane),
             }
+            pursuit.rest().await;
         }
     }
 
@@ -209,14 +210,17 @@ impl<'a> Pursuit<'a> {
                 Attempt::NotRun(why) => self.why_not = why,
                 Attempt::Doubtful => self.doubtful = true,
             }
-            let pause = self.pause();
-            let resume = MonotonicClock.now().after_ns(pause);
-            if resume >= self.deadline {
-                until(self.deadline).await;
+            self.rest().await;
+            if MonotonicClock.now() >= self.deadline {
                 return self.out_of_time();
             }
-            until(resume).await;
         }
+    }
+
+    /// A pause before the next attempt, at most to the deadline.
+    async fn rest(&mut self) {
+        let pause = self.pause();
+        until(MonotonicClock.now().after_ns(pause).min(self.deadline)).await;
     }
 
     async fn attempt(&mut self, request: Vec<u8>) -> Attempt {

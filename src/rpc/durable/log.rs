@@ -43,6 +43,11 @@ pub struct Answer {
 pub struct Call<'a> {
     /// Who calls.
     pub client: ClientName,
+    /// The number of its lease, and with [`Call::sequence`] a name for this call that no other call of the
+    /// store ever has: something to tell a third party, so that it knows a repeat.
+    pub lease: u64,
+    /// Which call of the lease.
+    pub sequence: u64,
     /// Its bytes, without what makes it durable.
     pub payload: &'a [u8],
 }
@@ -228,7 +233,8 @@ impl Batch<'_> {
 
     /// Runs the handler and records what it came to.
     fn execute(&mut self, call: &Numbered<'_>) -> Result<Answer, StoreError> {
-        let seen = Call { client: self.ledger.owner(call.number), payload: call.payload };
+        let &Numbered { number: lease, sequence, payload, .. } = call;
+        let seen = Call { client: self.ledger.owner(lease), lease, sequence, payload };
         let mut tx = Transaction::new(&*self.log.store, self.writes);
         let (_, handler) = self.log.methods.get_mut(&call.method).expect("it was asked whether it is served");
         // Its panic was printed by the hook.
@@ -242,7 +248,7 @@ impl Batch<'_> {
         };
         if answer.payload.len() > self.log.bounds.reply_size_max {
             own = Writes::default();
-            answer = Answer::fail(status::REPLY_TOO_LARGE, "the reply is larger than is recorded");
+            answer = Answer::fail(status::UNRECORDED, "the reply is larger than is recorded");
         }
         if let Err(why) = self.ledger.record(call.number, call.sequence, answer.payload.len()) {
             // Not recorded, so it must not have happened.

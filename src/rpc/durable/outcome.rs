@@ -13,7 +13,8 @@ pub enum Outcome {
     /// It ran once; this is its reply, from the run itself or from the log.
     Replied(Bytes),
     /// It failed for good and had no effect. The same for every retry, unless no handler was asked: see
-    /// [`status`].
+    /// [`status`]. One status tells otherwise: with [`status::REPLY_TOO_LARGE`] it took effect, and its
+    /// reply is larger than this endpoint's sessions take.
     Failed {
         /// Why.
         status: u8,
