@@ -79,12 +79,12 @@ impl Served {
     }
 
     /// `kill -9`: the process gets no chance to tidy up.
-    fn kill(self) -> std::io::Result<()> {
-        kill(self.child)
+    fn kill(&mut self) -> std::io::Result<()> {
+        kill(&mut self.child)
     }
 }
 
-fn kill(mut child: Child) -> std::io::Result<()> {
+fn kill(child: &mut Child) -> std::io::Result<()> {
     child.kill()?;
     child.wait().map(drop)
 }
@@ -123,9 +123,9 @@ fn run(folder: &Path, increments: u64, kills: u64, seed: u64) -> Result<(), Box<
             served.kill()?;
             if rng.chance(0.25) {
                 // …and the next one while it starts: opening, checking or repairing its store.
-                let early = Served::spawn(folder, &address.to_string())?;
+                let mut early = Served::spawn(folder, &address.to_string())?;
                 std::thread::park_timeout(Duration::from_micros(rng.below(20_000)));
-                kill(early)?;
+                kill(&mut early)?;
             }
             served = Served::start(folder, &address.to_string())?;
         }
