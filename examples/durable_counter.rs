@@ -12,8 +12,10 @@
 //! `cargo run --example durable_counter [INCREMENTS] [KILLS] [SEED]`
 
 use std::error::Error;
+use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -151,7 +153,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let number = |index: usize, default: u64| arguments.get(index).map_or(Ok(default), |text| text.parse());
     let (increments, kills, seed) = (number(0, 300)?, number(1, 5)?, number(2, 1)?);
     let folder = std::env::temp_dir().join(format!("durable-counter-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    // A private key lies in it: for this user alone.
+    DirBuilder::new().mode(0o700).create(&folder)?;
     let result = run(&folder, increments, kills, seed);
     std::fs::remove_dir_all(&folder)?;
     result

@@ -79,15 +79,38 @@ fn a_reply_that_there_is_no_room_for_means_that_the_call_had_no_effect() {
     let bounds = Bounds { client_bytes_max: room, ..Bounds::default() };
     let mut log = open(store.clone(), bounds, at_ms(0));
     let lease = lease(&mut log, at_ms(0), 1);
-    // A reply of eight bytes: one too many.
-    let refused = ask(&mut log, at_ms(1), RUN, &call(lease, 0, b"a"));
+    // A reply of eight bytes: one too many, for a call that is not its lease's oldest.
+    let refused = ask(&mut log, at_ms(1), RUN, &call(lease, 1, b"a"));
     assert_eq!((refused.status, runs(&store, b"a"), log.held().replies), (status::NO_ROOM, 0, 0));
     let mut log = open(store.clone(), Bounds { client_bytes_max: room + 1, ..bounds }, at_ms(2));
-    assert_eq!(reply(&ask(&mut log, at_ms(2), RUN, &call(lease, 0, b"a"))), 1);
+    assert_eq!(reply(&ask(&mut log, at_ms(2), RUN, &call(lease, 1, b"a"))), 1);
     // Too large to be recorded at all: it fails, for good, without effect.
     let mut log = open(store.clone(), Bounds { reply_size_max: 7, ..Bounds::default() }, at_ms(3));
-    let failed = ask(&mut log, at_ms(3), RUN, &call(lease, 1, b"b"));
+    let failed = ask(&mut log, at_ms(3), RUN, &call(lease, 2, b"b"));
     assert_eq!((failed.status, runs(&store, b"b")), (status::UNRECORDED, 0));
+}
+
+#[test]
+fn later_calls_that_took_all_the_room_do_not_lock_out_the_oldest() {
+    let store = MemoryStore::default();
+    let reply_cost = Bounds::REPLY_COST + 8;
+    let own = Bounds { client_bytes_max: Bounds::LEASE_COST + 2 * reply_cost, ..Bounds::default() };
+    let common =
+        Bounds { bytes_max: (Bounds::LEASE_COST + 2 * reply_cost).div_ceil(7) * 8, ..Bounds::default() };
+    for bounds in [own, common] {
+        let mut log = open(store.clone(), bounds, at_ms(0));
+        let lease = lease(&mut log, at_ms(0), 1);
+        // The first was lost on the way; those after it arrived.
+        for sequence in [1, 2] {
+            assert_eq!(ask(&mut log, at_ms(1), RUN, &call(lease, sequence, b"a")).status, status::OK);
+        }
+        assert_eq!(ask(&mut log, at_ms(1), RUN, &call(lease, 3, b"a")).status, status::NO_ROOM);
+        assert_eq!(ask(&mut log, at_ms(2), RUN, &call(lease, 0, b"a")).status, status::OK);
+        let next = DurableRequest::Call { lease, sequence: 3, first_incomplete: 3, payload: b"a" };
+        assert_eq!(ask(&mut log, at_ms(3), RUN, &next).status, status::OK);
+        assert!(log.held().bytes <= bounds.bytes_max);
+        let _ = ask(&mut log, at_ms(4), RUN, &DurableRequest::Release { lease });
+    }
 }
 
 #[test]

@@ -20,9 +20,10 @@ pub struct Bounds {
     /// Leases of one client: 64.
     pub client_leases_max: usize,
     /// Bytes kept for all clients: 256 MiB. A lease counts [`Bounds::LEASE_COST`], a reply its size and
-    /// [`Bounds::REPLY_COST`].
+    /// [`Bounds::REPLY_COST`]. The last eighth is for the oldest incomplete call of each lease, by which
+    /// the others' replies become free.
     pub bytes_max: u64,
-    /// Bytes kept for one client: 8 MiB.
+    /// Bytes kept for one client: 8 MiB, beside the reply to the oldest incomplete call of each lease.
     pub client_bytes_max: u64,
     /// The largest reply that is recorded: 64 KiB. A call with a larger one fails and has no effect.
     pub reply_size_max: usize,

@@ -60,6 +60,22 @@ pub(super) enum Verdict {
     NoRoom(&'static str),
 }
 
+/// Who asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// The oldest incomplete call of its lease. Replies of later calls can go only once it is complete: were
+    /// they allowed to take all the room, it would wait for them and they for it.
+    Oldest,
+    /// Anyone else.
+    Other,
+}
+
+impl Claim {
+    fn of(lease: &Lease, sequence: u64) -> Self {
+        if sequence == lease.first_incomplete { Claim::Oldest } else { Claim::Other }
+    }
+}
+
 /// How many rows are read at once when a log opens.
 const PAGE: usize = 4_096;
 
@@ -149,7 +165,7 @@ impl Ledger {
         if self.leases.len() >= self.bounds.leases_max {
             return Err("the server holds as many leases as it may");
         }
-        self.room(owner, Bounds::LEASE_COST)?;
+        self.room(owner, Bounds::LEASE_COST, Claim::Other)?;
         let number = self.next_number;
         self.next_number += 1;
         let expires_ns = self.clock.read_ns(now).saturating_add(self.bounds.term_ns());
@@ -199,7 +215,7 @@ impl Ledger {
         if sequence - lease.first_incomplete >= u64::from(self.bounds.window) {
             return Verdict::NoRoom("the lease's window is full: complete earlier calls first");
         }
-        match self.room(lease.owner, reply_cost(0)) {
+        match self.room(lease.owner, reply_cost(0), Claim::of(lease, sequence)) {
             Ok(()) => Verdict::Run,
             Err(why) => Verdict::NoRoom(why),
         }
@@ -207,8 +223,9 @@ impl Ledger {
 
     /// Takes note of the reply to a call that was judged [`Verdict::Run`].
     pub(super) fn record(&mut self, number: u64, sequence: u64, size: usize) -> Result<(), &'static str> {
-        let owner = self.owner(number);
-        self.room(owner, reply_cost(size))?;
+        let lease = &self.leases[&number];
+        let owner = lease.owner;
+        self.room(owner, reply_cost(size), Claim::of(lease, sequence))?;
         self.charge(owner, reply_cost(size));
         let lease = self.leases.get_mut(&number).expect("it was judged to run under this lease");
         let before = lease.replies.insert(sequence, size as u32);
@@ -292,12 +309,16 @@ impl Ledger {
         self.discharge(owner, freed);
     }
 
-    fn room(&self, owner: ClientName, size: u64) -> Result<(), &'static str> {
+    fn room(&self, owner: ClientName, size: u64, claim: Claim) -> Result<(), &'static str> {
         let held = self.clients.get(&owner).map_or(0, |held| held.bytes);
-        if held + size > self.bounds.client_bytes_max {
+        let (client_max, all_max) = match claim {
+            Claim::Oldest => (u64::MAX, self.bounds.bytes_max),
+            Claim::Other => (self.bounds.client_bytes_max, self.bounds.bytes_max / 8 * 7),
+        };
+        if held + size > client_max {
             return Err("the client holds as many bytes of replies as it may: complete earlier calls first");
         }
-        if self.bytes + size > self.bounds.bytes_max {
+        if self.bytes + size > all_max {
             return Err("the server holds as many bytes of replies as it may");
         }
         Ok(())

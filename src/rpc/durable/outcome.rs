@@ -24,8 +24,8 @@ pub enum Outcome {
     /// An earlier attempt may have run, and the lease ended before its reply could be had. It is not run
     /// again.
     Stale,
-    /// The deadline passed. It may have run, or may still run, once; not after the client's next call has
-    /// reached the server.
+    /// The deadline passed. It may have run, or may still run, once: until a later call of the client's
+    /// tells the server that this one and all before it are complete.
     TimedOut,
     /// It did not run and never will.
     NotRun(NotRun),
