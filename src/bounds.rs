@@ -59,6 +59,10 @@ pub const HANDLER_TIME_MAX: Duration = Duration::from_micros(50);
 pub const SESSIONS_MAX: usize = 65_536;
 /// Sessions that one peer may open with one worker, unless it is given another quota.
 pub const PEER_SESSIONS_DEFAULT: u32 = 16_384;
+/// Of these, lanes: sessions asked for over another, without a handshake.
+pub const PEER_LANES_DEFAULT: u32 = 1_024;
+/// Sessions that one handshake may lead to at one end, its own included, unless configured otherwise.
+pub const LANES_DEFAULT: u32 = 64;
 /// Calls that one peer may have open towards one worker, all its sessions together, unless given otherwise.
 pub const PEER_CALLS_DEFAULT: u32 = 262_144;
 /// Bytes of large messages that one peer may have in pieces at one worker, unless given otherwise.
@@ -108,6 +112,8 @@ const _: () = {
     assert!(CALL_SLOTS_DEFAULT <= CALL_SLOTS_MAX);
     assert!(MESSAGE_SIZE_DEFAULT <= MESSAGE_SIZE_MAX);
     assert!(PEER_SESSIONS_DEFAULT as usize <= SESSIONS_MAX);
+    assert!(PEER_LANES_DEFAULT < PEER_SESSIONS_DEFAULT);
+    assert!(LANES_DEFAULT <= PEER_LANES_DEFAULT);
     assert!(MESSAGE_SIZE_DEFAULT <= PEER_REASSEMBLY_DEFAULT);
     assert!(PEER_REASSEMBLY_DEFAULT <= REASSEMBLY_BYTES_MAX);
     assert!(UNGRANTED_SIZE_MAX > PACKET_SIZE_MAX as u64);

@@ -35,6 +35,7 @@ fn every_scenario_prints_one_line_whose_sums_hold() {
         ("bench bulk --size 64KiB --verify", "bulk"),
         ("bench bulk --over call --size 100KiB --window 4", "bulk"),
         ("bench rate --sessions 3 --window 8", "rate"),
+        ("bench bulk --lanes 2 --size 64KiB --verify", "bulk"),
     ] {
         let ended = run(&format!("{line} {QUICK}"));
         assert_eq!(ended.status, Some(0), "{line}: {ended:?}");
@@ -49,6 +50,23 @@ fn every_scenario_prints_one_line_whose_sums_hold() {
         let verified = if line.contains("--verify") { Value::Bool(true) } else { Value::Null };
         assert_eq!(report["verified"], verified, "{line}: {report}");
     }
+}
+
+#[test]
+fn lanes_are_opened_over_their_sessions_handshakes_to_every_worker_of_the_server() {
+    // Both workers on one core where there is no other: they are steered to all the same.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let server = Served::start(if cores > 1 { "--cores 0,1 --insecure" } else { "--insecure" });
+    let line = format!("bench rate {} --insecure --sessions 2 --lanes 3 --window 8 {QUICK}", server.address);
+    let ended = run(&line);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = ended.json();
+    assert_sums(&report);
+    assert_eq!((count(&report, "sessions"), count(&report, "lanes")), (2, 3));
+    assert_eq!((count(&report, "failed"), count(&report, "unknown")), (0, 0), "{report}");
+    let counters = server.terminate().stderr;
+    assert!(counters.contains(" lanes_granted=4"), "two for each session: {counters}");
+    assert!(counters.contains(" sessions_opened=6"), "{counters}");
 }
 
 #[test]

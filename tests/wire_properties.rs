@@ -65,11 +65,16 @@ fn control() -> impl Strategy<Value = Frame<'static>> {
             .prop_map(|(message, limit)| Frame::Blocked { message, limit }),
         (message, any::<u64>()).prop_map(|(message, offset)| Frame::Grant { message, offset }),
         (any::<u16>(), 0_usize..=255).prop_map(|(code, size)| Frame::Close { code, reason: &REASON[..size] }),
-        (any::<u8>(), session()).prop_map(|(worker, session)| Frame::LaneRequest { worker, session }),
-        (any::<u8>(), session(), session()).prop_map(|(status, session, granted)| Frame::LaneGrant {
-            status,
+        (any::<u8>(), session(), any::<[u8; 16]>()).prop_map(|(worker, session, token)| Frame::LaneRequest {
+            worker,
             session,
-            granted
+            token
+        }),
+        (session(), session(), any::<[u8; 16]>()).prop_map(|(session, granted, token)| {
+            Frame::LaneGrant { status: 0, session, granted, token }
+        }),
+        (1..=u8::MAX, session()).prop_map(|(status, session)| {
+            Frame::LaneGrant { status, session, granted: SessionId(0), token: [0; 16] }
         }),
         any::<[u64; 4]>().prop_map(|[socket_drops, packets_received, corrupt, duplicate]| {
             Frame::Stats(Stats { socket_drops, packets_received, corrupt, duplicate })

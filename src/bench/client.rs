@@ -186,7 +186,7 @@ impl Client<'_> {
         let (pace, keep) = match plan.rate {
             Some(rate) if plan.scenario == Scenario::Load => {
                 let begin = Timestamp(window.start.0.saturating_sub(saturating_ns(plan.warmup)));
-                let share = rate * connected.sessions.len() as f64 / plan.sessions as f64;
+                let share = rate * connected.sessions.len() as f64 / (plan.sessions * plan.lanes) as f64;
                 let schedule = Schedule::new(begin, share, plan.arrivals, config.seed);
                 (Pace::Open(schedule), Keep::LatencyAndService)
             }

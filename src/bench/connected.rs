@@ -13,7 +13,7 @@ use crate::io::Config as SocketConfig;
 use crate::sys::process::thread_cpu_seconds;
 use crate::time::{Clock, Timestamp};
 use crate::transport::SendError;
-use crate::worker::{CloseReason, SessionKey, Target, Worker};
+use crate::worker::{CloseReason, Lane, SessionKey, Target, Worker};
 
 /// The worker and its sessions.
 pub struct Connected {
@@ -39,7 +39,7 @@ impl Connected {
         let clock: Rc<dyn Clock> = Rc::new(client.clock);
         let target = client.plan.target;
         let socket = SocketConfig { connect: Some(target), ..SocketConfig::new(any_address_for(target)) };
-        let made = client.host.make(client.place, socket, clock, ClientApp::default())?;
+        let made = client.host.make(client.place, socket, None, clock, ClientApp::default())?;
         let mut connected = Connected {
             backend: Choice {
                 name: made.worker.backend_name().to_owned(),
@@ -57,6 +57,12 @@ impl Connected {
                 .connect(Target { server_key: client.host.server_key, ..Target::from(target) })?;
         }
         connected.await_sessions(client, target, wanted)?;
+        for over in connected.sessions.clone() {
+            for _ in 1..client.plan.lanes {
+                connected.worker.open_lane(Lane::over(over))?;
+            }
+        }
+        connected.await_sessions(client, target, wanted * client.plan.lanes)?;
         Ok(connected)
     }
 
@@ -239,7 +245,8 @@ fn refusal(code: u16) -> String {
         3 => "one end is --insecure and the other is not: give both the flag, or neither".into(),
         4 => "an insecure server takes other hosts only with --insecure=anywhere".into(),
         5 => "the server does not allow this key: have it added to the server's --allow file".into(),
-        6 => "this key holds as many sessions as it may".into(),
+        6 => "this key holds as many sessions, or lanes, as it may".into(),
+        8 => "the server grants fewer lanes to a session: lower --lanes".into(),
         code => format!("the server refused, code {code}"),
     }
 }

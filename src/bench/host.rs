@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -15,6 +16,7 @@ use crate::time::Clock;
 use crate::transport::security::Security;
 use crate::transport::{Config as TransportConfig, CongestionKind};
 use crate::worker::impair::ImpairSpec;
+use crate::worker::mailbox::{Exchange, SteeredBackend};
 use crate::worker::tap::{Tap, TapConfig};
 use crate::worker::{App, IdlePolicy, Worker, WorkerConfig};
 
@@ -86,11 +88,13 @@ pub struct Place {
 }
 
 impl Host {
-    /// Makes a worker on the calling thread, which is pinned to its core.
+    /// Makes a worker on the calling thread, which is pinned to its core. One of several on a port is given
+    /// what they share.
     pub fn make<A: App>(
         &self,
         place: Place,
         socket: SocketConfig,
+        exchange: Option<&Arc<Exchange>>,
         clock: Rc<dyn Clock>,
         app: A,
     ) -> Result<Made<A>, HostError> {
@@ -99,7 +103,10 @@ impl Host {
         }
         let socket = SocketConfig { socket_buffer: self.socket_buffer, ..socket };
         let (backend, backend_why) = select::open(&socket, &self.backend)?;
-        let backend = self.tapped(backend, &clock).map_err(HostError::Tap)?;
+        let mut backend = self.tapped(backend, &clock).map_err(HostError::Tap)?;
+        if let Some(exchange) = exchange {
+            backend = Box::new(SteeredBackend::new(backend, exchange.clone(), place.index));
+        }
         let transport = TransportConfig {
             congestion: self.congestion,
             boot_id: place.boot_id,
@@ -109,7 +116,11 @@ impl Host {
             ..TransportConfig::default()
         };
         let config = WorkerConfig { transport, idle: self.idle };
-        Ok(Made { worker: Worker::new(config, backend, clock, app), backend_why })
+        let mut worker = Worker::new(config, backend, clock, app);
+        if let Some(exchange) = exchange {
+            worker.join(exchange.clone());
+        }
+        Ok(Made { worker, backend_why })
     }
 
     fn tapped(&self, backend: Box<dyn Backend>, clock: &Rc<dyn Clock>) -> io::Result<Box<dyn Backend>> {

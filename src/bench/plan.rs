@@ -72,6 +72,8 @@ pub struct Plan {
     pub arrivals: Arrivals,
     /// Sessions, shared out among the client's workers.
     pub sessions: usize,
+    /// Lanes of each, its own included: each carries load of its own.
+    pub lanes: usize,
     /// Of each call, from its send.
     pub deadline: Duration,
     /// Of contents and of random gaps.

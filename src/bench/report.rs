@@ -22,6 +22,8 @@ pub struct Report {
     pub window: Option<u64>,
     /// Sessions.
     pub sessions: u64,
+    /// Lanes of each session, its own included.
+    pub lanes: u64,
     /// Length of the measured window.
     pub seconds: f64,
     /// Who was called.
@@ -212,7 +214,7 @@ impl Report {
         put("size", json!(self.size));
         put("window", json!(self.window));
         put("sessions", json!(self.sessions));
-        put("lanes", json!(1));
+        put("lanes", json!(self.lanes));
         put("seconds", number(self.seconds));
         put("target", json!(self.target));
         put("backend", json!(self.backend.name));

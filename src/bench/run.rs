@@ -157,6 +157,7 @@ impl Run<'_> {
             size: plan.size as u64,
             window: (plan.over == Over::Call).then_some(plan.window as u64),
             sessions: plan.sessions as u64,
+            lanes: plan.lanes as u64,
             target: plan.target.to_string(),
             backend: first.backend.clone(),
             congestion: congestion_name(self.host),

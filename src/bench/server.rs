@@ -13,9 +13,10 @@ use super::host::{Host, HostError, Place, random_u64};
 use crate::crypto::PublicKey;
 use crate::io::Config as SocketConfig;
 use crate::io::Doorbell;
-use crate::sys::socket::ensure_free;
 use crate::time::{Clock, MonotonicClock, Timestamp};
 use crate::transport::Counters;
+use crate::worker::front_door::{Doorkeeper, FrontDoor};
+use crate::worker::mailbox::{Exchange, Sleep};
 use crate::worker::{SessionKey, Worker};
 
 /// A server that runs until it is told to stop.
@@ -28,6 +29,15 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     bells: Vec<Doorbell>,
     threads: Vec<JoinHandle<()>>,
+    /// Of a server of several workers, until they have ended.
+    doorkeeper: Option<Doorkeeper>,
+}
+
+/// What the workers of one port share.
+#[derive(Clone)]
+struct Shared {
+    exchange: Arc<Exchange>,
+    sleep: Arc<Sleep>,
 }
 
 /// What a worker thread tells once it is up.
@@ -52,20 +62,29 @@ impl Server {
             stop,
             bells: Vec::new(),
             threads: Vec::new(),
+            doorkeeper: None,
         };
         let boot_id = random_u64()?;
-        if cores.len() > 1 {
-            ensure_free(listen).map_err(HostError::Bind)?;
+        // Several workers: handshakes have a socket of their own, and packets are steered to their worker.
+        let door = (cores.len() > 1).then(|| FrontDoor::open(listen)).transpose().map_err(HostError::Bind)?;
+        if let Some(door) = &door {
+            server.address = door.local_addr();
         }
+        let sleeps: Vec<Arc<Sleep>> = cores.iter().map(|_| Arc::default()).collect();
+        let exchange = Arc::new(Exchange::new(sleeps.iter().cloned()));
         for (index, core) in cores.iter().enumerate() {
             let place = Place { index: index as u8, core: Some(*core), boot_id };
             // The first worker learns the port; the others share it.
             let bind = server.address;
-            let up = server.start_worker(host, place, bind, cores.len() > 1)?;
+            let shared = Shared { exchange: exchange.clone(), sleep: sleeps[index].clone() };
+            let up = server.start_worker(host, place, bind, door.is_some().then_some(shared))?;
             server.address = up.address;
             server.backend = up.backend;
             server.backend_why = up.backend_why;
             server.bells.push(up.bell);
+        }
+        if let Some(door) = door {
+            server.doorkeeper = Some(door.start(exchange).map_err(HostError::Thread)?);
         }
         Ok(server)
     }
@@ -75,14 +94,15 @@ impl Server {
         host: &Host,
         place: Place,
         bind: SocketAddr,
-        shares_port: bool,
+        shared: Option<Shared>,
     ) -> Result<Up, HostError> {
         let (sender, receiver): (Sender<Result<Up, HostError>>, Receiver<_>) = mpsc::channel();
         let (host, board, stop) = (host.clone(), self.board.clone(), self.stop.clone());
-        let socket = SocketConfig { reuse_port: shares_port, ..SocketConfig::new(bind) };
+        let socket = SocketConfig { reuse_port: shared.is_some(), ..SocketConfig::new(bind) };
         let thread = std::thread::Builder::new().name(format!("worker{}", place.index)).spawn(move || {
             let clock: Rc<dyn Clock> = Rc::new(MonotonicClock);
-            let made = host.make(place, socket, clock.clone(), Echo::new(board.clone(), clock));
+            let exchange = shared.as_ref().map(|shared| &shared.exchange);
+            let made = host.make(place, socket, exchange, clock.clone(), Echo::new(board.clone(), clock));
             let made = match made {
                 Ok(made) => made,
                 Err(error) => return drop(sender.send(Err(error))),
@@ -94,8 +114,11 @@ impl Server {
                 backend_why: made.backend_why,
                 bell: worker.doorbell(),
             };
+            if let Some(shared) = &shared {
+                shared.sleep.install(worker.doorbell());
+            }
             if sender.send(Ok(up)).is_ok() {
-                serve(&mut worker, &board, usize::from(place.index), &stop);
+                serve(&mut worker, &board, place.index, (&stop, shared.as_ref()));
             }
         });
         self.threads.push(thread.map_err(HostError::Thread)?);
@@ -147,6 +170,7 @@ impl Server {
             // A worker that panicked said so on stderr itself.
             let _ = thread.join();
         }
+        self.doorkeeper = None;
     }
 }
 
@@ -161,20 +185,32 @@ const POST_INTERVAL_NS: u64 = 1_000_000;
 /// A server that stops gives what it accepted this long to arrive.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
 
-fn serve(worker: &mut Worker<Echo>, board: &Board, index: usize, stop: &AtomicBool) {
+fn serve(
+    worker: &mut Worker<Echo>,
+    board: &Board,
+    index: u8,
+    (stop, shared): (&AtomicBool, Option<&Shared>),
+) {
     let mut posted = Timestamp(0);
     while !stop.load(Ordering::Relaxed) {
         let idle = worker.turn().idle;
         if worker.now().since_ns(posted) >= POST_INTERVAL_NS {
             posted = worker.now();
-            board.post(index, worker.counters());
+            board.post(usize::from(index), worker.counters());
         }
         if idle {
-            worker.idle();
+            idle_until_called(worker, index, (stop, shared));
         }
     }
     close_all(worker);
-    board.post(index, worker.counters());
+    board.post(usize::from(index), worker.counters());
+}
+
+/// A worker that shares its port does not sleep over what another has handed to it.
+fn idle_until_called(worker: &mut Worker<Echo>, index: u8, (stop, shared): (&AtomicBool, Option<&Shared>)) {
+    let Some(Shared { exchange, sleep }) = shared else { return worker.idle() };
+    worker.idle_unless(|| sleep.fall_asleep(|| exchange.has_mail(index) || stop.load(Ordering::Relaxed)));
+    sleep.wake_up();
 }
 
 /// Says goodbye: a client whose server stops learns it now, not at its deadlines.

@@ -64,9 +64,10 @@ fn headline(report: &Report) -> String {
     let cores = |cores: &Option<Vec<usize>>| {
         cores.as_ref().map_or_else(|| "?".into(), |cores| format!("{cores:?}").replace(['[', ']', ' '], ""))
     };
+    let lanes = if report.lanes > 1 { format!(" of {} lanes", report.lanes) } else { String::new() };
     let window = report.window.map_or_else(String::new, |window| format!(", window {window}"));
     format!(
-        "{} of {} over {}{window}, {} session(s), {:.1} s to {}\n{} ({}), {}, {}, cores {} -> {}, NOT ENCRYPTED",
+        "{} of {} over {}{window}, {} session(s){lanes}, {:.1} s to {}\n{} ({}), {}, {}, cores {} -> {}, NOT ENCRYPTED",
         report.scenario,
         show_size(report.size),
         report.over,

@@ -200,6 +200,9 @@ pub struct LoadOptions {
     /// Sessions, shared out among the workers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub sessions: u32,
+    /// Lanes of each session, opened over its handshake: each is one core of the server, with a window of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::bounds::LANES_DEFAULT)))]
+    pub lanes: u32,
     /// Time each call has
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
     pub deadline: Duration,

@@ -29,7 +29,7 @@ pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)), value_parser = parse_target)]
     pub listen: SocketAddr,
-    /// Which keys may call: lines of KEY NAME [methods=1,7] [sessions=4] [calls=100] [reassembly=64MiB] [unacked=64MiB]; read again on SIGHUP [default: all]
+    /// Which keys may call: lines of KEY NAME [methods=1,7] [sessions=4] [lanes=16] [calls=100] [reassembly=64MiB] [unacked=64MiB]; read again on SIGHUP [default: all]
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub allow: Option<PathBuf>,
     /// Print nothing but the first line, and errors

@@ -14,8 +14,15 @@ impl KeyType for Size {
 /// add nothing (RFC 5869 §3.3). `N` is at most 8,160.
 #[must_use]
 pub fn expand<const N: usize>(secret: &[u8; 32], label: &str) -> [u8; N] {
+    expand_with(secret, label, &[])
+}
+
+/// [`expand`] for one of several things of one purpose, which `context` tells apart: of one length for each
+/// label, or empty.
+#[must_use]
+pub fn expand_with<const N: usize>(secret: &[u8; 32], label: &str, context: &[u8]) -> [u8; N] {
     let mut out = [0; N];
-    let info = [b"ringwire ".as_slice(), label.as_bytes()];
+    let info = [b"ringwire ".as_slice(), label.as_bytes(), context];
     let prk = Prk::new_less_safe(HKDF_SHA256, secret);
     let okm = prk.expand(&info, Size(N)).expect("the output is far below 255 hashes");
     okm.fill(&mut out).expect("the output is as long as was asked for");

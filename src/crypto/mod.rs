@@ -19,6 +19,7 @@ mod csprng;
 mod handshake;
 mod kdf;
 mod keys;
+mod lane;
 mod noise;
 mod protector;
 mod reset;
@@ -30,6 +31,7 @@ pub use handshake::{
     SECRET_SIZE, Secret,
 };
 pub use keys::{Identity, KEY_SIZE, KeyError, PresharedKey, PublicKey};
+pub use lane::LaneSecret;
 pub use noise::NoiseHandshake;
 pub use protector::{CrcProtector, OpenError, Protector, Role, Suite};
 pub use reset::ResetKey;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # key                                               name      limits
-//! rw1AAAA…                                            billing   methods=1,7 sessions=4 calls=1000
+//! rw1AAAA…                                            billing   methods=1,7 sessions=4 lanes=3 calls=1000
 //! rw1BBBB…                                            monitor   methods=* reassembly=1MiB unacked=16MiB
 //! ```
 //!
@@ -46,7 +46,7 @@ pub enum AllowError {
     },
     /// A limit that is none.
     #[error(
-        "line {line} of the list: `{word}` is no limit: write methods=1,7, methods=*, sessions=4, calls=100, reassembly=64MiB or unacked=64MiB"
+        "line {line} of the list: `{word}` is no limit: write methods=1,7, methods=*, sessions=4, lanes=16, calls=100, reassembly=64MiB or unacked=64MiB"
     )]
     Limit {
         /// Which line, from 1.
@@ -199,6 +199,7 @@ fn limit(word: &str, admission: &mut Admission) -> Option<()> {
         ("calls", count) => quotas.calls = Some(count.parse().ok()?),
         ("reassembly", size) => quotas.reassembly = Some(parse_size(size).ok()?),
         ("unacked", size) => quotas.unacked = Some(parse_size(size).ok()?),
+        ("lanes", count) => quotas.lanes = Some(count.parse().ok()?),
         _ => return None,
     }
     Some(())

@@ -42,7 +42,7 @@ pub(super) struct HandleApp<H> {
 /// A session being opened for a handle.
 struct Opening {
     token: u64,
-    remote: SocketAddr,
+    remote: Option<SocketAddr>,
     wanted: Option<u8>,
 }
 
@@ -68,7 +68,7 @@ impl<H: Handler> HandleApp<H> {
         &mut self,
         session: SessionKey,
         token: u64,
-        remote: SocketAddr,
+        remote: Option<SocketAddr>,
         wanted: Option<u8>,
     ) {
         self.connecting.insert(session, Opening { token, remote, wanted });
@@ -112,7 +112,7 @@ impl<H: Handler> HandleApp<H> {
     fn peer(&mut self, session: SessionKey) -> &Peer {
         let Self { peers, connecting, link, .. } = self;
         peers.entry(session).or_insert_with(|| {
-            let remote = connecting.get(&session).map(|opening| opening.remote);
+            let remote = connecting.get(&session).and_then(|opening| opening.remote);
             Peer::new(Arc::new(PeerState::new(session, remote)), link.clone(), false)
         })
     }
@@ -125,7 +125,7 @@ impl<H: Handler> HandleApp<H> {
         let peer = self.peer(session).clone();
         let remote_worker = cx.remote_worker(session).unwrap_or(0);
         peer.state().learn_key(|| cx.peer_key(session));
-        peer.state().on_opened(boot, remote_worker);
+        peer.state().on_opened(boot, remote_worker, cx.lane_of(session));
         if let Some(opening) = self.connecting.remove(&session) {
             let opened = match opening.wanted {
                 Some(wanted) if wanted != remote_worker => {

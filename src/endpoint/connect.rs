@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::call::Ticket;
 use super::link::Hub;
 use super::slots::Completion;
-use super::{OpenError, Peer, block_on};
+use super::{ConnectLanes, OpenError, Peer, block_on};
 use crate::crypto::PublicKey;
 use crate::worker::Target;
 use crate::worker::mailbox::Command;
@@ -47,6 +48,19 @@ impl Connect {
     pub fn server_key(mut self, key: PublicKey) -> Self {
         self.target.server_key = Some(key);
         self
+    }
+
+    /// Gives the handshake up after `limit`; five seconds unless set, which is the most.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.target.within = Some(limit);
+        self
+    }
+
+    /// And `lanes - 1` more sessions without a handshake, from the other workers of this endpoint to the
+    /// other workers of the peer, each in turn: a core at either end for each, as far as there are cores.
+    pub fn lanes(self, lanes: usize) -> ConnectLanes {
+        let (hub, to) = (self.hub.clone(), self.target.worker);
+        ConnectLanes::new(hub, self, lanes, to)
     }
 
     /// Waits on this thread.

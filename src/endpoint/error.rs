@@ -79,8 +79,8 @@ pub enum OpenError {
     /// This side refused.
     #[error(transparent)]
     Local(#[from] ConnectError),
-    /// The handshake ended without a session.
-    #[error("the handshake ended without a session: {0:?}")]
+    /// The handshake, or the request for a lane, ended without a session.
+    #[error("no session was opened: {0:?}")]
     Ended(CloseReason),
     /// The peer has no such worker.
     #[error("asked for the peer's worker {wanted}, worker {got} answered: the peer has fewer workers")]

@@ -1,6 +1,7 @@
 //! Carries out what handles asked for, on the worker's thread.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -11,10 +12,10 @@ use super::link::{COMMANDS_MAX, Link};
 use super::slots::Completion;
 use super::{Handler, OpenError, Outcome};
 use crate::time::Timestamp;
-use crate::transport::{SendError, SessionKey};
+use crate::transport::{ConnectError, SendError, SessionKey};
 use crate::wire::ChannelId;
 use crate::worker::mailbox::{Command, Op, Urgent};
-use crate::worker::{Target, Worker};
+use crate::worker::{Lane, Target, Worker};
 
 /// Commands that wait for their session; with more, the mailbox is left to fill.
 const PARKED_MAX: usize = COMMANDS_MAX;
@@ -80,6 +81,7 @@ impl Intake {
     fn admit<H: Handler>(&mut self, worker: &mut Worker<HandleApp<H>>, command: Command, now: Timestamp) {
         let (session, deadline) = match &command {
             Command::Connect { token, target } => return connect(worker, *token, *target),
+            Command::OpenLane { token, lane, remote } => return open_lane(worker, *token, *lane, *remote),
             Command::Small { session, timeout_ns, .. } | Command::Large { session, timeout_ns, .. } => {
                 (*session, now.after_ns(*timeout_ns))
             }
@@ -170,8 +172,28 @@ fn is_call(command: &Command) -> bool {
 }
 
 fn connect<H: Handler>(worker: &mut Worker<HandleApp<H>>, token: u64, target: Target) {
-    match worker.connect(target) {
-        Ok(session) => worker.app_mut().on_connecting(session, token, target.remote, target.worker),
+    let asked = worker.connect(target);
+    on_asked(worker, token, asked, (Some(target.remote), target.worker));
+}
+
+fn open_lane<H: Handler>(
+    worker: &mut Worker<HandleApp<H>>,
+    token: u64,
+    lane: Lane,
+    remote: Option<SocketAddr>,
+) {
+    let asked = worker.open_lane(lane);
+    on_asked(worker, token, asked, (remote, lane.to));
+}
+
+fn on_asked<H: Handler>(
+    worker: &mut Worker<HandleApp<H>>,
+    token: u64,
+    asked: Result<SessionKey, ConnectError>,
+    (remote, wanted): (Option<SocketAddr>, Option<u8>),
+) {
+    match asked {
+        Ok(session) => worker.app_mut().on_connecting(session, token, remote, wanted),
         Err(error) => {
             worker.app_mut().complete(token, Completion::Opened(Err(OpenError::Local(error))));
         }
@@ -201,7 +223,9 @@ fn carry_out<H: Handler>(worker: &mut Worker<HandleApp<H>>, command: &Command, d
             };
             (*op, *token, result)
         }
-        Command::Connect { .. } => unreachable!("an opening is never parked"),
+        Command::Connect { .. } | Command::OpenLane { .. } => {
+            unreachable!("an opening is never parked")
+        }
     };
     match (result, op) {
         (_, Op::Datagram) => true,
@@ -231,7 +255,9 @@ fn refusal(command: &Command, error: SendError) -> Option<Completion> {
             Op::Send | Op::SendOrdered => Some(Completion::Accepted(Err(error))),
             Op::Datagram => None,
         },
-        Command::Connect { .. } => Some(Completion::Opened(Err(OpenError::Stopped))),
+        Command::Connect { .. } | Command::OpenLane { .. } => {
+            Some(Completion::Opened(Err(OpenError::Stopped)))
+        }
     }
 }
 

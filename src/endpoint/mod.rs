@@ -27,6 +27,7 @@ mod handler;
 mod inbox;
 mod incoming;
 mod intake;
+mod lanes;
 mod link;
 mod outcome;
 mod peer;
@@ -46,6 +47,7 @@ pub use connect::Connect;
 pub use error::{EndpointError, OpenError, PostError};
 pub use handler::{Handler, Taken};
 pub use incoming::{Events, IncomingCall, IncomingMessage, Messages, Next, PeerEvent, Requests};
+pub use lanes::{ConnectLanes, Lanes, OpenLane};
 pub use outcome::Outcome;
 pub use peer::{Closed, Peer};
 
@@ -63,6 +65,7 @@ pub struct Endpoint {
     hub: Arc<Hub>,
     threads: Threads,
     public_key: Option<PublicKey>,
+    boot_id: u64,
 }
 
 impl Endpoint {
@@ -84,6 +87,12 @@ impl Endpoint {
         self.public_key
     }
 
+    /// The incarnation that peers know it by: a random number drawn when it started.
+    #[must_use]
+    pub fn boot_id(&self) -> u64 {
+        self.boot_id
+    }
+
     /// The name of the backend that moves the packets, and why it was chosen.
     #[must_use]
     pub fn backend(&self) -> &str {
@@ -99,6 +108,12 @@ impl Endpoint {
     /// Opens a session with the endpoint at `remote`.
     pub fn connect(&self, remote: SocketAddr) -> Connect {
         Connect::new(self.hub.clone(), remote)
+    }
+
+    /// Opens one more session with the peer of one that is open, whoever opened that one: without a
+    /// handshake, between a worker here and a worker there of its own. It lives and ends by itself.
+    pub fn open_lane(&self, over: &Peer) -> OpenLane {
+        OpenLane::new(self.hub.clone(), over)
     }
 
     /// Messages and datagrams that no handler took. Clones share one queue.

@@ -13,7 +13,7 @@ use super::call::{Call, Sending, command};
 use super::link::Link;
 use super::{PostError, block_on};
 use crate::crypto::PublicKey;
-use crate::transport::{CloseReason, SessionKey};
+use crate::transport::{CloseReason, LaneParent, SessionKey};
 use crate::wire::ChannelId;
 use crate::worker::mailbox::{Op, Refused, Urgent, Waiters};
 
@@ -45,6 +45,7 @@ pub(super) struct PeerState {
 struct Opened {
     boot: u64,
     remote_worker: u8,
+    lane_of: Option<LaneParent>,
 }
 
 impl PeerState {
@@ -53,8 +54,8 @@ impl PeerState {
         Self { session, remote, key, opened, closed, waiters: Waiters::default() }
     }
 
-    pub(super) fn on_opened(&self, boot: u64, remote_worker: u8) {
-        let first = self.opened.set(Opened { boot, remote_worker });
+    pub(super) fn on_opened(&self, boot: u64, remote_worker: u8, lane_of: Option<LaneParent>) {
+        let first = self.opened.set(Opened { boot, remote_worker, lane_of });
         debug_assert!(first.is_ok(), "a session opens once");
     }
 
@@ -158,6 +159,13 @@ impl Peer {
     #[must_use]
     pub fn remote_worker(&self) -> u8 {
         self.state().opened.get().map_or(0, |opened| opened.remote_worker)
+    }
+
+    /// The session that it was opened over, by its worker and its key there; `None` for one that a handshake
+    /// opened.
+    #[must_use]
+    pub fn lane_of(&self) -> Option<LaneParent> {
+        self.state().opened.get().and_then(|opened| opened.lane_of)
     }
 
     /// The worker of this endpoint that has the session.

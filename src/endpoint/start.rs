@@ -109,7 +109,7 @@ impl Builder {
             let started = door.start(hub.exchange.clone());
             threads.doorkeeper = Some(started.map_err(EndpointError::Thread)?);
         }
-        Ok(Endpoint { hub, threads, public_key })
+        Ok(Endpoint { hub, threads, public_key, boot_id })
     }
 
     fn start_worker(
@@ -167,6 +167,7 @@ pub(super) fn run<H: Handler>(setup: Setup, handler: impl FnOnce(usize) -> H) {
     let drain_timeout = config.transport.drain_timeout;
     let app = HandleApp::new(handler(index), link.clone(), hub.clone());
     let mut worker = Worker::new(config, backend, Rc::new(MonotonicClock), app);
+    worker.join(hub.exchange.clone());
     link.sleep.install(worker.doorbell());
     if ready.send(Ok(Ready { local: worker.local_addr(), backend_why })).is_ok() {
         drop(ready);

@@ -90,6 +90,13 @@ impl SimApp {
             || self.connecting.iter().any(|&(_, asked)| asked == node)
     }
 
+    /// How many lanes with endpoint `node` this end opened or asked for, of which sessions `is_lane` knows.
+    #[must_use]
+    pub fn lanes_with(&self, node: u32, is_lane: impl Fn(SessionKey) -> bool) -> usize {
+        let open = self.sessions.iter().filter(|session| session.peer.node == node && is_lane(session.key));
+        open.count() + self.connecting.iter().filter(|&&(_, asked)| asked == node).count()
+    }
+
     /// The worker asked endpoint `node` for session `key`.
     pub fn on_connecting(&mut self, key: SessionKey, node: u32) {
         self.connecting.push((key, node));

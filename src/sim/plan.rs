@@ -42,6 +42,8 @@ pub struct Plan {
     pub link_packet_size: usize,
     /// The bottleneck's rate, if there is one.
     pub rate_bit_s: Option<u64>,
+    /// Lanes that an endpoint opens towards each peer beside the session of the handshake, at once.
+    pub lanes: usize,
     /// How much of each kind of work there is.
     pub work: Work,
     transport: Config,
@@ -112,6 +114,8 @@ impl Plan {
             rate_bit_s: some(&mut rng, &[None, None, None, Some(100_000_000), Some(1_000_000_000)]),
             work: Work::new(&mut rng),
             transport: transport(&mut rng, delay_ns),
+            // By a generator of its own: what a seed was before there were lanes, it is still.
+            lanes: some(&mut Rng::new(!seed), &[0, 1, 3]),
         }
     }
 
@@ -123,6 +127,8 @@ impl Plan {
         config.transport.entropy =
             Rng::entropy(self.seed ^ boot_id(node, incarnation).wrapping_mul(0x9e37_79b9));
         config.transport.security = self.security(node, now);
+        // Now and then fewer are granted than are asked for.
+        config.transport.lanes = if self.seed.is_multiple_of(5) { 3 } else { config.transport.lanes };
         config
     }
 
@@ -269,6 +275,7 @@ mod tests {
             assert!(plans.iter().any(|plan| plan.work.weights()[kind] > 0), "work {kind}");
         }
         assert!(plans.iter().any(|plan| plan.faults.loss == 300_000));
+        assert!([0, 1, 3].iter().all(|lanes| plans.iter().any(|plan| plan.lanes == *lanes)));
         assert!(plans.iter().any(|plan| plan.restarts > 0 && plan.nodes == 3));
     }
 }

@@ -117,6 +117,8 @@ impl Summary {
             ("GRANT waits", engine.grant_waits),
             ("BLOCKED", engine.blocked),
             ("active blocks returned when idle", engine.idle_returns),
+            ("lanes opened", engine.lanes_opened),
+            ("lanes refused", engine.lanes_refused),
             ("restarts", self.restarts),
         ]
     }

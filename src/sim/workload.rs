@@ -12,11 +12,14 @@ use crate::sim::world::World;
 use crate::time::Timestamp;
 use crate::transport::SendError;
 use crate::wire::ChannelId;
-use crate::worker::Worker;
+use crate::worker::{Lane, Worker};
 
 /// Draws and does the work of one run.
 pub struct Workload {
     rng: Rng,
+    /// Decides about lanes alone.
+    lane_rng: Rng,
+    lanes: usize,
     weights: [u64; 9],
     shared: Rc<RefCell<Shared>>,
     work_every_ns: u64,
@@ -45,6 +48,8 @@ impl Workload {
     pub fn new(plan: &Plan, shared: Rc<RefCell<Shared>>, now: Timestamp) -> Self {
         Self {
             rng: Rng::new(plan.seed ^ 0x776f_726b_6c6f_6164),
+            lane_rng: Rng::new(plan.seed ^ 0x6c61_6e65_736c_616e),
+            lanes: plan.lanes,
             weights: plan.work.weights(),
             shared,
             work_every_ns: plan.work_every_ns,
@@ -64,6 +69,7 @@ impl Workload {
         let now = world.now();
         self.next_at = now.after_ns(1 + self.rng.below(2 * self.work_every_ns));
         connect_all(world);
+        self.open_lane(world);
         let from = self.rng.below(world.len() as u64) as usize;
         let Some(worker) = world.worker(from) else { return };
         let sessions = worker.app().sessions().len() as u64;
@@ -81,6 +87,24 @@ impl Workload {
             Kind::Idle => self.next_at = now.after_ns(IDLE_NS + self.rng.below(IDLE_NS)),
             Kind::Close => self.close(worker, to),
             kind => self.one(worker, to, kind),
+        }
+    }
+
+    /// Now and then an endpoint asks a peer for a lane, over whichever end's session there is.
+    fn open_lane(&mut self, world: &mut World<SimApp>) {
+        let node = self.lane_rng.below(world.len() as u64) as usize;
+        if self.lanes == 0 || !self.lane_rng.chance(LANE_CHANCE) {
+            return;
+        }
+        let Some(worker) = world.worker(node) else { return };
+        let over = worker.app().sessions().iter().find(|session| worker.lane_of(session.key).is_none());
+        let Some(&Opened { key, peer, .. }) = over else { return };
+        let is_lane = |session| worker.lane_of(session).is_some();
+        if worker.app().lanes_with(peer.node, is_lane) >= self.lanes {
+            return;
+        }
+        if let Ok(lane) = worker.open_lane(Lane::over(key)) {
+            worker.app_mut().on_connecting(lane, peer.node);
         }
     }
 
@@ -254,6 +278,8 @@ const KINDS: [Kind; 9] = [
     Kind::Idle,
     Kind::Close,
 ];
+/// Of the strokes, those that ask for a lane.
+const LANE_CHANCE: f64 = 0.05;
 const SMALL_MAX: u64 = 800;
 const MIDDLE_MAX: u64 = 6_000;
 /// Below 64 KiB: fragments that need no grant; a call's reply and request both.

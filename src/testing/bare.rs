@@ -134,7 +134,7 @@ impl<A: App> BareServer<A> {
             credit: 1 << 40,
             max_ack_delay_ns: 25_000,
             idle_timeout_ms: 0,
-            lanes: 1,
+            lanes: 8,
         };
         let mut init =
             Init { version: VERSION, session: local, boot: seed, bounds, suite: 1, cookie: &[], blob: &[] };

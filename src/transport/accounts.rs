@@ -26,15 +26,27 @@ pub(crate) struct Usage {
     pub(crate) unacked: u64,
 }
 
+/// What a session counts as, beside what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// This end asked for it: it counts nowhere.
+    Own,
+    /// The peer opened it by a handshake.
+    Session,
+    /// The peer asked for it over another: a session that is a lane, too.
+    Lane,
+}
+
 #[derive(Debug)]
 struct Account {
     peer: Option<PublicKey>,
     allowance: Allowance,
     sessions: u32,
     accepted: u32,
+    lanes: u32,
     usage: Usage,
     /// When the application was last told of each quota.
-    told: [Option<Timestamp>; 4],
+    told: [Option<Timestamp>; 5],
 }
 
 /// The accounts of all peers with open sessions.
@@ -52,19 +64,15 @@ pub(crate) struct Accounts {
 const TELL_INTERVAL_NS: u64 = 1_000_000_000;
 
 impl Accounts {
-    /// One more session of `peer`, which may take `allowance` from here on. `accepted`: it asked for it.
-    pub(crate) fn open(
-        &mut self,
-        peer: Option<&PublicKey>,
-        allowance: Allowance,
-        accepted: bool,
-    ) -> AccountId {
+    /// One more session of `peer`, which may take `allowance` from here on.
+    pub(crate) fn open(&mut self, peer: Option<&PublicKey>, allowance: Allowance, share: Share) -> AccountId {
         let known = peer.and_then(|peer| self.by_peer.get(peer)).copied();
         let id = known.unwrap_or_else(|| self.begin(peer, allowance));
         let account = &mut self.accounts[id as usize];
         account.allowance = allowance;
         account.sessions += 1;
-        account.accepted += u32::from(accepted);
+        account.accepted += u32::from(share != Share::Own);
+        account.lanes += u32::from(share == Share::Lane);
         AccountId(id)
     }
 
@@ -74,8 +82,9 @@ impl Accounts {
             allowance,
             sessions: 0,
             accepted: 0,
+            lanes: 0,
             usage: Usage::default(),
-            told: [None; 4],
+            told: [None; 5],
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -94,11 +103,12 @@ impl Accounts {
     }
 
     /// A session ended that had last settled `usage`.
-    pub(crate) fn close(&mut self, id: AccountId, accepted: bool, usage: Usage) {
+    pub(crate) fn close(&mut self, id: AccountId, share: Share, usage: Usage) {
         self.settle(id, usage, Usage::default());
         let account = &mut self.accounts[id.0 as usize];
         account.sessions -= 1;
-        account.accepted -= u32::from(accepted);
+        account.accepted -= u32::from(share != Share::Own);
+        account.lanes -= u32::from(share == Share::Lane);
         if account.sessions == 0 {
             debug_assert_eq!(account.usage, Usage::default());
             if let Some(peer) = account.peer.take() {
@@ -111,6 +121,11 @@ impl Accounts {
     /// Sessions that `peer` asked for and that are open.
     pub(crate) fn accepted_from(&self, peer: &PublicKey) -> u32 {
         self.by_peer.get(peer).map_or(0, |&id| self.accounts[id as usize].accepted)
+    }
+
+    /// Of these, lanes.
+    pub(crate) fn lanes_of(&self, peer: &PublicKey) -> u32 {
+        self.by_peer.get(peer).map_or(0, |&id| self.accounts[id as usize].lanes)
     }
 
     /// A session takes `now` in place of `before`.
@@ -191,25 +206,38 @@ mod tests {
     #[test]
     fn sessions_of_one_key_share_an_account_and_those_of_others_do_not() {
         let mut accounts = Accounts::default();
-        let a = accounts.open(Some(&key(1)), allowance(10), true);
-        let b = accounts.open(Some(&key(1)), allowance(10), true);
-        let other = accounts.open(Some(&key(2)), allowance(10), true);
+        let a = accounts.open(Some(&key(1)), allowance(10), Share::Session);
+        let b = accounts.open(Some(&key(1)), allowance(10), Share::Session);
+        let other = accounts.open(Some(&key(2)), allowance(10), Share::Session);
         accounts.settle(a, Usage::default(), calls(6));
         accounts.settle(b, Usage::default(), calls(5));
         assert_eq!(accounts.exceeded(a), Some(Quota::Calls));
         assert_eq!(accounts.exceeded(b), Some(Quota::Calls));
         assert_eq!(accounts.exceeded(other), None);
         assert_eq!(accounts.accepted_from(&key(1)), 2);
-        accounts.close(a, true, calls(6));
+        accounts.close(a, Share::Session, calls(6));
         assert_eq!(accounts.exceeded(b), None);
         assert_eq!(accounts.accepted_from(&key(1)), 1);
     }
 
     #[test]
+    fn a_lane_counts_as_a_lane_and_as_a_session() {
+        let mut accounts = Accounts::default();
+        let session = accounts.open(Some(&key(1)), allowance(1), Share::Session);
+        let lane = accounts.open(Some(&key(1)), allowance(1), Share::Lane);
+        accounts.open(Some(&key(1)), allowance(1), Share::Own);
+        assert_eq!((accounts.accepted_from(&key(1)), accounts.lanes_of(&key(1))), (2, 1));
+        accounts.close(session, Share::Session, Usage::default());
+        assert_eq!((accounts.accepted_from(&key(1)), accounts.lanes_of(&key(1))), (1, 1));
+        accounts.close(lane, Share::Lane, Usage::default());
+        assert_eq!((accounts.accepted_from(&key(1)), accounts.lanes_of(&key(1))), (0, 0));
+    }
+
+    #[test]
     fn who_has_no_key_has_an_account_for_each_session() {
         let mut accounts = Accounts::default();
-        let a = accounts.open(None, allowance(1), true);
-        let b = accounts.open(None, allowance(1), true);
+        let a = accounts.open(None, allowance(1), Share::Session);
+        let b = accounts.open(None, allowance(1), Share::Session);
         accounts.settle(a, Usage::default(), calls(2));
         assert!(accounts.exceeded(a).is_some() && accounts.exceeded(b).is_none());
     }
@@ -218,9 +246,9 @@ mod tests {
     fn accounts_are_forgotten_with_their_last_session() {
         let mut accounts = Accounts::default();
         for n in 0..100 {
-            let id = accounts.open(Some(&key(n)), allowance(1), true);
+            let id = accounts.open(Some(&key(n)), allowance(1), Share::Session);
             accounts.settle(id, Usage::default(), calls(3));
-            accounts.close(id, true, calls(3));
+            accounts.close(id, Share::Session, calls(3));
         }
         assert_eq!((accounts.accounts.len(), accounts.by_peer.len()), (1, 0));
     }
@@ -228,8 +256,8 @@ mod tests {
     #[test]
     fn what_other_sessions_set_aside_is_not_there_for_this_one() {
         let mut accounts = Accounts::default();
-        let a = accounts.open(Some(&key(1)), allowance(1), true);
-        let b = accounts.open(Some(&key(1)), allowance(1), true);
+        let a = accounts.open(Some(&key(1)), allowance(1), Share::Session);
+        let b = accounts.open(Some(&key(1)), allowance(1), Share::Session);
         accounts.settle(a, Usage::default(), Usage { reassembly: 700, ..Usage::default() });
         assert_eq!(accounts.reassembly_limit(b, 0), 300);
         assert_eq!(accounts.reassembly_limit(a, 700), 1_000);
@@ -238,7 +266,7 @@ mod tests {
     #[test]
     fn the_application_hears_of_a_bound_once_a_second() {
         let mut accounts = Accounts::default();
-        let id = accounts.open(None, allowance(1), true);
+        let id = accounts.open(None, allowance(1), Share::Session);
         assert!(accounts.tells(id, Quota::Calls, Timestamp(5)));
         assert!(!accounts.tells(id, Quota::Calls, Timestamp(500_000_000)));
         assert!(accounts.tells(id, Quota::Unacked, Timestamp(500_000_000)), "another bound");

@@ -30,6 +30,9 @@ pub struct Config {
     pub call_slots: u32,
     /// The largest message this side takes, in bytes.
     pub message_size_max: u64,
+    /// Sessions that one handshake of a peer may lead to on this side, that of the handshake included: 1 grants
+    /// no lanes. Each worker holds as many more as the peer's quota of lanes lets it.
+    pub lanes: u32,
     /// How long this side may delay an ack.
     pub max_ack_delay: Duration,
     /// A session that hears nothing for this long is dead.
@@ -72,6 +75,7 @@ impl Default for Config {
             unit_window: bounds::UNIT_WINDOW_DEFAULT,
             call_slots: bounds::CALL_SLOTS_DEFAULT,
             message_size_max: bounds::MESSAGE_SIZE_DEFAULT,
+            lanes: bounds::LANES_DEFAULT,
             max_ack_delay: Duration::from_micros(25),
             idle_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(1),

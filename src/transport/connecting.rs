@@ -215,6 +215,11 @@ impl Connecting {
         self.give_up_at <= now
     }
 
+    /// The handshake is given up at `at`, if not before.
+    pub(crate) fn limit(&mut self, at: Timestamp) {
+        self.give_up_at = self.give_up_at.min(at);
+    }
+
     /// Writes the INIT packet and schedules its repetition.
     pub(crate) fn write(&mut self, now: Timestamp, packet: &mut [u8]) {
         debug_assert_eq!(packet.len(), INIT_PACKET_SIZE);

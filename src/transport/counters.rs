@@ -141,4 +141,12 @@ counters! {
     over_reassembly,
     /// Sessions ended because their key may no longer come in.
     expelled,
+    /// Lanes that the peers granted.
+    lanes_opened,
+    /// Lanes granted to peers.
+    lanes_granted,
+    /// Lanes refused to peers, for whatever reason.
+    lanes_refused,
+    /// Lanes refused because their session, or their peer, has as many as it may.
+    over_lanes,
 }

@@ -43,6 +43,14 @@ pub enum ConnectError {
         /// The maximum.
         sessions_max: usize,
     },
+    /// A lane is opened over an open session.
+    #[error("there is no such open session to open a lane over: wait for its Opened event, or connect again")]
+    NoSession,
+    /// The session has no lanes.
+    #[error(
+        "no lanes can be opened over this session: it is one itself, or its peer grants none; connect again"
+    )]
+    NoLanes,
     /// Who answers on another host must be known before.
     #[error(
         "the server is on another host and its key is not given: name the key that it prints when it starts"

@@ -4,7 +4,8 @@
 //! counts as a peer of its own.
 
 use crate::bounds::{
-    PEER_CALLS_DEFAULT, PEER_REASSEMBLY_DEFAULT, PEER_SESSIONS_DEFAULT, PEER_UNACKED_DEFAULT,
+    PEER_CALLS_DEFAULT, PEER_LANES_DEFAULT, PEER_REASSEMBLY_DEFAULT, PEER_SESSIONS_DEFAULT,
+    PEER_UNACKED_DEFAULT,
 };
 
 /// Which bound a peer ran into.
@@ -19,6 +20,8 @@ pub enum Quota {
     Reassembly,
     /// Bytes kept for it until it acknowledges them: its calls are answered as over quota, and not run.
     Unacked,
+    /// Of its sessions, those it asked for over another: one more is refused.
+    Lanes,
 }
 
 impl Quota {
@@ -30,6 +33,7 @@ impl Quota {
             Quota::Calls => "calls",
             Quota::Reassembly => "reassembly",
             Quota::Unacked => "unacked",
+            Quota::Lanes => "lanes",
         }
     }
 }
@@ -46,6 +50,8 @@ pub struct Quotas {
     pub reassembly: Option<u64>,
     /// Bytes that are kept for it, of replies above all, until it acknowledges them. Default: 256 MiB.
     pub unacked: Option<u64>,
+    /// Of its sessions, those it may ask for over another. Default: 1,024.
+    pub lanes: Option<u32>,
 }
 
 /// [`Quotas`] with every number decided.
@@ -55,6 +61,7 @@ pub(crate) struct Allowance {
     pub(crate) calls: u32,
     pub(crate) reassembly: u64,
     pub(crate) unacked: u64,
+    pub(crate) lanes: u32,
 }
 
 impl Allowance {
@@ -66,6 +73,7 @@ impl Allowance {
             reassembly: (own.reassembly.or(endpoint.reassembly))
                 .unwrap_or_else(|| PEER_REASSEMBLY_DEFAULT.max(message_size_max)),
             unacked: own.unacked.or(endpoint.unacked).unwrap_or(PEER_UNACKED_DEFAULT),
+            lanes: own.lanes.or(endpoint.lanes).unwrap_or(PEER_LANES_DEFAULT),
         }
     }
 }

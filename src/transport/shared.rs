@@ -1,5 +1,7 @@
 //! What all sessions of one worker share: memory, counters, events, budgets.
 
+use std::collections::VecDeque;
+
 use crate::bounds::REASSEMBLY_BYTES_MAX;
 use crate::crypto::PublicKey;
 use crate::rings::Slab;
@@ -9,6 +11,7 @@ use crate::transport::accounts::Accounts;
 use crate::transport::config::Config;
 use crate::transport::counters::Counters;
 use crate::transport::credit;
+use crate::transport::lane::LaneNote;
 use crate::transport::late_ack::LateAck;
 use crate::transport::quota::Quota;
 use crate::transport::reassembly::{Grant, Reserve};
@@ -20,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) slab: Slab,
     pub(crate) counters: Counters,
     pub(crate) events: Vec<Event>,
+    /// What sessions have to say to other workers about lanes.
+    pub(crate) lane_notes: VecDeque<LaneNote>,
     pub(crate) reserve: Reserve,
     pub(crate) accounts: Accounts,
     /// The ack that is read when the packets of this turn have left.
@@ -47,6 +52,7 @@ impl Shared {
             slab: Slab::new(config.slab_slots),
             counters: Counters::default(),
             events: Vec::new(),
+            lane_notes: VecDeque::new(),
             // At least one message of the largest size, which could never be granted otherwise.
             reserve: Reserve::new(REASSEMBLY_BYTES_MAX.max(config.message_size_max)),
             accounts: Accounts::default(),
@@ -62,10 +68,9 @@ impl Shared {
         }
     }
 
-    /// A peer asked for a session beyond its quota.
-    pub(crate) fn tell_over_sessions(&mut self, now: Timestamp, peer: &PublicKey) {
-        if self.accounts.tells_of(peer, Quota::Sessions, now) {
-            let quota = Quota::Sessions;
+    /// A peer asked for a session or a lane beyond its quota.
+    pub(crate) fn tell_over_sessions(&mut self, now: Timestamp, peer: &PublicKey, quota: Quota) {
+        if self.accounts.tells_of(peer, quota, now) {
             self.events.push(Event::OverQuota { session: None, peer: Some(*peer), quota });
         }
     }

@@ -8,7 +8,8 @@ use super::{
     ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, CookieReply, DecodeError, DurableRequest, Frame, Frames, Header,
     Init, LeaseGrant, PacketNumber, Record, Records, Refuse, Reset, ServerKey, VersionHint, Writer, control,
     encode_ack, encode_ack_request, encode_blocked, encode_credit, encode_datagram, encode_fragment_head,
-    encode_grant, encode_lane_grant, encode_lane_request, encode_messages_head, encode_ping, unit,
+    encode_grant, encode_lane_grant, encode_lane_refusal, encode_lane_request, encode_messages_head,
+    encode_ping, unit,
 };
 use crate::bounds::{ACK_RANGES_MAX, HEADER_SIZE, TAG_SIZE};
 
@@ -169,8 +170,11 @@ pub fn encode(frame: &Frame<'_>, source: &[u8], writer: &mut Writer<'_>) {
         Frame::Blocked { message, limit } => encode_blocked(writer, message, limit),
         Frame::Grant { message, offset } => encode_grant(writer, message, offset),
         Frame::Close { code, reason } => control::encode_close_bytes(writer, code, reason),
-        Frame::LaneRequest { worker, session } => encode_lane_request(writer, worker, session),
-        Frame::LaneGrant { status, session, granted } => encode_lane_grant(writer, status, session, granted),
+        Frame::LaneRequest { worker, session, token } => encode_lane_request(writer, worker, session, &token),
+        Frame::LaneGrant { status, session, granted, token } => match status {
+            0 => encode_lane_grant(writer, session, granted, &token),
+            status => encode_lane_refusal(writer, status, session),
+        },
         Frame::Stats(stats) => stats.encode(writer),
         Frame::Messages(unit) => {
             let length = unit.length as u16;

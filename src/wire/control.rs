@@ -1,6 +1,6 @@
 //! The control frames: small, fixed, made afresh whenever they are needed (P-5.5).
 
-use super::{DecodeError, MessageId, Reader, SessionId, Writer, kind};
+use super::{DecodeError, Frame, MessageId, RESET_TOKEN_SIZE, Reader, SessionId, Writer, kind};
 
 /// Bytes of a PING.
 pub const PING_SIZE: usize = 1;
@@ -17,9 +17,9 @@ pub const CLOSE_FIXED_SIZE: usize = 4;
 /// Bytes of the largest CLOSE.
 pub const CLOSE_SIZE_MAX: usize = CLOSE_FIXED_SIZE + REASON_SIZE_MAX;
 /// Bytes of a LANE_REQUEST.
-pub const LANE_REQUEST_SIZE: usize = 10;
+pub const LANE_REQUEST_SIZE: usize = 10 + RESET_TOKEN_SIZE;
 /// Bytes of a LANE_GRANT.
-pub const LANE_GRANT_SIZE: usize = 18;
+pub const LANE_GRANT_SIZE: usize = 18 + RESET_TOKEN_SIZE;
 /// Bytes of a STATS.
 pub const STATS_SIZE: usize = 34;
 /// Bytes of the longest reason in a CLOSE or REFUSE.
@@ -104,16 +104,51 @@ pub fn encode_close(writer: &mut Writer<'_>, code: u16, reason: &str) {
 }
 
 /// Writes a LANE_REQUEST: [`LANE_REQUEST_SIZE`] bytes, which must fit.
-pub fn encode_lane_request(writer: &mut Writer<'_>, worker: u8, session: SessionId) {
+pub fn encode_lane_request(
+    writer: &mut Writer<'_>,
+    worker: u8,
+    session: SessionId,
+    token: &[u8; RESET_TOKEN_SIZE],
+) {
     writer.put_array([kind::LANE_REQUEST, worker]);
     writer.put_u64(session.0);
+    writer.put_bytes(token);
 }
 
-/// Writes a LANE_GRANT: [`LANE_GRANT_SIZE`] bytes, which must fit. `status` 0 is granted.
-pub fn encode_lane_grant(writer: &mut Writer<'_>, status: u8, session: SessionId, granted: SessionId) {
-    writer.put_array([kind::LANE_GRANT, status]);
+/// Writes a LANE_GRANT that grants: [`LANE_GRANT_SIZE`] bytes, which must fit.
+pub fn encode_lane_grant(
+    writer: &mut Writer<'_>,
+    session: SessionId,
+    granted: SessionId,
+    token: &[u8; RESET_TOKEN_SIZE],
+) {
+    writer.put_array([kind::LANE_GRANT, 0]);
     writer.put_u64(session.0);
     writer.put_u64(granted.0);
+    writer.put_bytes(token);
+}
+
+/// Writes a LANE_GRANT that refuses, for the reason `status`, which is not 0: [`LANE_GRANT_SIZE`] bytes,
+/// which must fit.
+pub fn encode_lane_refusal(writer: &mut Writer<'_>, status: u8, session: SessionId) {
+    debug_assert_ne!(status, 0, "0 grants");
+    writer.put_array([kind::LANE_GRANT, status]);
+    writer.put_u64(session.0);
+    writer.put_zeros(8 + RESET_TOKEN_SIZE);
+}
+
+/// A LANE_GRANT behind its kind.
+#[cold]
+pub(super) fn decode_lane_grant(reader: &mut Reader<'_>) -> Result<Frame<'static>, DecodeError> {
+    let status = reader.u8("LANE_GRANT status")?;
+    let session = SessionId(reader.u64("LANE_GRANT session")?);
+    let granted = SessionId(reader.u64("LANE_GRANT granted")?);
+    let token = *reader.array("LANE_GRANT token")?;
+    if status != 0 && (granted.0 != 0 || token != [0; RESET_TOKEN_SIZE]) {
+        // P-1.7: what has no meaning is zero.
+        return Err(DecodeError::Field { what: "LANE_GRANT status", value: u64::from(status) });
+    }
+    Ok(Frame::LaneGrant { status, session, granted, token })
 }
 
 pub(super) fn encode_close_bytes(writer: &mut Writer<'_>, code: u16, reason: &[u8]) {
@@ -136,7 +171,7 @@ pub(super) fn put_reason(writer: &mut Writer<'_>, reason: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Frame, Frames};
+    use crate::wire::Frames;
 
     #[test]
     fn every_control_frame_has_the_size_its_constant_says() {
@@ -154,8 +189,9 @@ mod tests {
         assert_eq!(size(&|w| encode_grant(w, MessageId(1), 1)), GRANT_SIZE);
         assert_eq!(size(&|w| encode_close(w, 1, "")), CLOSE_FIXED_SIZE);
         assert_eq!(size(&|w| encode_close(w, 1, &"x".repeat(999))), CLOSE_SIZE_MAX);
-        assert_eq!(size(&|w| encode_lane_request(w, 1, session)), LANE_REQUEST_SIZE);
-        assert_eq!(size(&|w| encode_lane_grant(w, 0, session, session)), LANE_GRANT_SIZE);
+        assert_eq!(size(&|w| encode_lane_request(w, 1, session, &[1; 16])), LANE_REQUEST_SIZE);
+        assert_eq!(size(&|w| encode_lane_grant(w, session, session, &[1; 16])), LANE_GRANT_SIZE);
+        assert_eq!(size(&|w| encode_lane_refusal(w, 1, session)), LANE_GRANT_SIZE);
         assert_eq!(size(&|w| Stats::default().encode(w)), STATS_SIZE);
     }
 

@@ -2,8 +2,8 @@
 
 use super::error::narrow;
 use super::{
-    Ack, DecodeError, FragmentUnit, MessageId, MessagesUnit, Reader, SessionId, Stats, control, datagram,
-    kind, unit,
+    Ack, DecodeError, FragmentUnit, MessageId, MessagesUnit, RESET_TOKEN_SIZE, Reader, SessionId, Stats,
+    control, datagram, kind, unit,
 };
 
 /// One frame. Offsets count from the start of the slice given to [`Frames::new`].
@@ -47,15 +47,19 @@ pub enum Frame<'a> {
         worker: u8,
         /// What the requester calls the new lane.
         session: SessionId,
+        /// What a reset of the requester's for it must carry; zeros where nothing is sealed.
+        token: [u8; RESET_TOKEN_SIZE],
     },
     /// The answer to a LANE_REQUEST.
     LaneGrant {
-        /// 0 is granted.
+        /// 0 is granted; else why not, and the fields below but `session` are zero.
         status: u8,
         /// The requester's name for the lane, repeated.
         session: SessionId,
         /// What the granter calls it.
         granted: SessionId,
+        /// What a reset of the granter's for it must carry; zeros where nothing is sealed.
+        token: [u8; RESET_TOKEN_SIZE],
     },
     /// What the peer counted.
     Stats(Stats),
@@ -159,12 +163,9 @@ impl<'a> Frames<'a> {
             kind::LANE_REQUEST => Frame::LaneRequest {
                 worker: reader.u8("LANE_REQUEST worker")?,
                 session: SessionId(reader.u64("LANE_REQUEST session")?),
+                token: *reader.array("LANE_REQUEST token")?,
             },
-            kind::LANE_GRANT => Frame::LaneGrant {
-                status: reader.u8("LANE_GRANT status")?,
-                session: SessionId(reader.u64("LANE_GRANT session")?),
-                granted: SessionId(reader.u64("LANE_GRANT granted")?),
-            },
+            kind::LANE_GRANT => control::decode_lane_grant(reader)?,
             _ => return Err(DecodeError::UnknownFrame { kind, at }),
         })
     }
@@ -234,8 +235,8 @@ mod tests {
             Frame::Credit { limit: 0 },
             Frame::Blocked { message: None, limit: 0 },
             Frame::Grant { message: MessageId(0), offset: 0 },
-            Frame::LaneRequest { worker: 0, session },
-            Frame::LaneGrant { status: 0, session, granted: session },
+            Frame::LaneRequest { worker: 0, session, token: [0; 16] },
+            Frame::LaneGrant { status: 0, session, granted: session, token: [0; 16] },
             Frame::Messages(MessagesUnit { unit: UnitNumber(0), offset: 0, length: 0 }),
             Frame::Datagram { offset: 0, length: 0 },
         ];

@@ -37,8 +37,8 @@ pub use ack::{ACK_FIXED_SIZE, ACK_RANGE_SIZE, ACK_SIZE_MAX, Ack, AckCopy, AckHea
 pub use control::{
     ACK_REQUEST_SIZE, BLOCKED_SIZE, CLOSE_FIXED_SIZE, CLOSE_SIZE_MAX, CREDIT_SIZE, GRANT_SIZE,
     LANE_GRANT_SIZE, LANE_REQUEST_SIZE, PING_SIZE, REASON_SIZE_MAX, STATS_SIZE, Stats, encode_ack_request,
-    encode_blocked, encode_close, encode_credit, encode_grant, encode_lane_grant, encode_lane_request,
-    encode_ping,
+    encode_blocked, encode_close, encode_credit, encode_grant, encode_lane_grant, encode_lane_refusal,
+    encode_lane_request, encode_ping,
 };
 pub use cursor::{Reader, Writer};
 pub use datagram::{DATAGRAM_HEAD_SIZE, encode_datagram, encode_datagram_head};

@@ -17,6 +17,7 @@ pub mod front_door;
 mod idle;
 pub mod impair;
 mod jobs;
+mod lanes;
 mod log;
 pub mod mailbox;
 mod paths;
@@ -29,6 +30,7 @@ mod turn;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -37,15 +39,17 @@ use crate::io::{Backend, Event as IoEvent, IoCounters, Received};
 use crate::time::{Clock, Timestamp};
 use crate::transport::security::is_this_host;
 use crate::transport::{
-    Config, ConnectError, Counters, Deliveries, Engine, Event as EngineEvent, PathIndex, SendError,
+    Config, ConnectError, Counters, Deliveries, Engine, Event as EngineEvent, LaneNote, PathIndex, SendError,
 };
 use crate::wire::ChannelId;
 
-pub use crate::transport::{CallToken, CloseReason, SessionKey};
+pub use crate::transport::{CallToken, CloseReason, LaneParent, SessionKey};
 pub use app::{App, Cx, Event, Message, Outcome, ReplyWriter, Request, status};
 use idle::Idle;
 pub use idle::IdlePolicy;
 use jobs::JobBudget;
+pub use lanes::Lane;
+use mailbox::Exchange;
 use paths::PathTable;
 use shedding::Shedding;
 pub use target::Target;
@@ -99,6 +103,9 @@ pub struct Worker<A: App> {
     routes: Vec<PathIndex>,
     idle: Idle,
     jobs: JobBudget,
+    /// The endpoint's other workers.
+    exchange: Option<Arc<Exchange>>,
+    lane_notes: Vec<LaneNote>,
     shedding: Shedding,
     counters: WorkerCounters,
     now: Timestamp,
@@ -127,6 +134,8 @@ impl<A: App> Worker<A> {
             routes: Vec::new(),
             idle: Idle::new(config.idle, now),
             jobs: JobBudget::default(),
+            exchange: None,
+            lane_notes: Vec::new(),
             shedding: Shedding::new(now),
             counters: WorkerCounters::default(),
             now,
@@ -158,6 +167,9 @@ impl<A: App> Worker<A> {
         let session = self.engine.connect(self.now, path, target.server_key)?;
         if let Some(worker) = target.worker {
             self.engine.prefer_worker(session, worker);
+        }
+        if let Some(within) = target.within {
+            self.engine.give_up_at(session, self.now.after(within));
         }
         Ok(session)
     }

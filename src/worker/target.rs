@@ -1,6 +1,7 @@
 //! Whom to open a session with.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::crypto::PublicKey;
 
@@ -14,6 +15,8 @@ pub struct Target {
     pub server_key: Option<PublicKey>,
     /// Which of its workers; `None`: any.
     pub worker: Option<u8>,
+    /// The handshake has so long; `None`: five seconds, which is the most.
+    pub within: Option<Duration>,
 }
 
 impl Target {
@@ -32,6 +35,6 @@ impl Target {
 
 impl From<SocketAddr> for Target {
     fn from(remote: SocketAddr) -> Self {
-        Self { remote, server_key: None, worker: None }
+        Self { remote, server_key: None, worker: None, within: None }
     }
 }

@@ -38,6 +38,7 @@ impl<A: App> Worker<A> {
         }
         let Self { jobs, engine, clock, now, .. } = self;
         let worked = engine.wants_job() && jobs.run(engine, &**clock, *now, received || fired);
+        self.exchange_lanes();
         self.tell_events();
         self.transmit();
         if received {

@@ -84,6 +84,7 @@ fn plan(scenario: Scenario, target: SocketAddr) -> Plan {
         rate: None,
         arrivals: Arrivals::Paced,
         sessions: 1,
+        lanes: 1,
         deadline: Duration::from_secs(1),
         seed: 1,
         verify: false,

@@ -90,6 +90,7 @@ fn plan_of(args: &ScenarioArgs) -> Plan {
         rate: None,
         arrivals: Arrivals::Paced,
         sessions: load.sessions as usize,
+        lanes: load.lanes as usize,
         deadline: load.deadline,
         seed: load.seed,
         verify: load.verify,
@@ -131,10 +132,10 @@ fn check(plan: &Plan) -> Result<(), String> {
     if plan.deadline.is_zero() {
         return Err("--deadline 0: no call can be answered in no time, write for example 1s".into());
     }
-    if plan.sessions.saturating_mul(plan.window) > FLIGHT_MAX {
+    if plan.sessions.saturating_mul(plan.lanes).saturating_mul(plan.window) > FLIGHT_MAX {
         return Err(format!(
-            "--sessions {} with --window {}: at most {FLIGHT_MAX} calls in flight, lower one",
-            plan.sessions, plan.window
+            "--sessions {} of --lanes {} with --window {}: at most {FLIGHT_MAX} calls in flight, lower one",
+            plan.sessions, plan.lanes, plan.window
         ));
     }
     let labelled = plan.over == Over::Message && plan.verify;
@@ -190,6 +191,7 @@ mod tests {
             rate: None,
             arrivals: Arrivals::Paced,
             sessions: 1,
+            lanes: 1,
             deadline: Duration::from_secs(1),
             seed: 1,
             verify: false,

@@ -14,8 +14,9 @@ use crate::transport::PathIndex;
 use crate::transport::engine::handshake::{allowance, copy, is_workable};
 use crate::transport::engine::jobs::Work;
 use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
+use crate::transport::quota::Quota;
 use crate::transport::security::{Admission, is_this_host};
-use crate::transport::session::{Opening, Session, Trust};
+use crate::transport::session::{LaneRoot, Opening, Session, Trust};
 use crate::wire::{
     ACCEPT_FIXED_SIZE, Accept, Bounds, CookieReply, Header, Init, PROLOGUE_SIZE, PacketKind, Refuse,
     ServerKey, SessionId, VERSION, VersionHint,
@@ -289,7 +290,7 @@ impl Engine {
         let held = self.shared.accounts.accepted_from(peer) as usize + opening;
         if held >= allowance(&self.config, &admission).sessions as usize {
             self.shared.counters.over_sessions += 1;
-            self.shared.tell_over_sessions(now, peer);
+            self.shared.tell_over_sessions(now, peer, Quota::Sessions);
             return Err(refusal::QUOTA);
         }
         Ok(admission)
@@ -358,7 +359,8 @@ impl Engine {
             accepted: true,
         };
         let protector = Protector::new(suite, &keys, Role::Server);
-        let trust = Trust { peer, admission, peer_token, skip_secret: self.random.bytes() };
+        let root = LaneRoot::new(&keys, suite);
+        let trust = trust_of((peer, admission, peer_token), self.random.bytes(), root);
         let mut session = Session::open(&opening, protector, trust, &mut self.shared);
         session.accept = body.into_boxed_slice();
         if secure {
@@ -382,6 +384,14 @@ impl Engine {
 
 /// Where an INIT says how long its cookie is. Looked at before its checksum: a flood need not be well-formed.
 const COOKIE_SIZE_AT: usize = HEADER_SIZE + PROLOGUE_SIZE;
+
+fn trust_of(
+    (peer, admission, peer_token): (Option<PublicKey>, Admission, Option<[u8; 16]>),
+    skip_secret: [u8; 16],
+    root: LaneRoot,
+) -> Trust {
+    Trust { peer, admission, peer_token, skip_secret, gated: true, root: Some(root), lane_of: None }
+}
 
 enum Doubt {
     Malformed,

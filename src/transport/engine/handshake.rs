@@ -21,7 +21,7 @@ impl Engine {
             credit: self.shared.initial_credit(),
             max_ack_delay_ns: config.max_ack_delay.as_nanos() as u32,
             idle_timeout_ms: config.idle_timeout.as_millis() as u32,
-            lanes: 1,
+            lanes: config.lanes.min(allowance.lanes.saturating_add(1)).max(1),
         }
     }
 

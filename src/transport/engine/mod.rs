@@ -3,6 +3,7 @@
 mod accepting;
 mod handshake;
 mod jobs;
+mod lanes;
 mod opening;
 mod reset;
 mod submit;
@@ -70,6 +71,10 @@ pub struct Engine {
     route_sizes: FxHashMap<PathIndex, usize>,
     /// Paths of new sessions whose route size nobody has told yet.
     routes_wanted: Vec<PathIndex>,
+    /// The endpoint's workers, of which this is one's engine; 0 for a worker on its own.
+    workers: usize,
+    /// Who grants the next lane.
+    next_granter: usize,
     random: Csprng,
 }
 
@@ -105,6 +110,8 @@ impl Engine {
             accepted: FxHashMap::default(),
             route_sizes: FxHashMap::default(),
             routes_wanted: Vec::new(),
+            workers: 0,
+            next_granter: 0,
             random,
             config,
         }
@@ -179,6 +186,7 @@ impl Engine {
                     self.touch(index);
                 }
                 Slot::Connecting(_) => self.on_connect_timer(now, index),
+                Slot::Joining(_) => self.on_joining_timer(now, index),
                 Slot::Free => {}
             }
         }
@@ -270,7 +278,7 @@ impl Engine {
         let listed = match self.table.slot_mut(index) {
             Slot::Open(session) => std::mem::replace(&mut session.listed, true),
             Slot::Connecting(connecting) => std::mem::replace(&mut connecting.listed, true),
-            Slot::Free => true,
+            Slot::Joining(_) | Slot::Free => true,
         };
         if !listed {
             self.ready.push_back(index);
@@ -295,7 +303,7 @@ impl Engine {
     /// True when something happened that nobody was told yet.
     #[must_use]
     pub fn has_events(&self) -> bool {
-        !self.shared.events.is_empty()
+        !self.shared.events.is_empty() || !self.shared.lane_notes.is_empty()
     }
 
     /// Paths of new sessions whose route size the worker should look up and tell by
@@ -475,7 +483,7 @@ impl Engine {
     fn parts(&mut self, key: SessionKey) -> Result<(&mut Session, &mut Shared), SendError> {
         match self.table.by_key(key) {
             Some(Slot::Open(session)) => Ok((session, &mut self.shared)),
-            Some(Slot::Connecting(_)) => Err(SendError::NotOpen),
+            Some(Slot::Connecting(_) | Slot::Joining(_)) => Err(SendError::NotOpen),
             _ => Err(SendError::Closed),
         }
     }

@@ -7,7 +7,7 @@ use crate::transport::engine::handshake::{allowance, is_workable};
 use crate::transport::engine::jobs::Work;
 use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
 use crate::transport::security::Admission;
-use crate::transport::session::{Opening, Session, Trust};
+use crate::transport::session::{LaneRoot, Opening, Session, Trust};
 use crate::transport::{CloseReason, ConnectError, PacketSink, PathIndex};
 use crate::wire::{Accept, CookieReply, Header, INIT_PACKET_SIZE, Refuse, ServerKey, VERSION, VersionHint};
 
@@ -120,8 +120,12 @@ impl Engine {
         let Some(index) = self.table.index_of(header.session) else { return };
         match self.table.slot_mut(index) {
             Slot::Open(session) => {
+                let (path, boot) = (session.path, session.peer_boot);
                 if session.on_accept_again(now, &accept, &mut self.shared) {
                     self.touch(index);
+                    if accept.boot != boot {
+                        self.on_peer_restarted(now, path, boot, accept.boot);
+                    }
                 }
             }
             Slot::Connecting(connecting) => {
@@ -131,7 +135,7 @@ impl Engine {
                 let (accept, blob) = (accept.prologue().to_vec(), accept.blob.to_vec());
                 self.push_job(Work::Finish { key, initiators, accept, blob });
             }
-            Slot::Free => {}
+            Slot::Joining(_) | Slot::Free => {}
         }
     }
 
@@ -164,6 +168,7 @@ impl Engine {
             peer: connecting.server,
             peer_token,
             skip_secret: self.random.bytes(),
+            root: Some(LaneRoot::new(&finished.keys, suite)),
             ..Trust::default()
         };
         self.open_connected(now, key.index, &accept, protector, trust);
@@ -277,6 +282,14 @@ impl Engine {
         self.wheel.arm(index, at);
     }
 
+    /// The session that is being opened is given up at `at`, if not before.
+    pub fn give_up_at(&mut self, key: SessionKey, at: Timestamp) {
+        if let Some(Slot::Connecting(connecting)) = self.table.by_key(key) {
+            connecting.limit(at);
+            self.touch(key.index);
+        }
+    }
+
     /// The session that is being opened should end at the peer's worker `worker`.
     pub fn prefer_worker(&mut self, key: SessionKey, worker: u8) {
         if let Some(Slot::Connecting(connecting)) = self.table.by_key(key) {
@@ -286,8 +299,10 @@ impl Engine {
 
     /// The application gives up before the session opened.
     pub(super) fn abandon_connecting(&mut self, key: SessionKey) {
-        if let Some(Slot::Connecting(_)) = self.table.by_key(key) {
-            self.end_connecting(key.index, CloseReason::Local);
+        match self.table.by_key(key) {
+            Some(Slot::Connecting(_)) => self.end_connecting(key.index, CloseReason::Local),
+            Some(Slot::Joining(_)) => self.abandon_joining(key.index, CloseReason::Local),
+            _ => {}
         }
     }
 }

@@ -7,6 +7,7 @@
 use crate::bounds::SESSIONS_MAX;
 use crate::crypto::Csprng;
 use crate::transport::connecting::Connecting;
+use crate::transport::engine::lanes::Joining;
 use crate::transport::session::Session;
 use crate::transport::{ConnectError, PathIndex};
 use crate::wire::SessionId;
@@ -36,6 +37,8 @@ impl SessionKey {
 pub(super) enum Slot {
     Free,
     Connecting(Box<Connecting>),
+    /// A lane that was asked for.
+    Joining(Box<Joining>),
     Open(Box<Session>),
 }
 
@@ -44,7 +47,7 @@ impl Slot {
         match self {
             Slot::Open(session) => Some(session.path),
             Slot::Connecting(connecting) => Some(connecting.path()),
-            Slot::Free => None,
+            Slot::Joining(_) | Slot::Free => None,
         }
     }
 }

@@ -99,7 +99,12 @@ impl Session {
             if round_end {
                 self.loss.round_end = waiting.next;
             }
-            let limited = waiting.in_flight * 2 >= self.congestion.window();
+            if self.resume.is_quiet(now) {
+                self.end_quiet(now);
+            }
+            let window = self.congestion.window();
+            self.resume.on_acked(now, ack.largest().0, news.bytes, window);
+            let limited = waiting.in_flight * 2 >= window;
             self.congestion.on_ack(&AckInfo {
                 now,
                 bytes_acked: news.bytes,
@@ -115,6 +120,14 @@ impl Session {
         self.detect_losses(now, shared);
         self.sent.forget_lost_before(Timestamp(now.0.saturating_sub(4 * self.pto_ns())));
         Ok(())
+    }
+
+    /// It was quiet for a while: if that was silence, what may leave next is no more than a session begins
+    /// with (L41).
+    #[cold]
+    pub(super) fn end_quiet(&mut self, now: Timestamp) {
+        let (pto_ns, next) = (self.pto_ns(), self.sent.next());
+        self.resume.on_quiet(now, pto_ns, next);
     }
 
     fn acknowledge(&mut self, ack: &Ack<'_>, shared: &mut Shared) -> News {
@@ -283,6 +296,9 @@ impl Session {
         }
         if packet.carried & carried::BLOCKED != 0 {
             self.control.blocked = true;
+        }
+        if packet.carried & carried::LANE != 0 {
+            self.on_lanes_lost();
         }
     }
 }

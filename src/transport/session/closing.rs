@@ -83,7 +83,8 @@ impl Session {
         };
         self.phase = Phase::Closed;
         shared.active_sessions -= u64::from(!self.timers.dormant);
-        self.ledger.close(self.accepted, shared);
+        self.ledger.close(shared);
+        self.end_lanes(reason, shared);
         let mut unsent_calls = Vec::new();
         self.fail_unsent(shared, &mut unsent_calls);
         self.fail_sent(shared);

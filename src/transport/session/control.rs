@@ -1,7 +1,7 @@
 //! Control frames that wait for a packet. They are not repeated: each is made anew from what is true
 //! when the next packet leaves (RFC 9000 §13.3).
 
-use crate::wire::{MessageId, SessionId};
+use crate::wire::MessageId;
 
 /// What the next packets should say beside acks and units.
 #[derive(Debug, Default)]
@@ -24,22 +24,14 @@ pub(crate) struct Control {
     pub(super) stats: bool,
     /// A duplicate was seen since the last ack.
     pub(super) duplicate_seen: bool,
-    /// Lanes asked for and not answered.
-    pub(super) lane_requests: Vec<(u8, SessionId)>,
-    /// Answers to the peer's lane requests.
-    pub(super) lane_grants: Vec<(u8, SessionId, SessionId)>,
+    /// Lanes are to be asked for, or granted.
+    pub(super) lanes: bool,
 }
 
 impl Control {
     /// True when a packet is wanted for control's own sake.
     pub(super) fn wants_packet(&self) -> bool {
-        self.ping
-            || self.credit
-            || self.blocked
-            || self.stats
-            || !self.grants.is_empty()
-            || !self.lane_requests.is_empty()
-            || !self.lane_grants.is_empty()
+        self.ping || self.credit || self.blocked || self.stats || self.lanes || !self.grants.is_empty()
     }
 
     /// Message `id` may be sent up to `offset`.

@@ -48,7 +48,9 @@ impl Session {
             control.stats = false;
             self.write_stats(writer, shared);
         }
-        self.write_lanes(writer, &mut frames);
+        if self.write_lanes(now, writer) {
+            frames.add(carried::LANE);
+        }
         self.write_signals(writer, plan, shared, &mut frames);
         frames
     }
@@ -79,25 +81,6 @@ impl Session {
             duplicate: shared.counters.duplicate_packets,
         };
         stats.encode(writer);
-    }
-
-    fn write_lanes(&mut self, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
-        for (worker, session) in std::mem::take(&mut self.control.lane_requests) {
-            if writer.remaining() < wire::LANE_REQUEST_SIZE {
-                self.control.lane_requests.push((worker, session));
-                continue;
-            }
-            wire::encode_lane_request(writer, worker, session);
-            frames.add(carried::LANE);
-        }
-        for (status, session, granted) in std::mem::take(&mut self.control.lane_grants) {
-            if writer.remaining() < wire::LANE_GRANT_SIZE {
-                self.control.lane_grants.push((status, session, granted));
-                continue;
-            }
-            wire::encode_lane_grant(writer, status, session, granted);
-            frames.add(carried::LANE);
-        }
     }
 
     fn write_signals(

@@ -14,6 +14,7 @@ mod closing;
 mod control;
 mod frames;
 mod key_update;
+mod lanes;
 mod quotas;
 mod receive;
 mod submit;
@@ -30,7 +31,7 @@ use crate::transport::ack_tracker::{AckPolicy, AckTracker};
 use crate::transport::calls::{CallTable, OpenCalls};
 use crate::transport::channel::{ChannelsIn, ChannelsOut};
 use crate::transport::config::{Config, Profile};
-use crate::transport::congestion::{Congestion, CongestionConfig};
+use crate::transport::congestion::{Congestion, CongestionConfig, Controller};
 use crate::transport::connecting::Connecting;
 use crate::transport::credit::{CreditIn, CreditOut};
 use crate::transport::large_out::LargeQueue;
@@ -39,6 +40,7 @@ use crate::transport::path_mtu::PathMtu;
 use crate::transport::quota::Allowance;
 use crate::transport::reassembly::Reassemblies;
 use crate::transport::received::Received;
+use crate::transport::resume::Resume;
 use crate::transport::rtt::Rtt;
 use crate::transport::send_queue::SendQueue;
 use crate::transport::sent::SentPackets;
@@ -52,6 +54,8 @@ use crate::wire::{Bounds, SessionId};
 pub(crate) use closing::Phase;
 use control::Control;
 use key_update::{KeyUse, Skips};
+use lanes::Lanes;
+pub(crate) use lanes::{LaneOf, LaneRoot};
 use quotas::Ledger;
 pub(crate) use submit::Payload;
 use timers::Timers;
@@ -77,6 +81,7 @@ pub(crate) struct Session {
     window: UnitWindow,
     rtt: Rtt,
     congestion: Congestion,
+    resume: Resume,
     loss: LossState,
     credit_out: CreditOut,
     credit_in: CreditIn,
@@ -97,6 +102,7 @@ pub(crate) struct Session {
     peer: Bounds,
     trust: Trust,
     ledger: Ledger,
+    lanes: Lanes,
     /// Set while the engine's list of sessions to look at holds this one.
     pub(crate) listed: bool,
     /// True when the peer asked for the session.
@@ -182,17 +188,14 @@ impl Session {
     pub(crate) fn open(
         opening: &Opening<'_>,
         protector: Protector,
-        trust: Trust,
+        mut trust: Trust,
         shared: &mut Shared,
     ) -> Self {
-        shared.active_sessions += 1;
-        let ledger = Ledger::open(opening, trust.peer.as_ref(), shared);
         let Opening { config, now, peer, .. } = *opening;
         let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
         let packet_size_max = config.packet_size_max.min(peer.packet_size_max as usize);
         let packet_size = opening.route_size_max.min(packet_size_max);
-        let mut acks = AckTracker::new(tuning.ack_policy());
-        acks.on_rtt(opening.handshake_rtt_ns);
+        let congestion = Congestion::new(config.congestion, CongestionConfig::new(packet_size as u64));
         Self {
             phase: Phase::Open,
             path: opening.path,
@@ -207,10 +210,11 @@ impl Session {
             calls: CallTable::new(peer.call_slots),
             open_calls: OpenCalls::new(opening.own.call_slots),
             received: Received::new(),
-            acks,
+            acks: tuning.acks(opening.handshake_rtt_ns),
             window: UnitWindow::new(config.unit_window),
             rtt: Rtt::new(opening.handshake_rtt_ns),
-            congestion: Congestion::new(config.congestion, CongestionConfig::new(packet_size as u64)),
+            resume: Resume::new(congestion.window(), now),
+            congestion,
             loss: LossState { packet_threshold: PACKET_THRESHOLD, ..LossState::default() },
             credit_out: CreditOut::new(peer.credit),
             credit_in: CreditIn::new(shared.initial_credit()),
@@ -229,8 +233,9 @@ impl Session {
             local: opening.local,
             peer_boot: opening.peer_boot,
             peer,
+            ledger: Ledger::open(opening, &trust, shared),
+            lanes: Lanes::new(trust.root.take(), opening.own),
             trust,
-            ledger,
             listed: false,
             accepted: opening.accepted,
             accept: Box::default(),
@@ -372,6 +377,12 @@ impl Tuning {
         self.is_dc = is_dc;
         self.pto_floor_ns = if is_dc { PTO_FLOOR_DC_NS } else { 0 };
         self.granularity_ns = if is_dc { GRANULARITY_DC_NS } else { GRANULARITY_WAN_NS };
+    }
+
+    fn acks(&self, rtt_ns: u64) -> AckTracker {
+        let mut acks = AckTracker::new(self.ack_policy());
+        acks.on_rtt(rtt_ns);
+        acks
     }
 
     fn ack_policy(&self) -> AckPolicy {

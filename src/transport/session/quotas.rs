@@ -1,18 +1,19 @@
 //! What a session takes, settled with its peer's account, and the calls that are refused over it.
 
-use crate::crypto::PublicKey;
 use crate::time::Timestamp;
 use crate::transport::Event;
-use crate::transport::accounts::{AccountId, Usage};
+use crate::transport::accounts::{AccountId, Share, Usage};
 use crate::transport::quota::{Allowance, Quota};
 use crate::transport::security::Denied;
-use crate::transport::session::{Opening, Session};
+use crate::transport::session::{Opening, Session, Trust};
 use crate::transport::shared::Shared;
 
 /// A session's side of its peer's account.
 #[derive(Debug)]
 pub(super) struct Ledger {
     account: AccountId,
+    /// What it counts as there.
+    share: Share,
     /// What the account was last told of this session.
     settled: Usage,
     /// The bound that its peer was at then.
@@ -22,14 +23,20 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn open(opening: &Opening<'_>, peer: Option<&PublicKey>, shared: &mut Shared) -> Self {
-        let account = shared.accounts.open(peer, opening.allowance, opening.accepted);
-        Self { account, settled: Usage::default(), over: None, watch: None }
+    pub(super) fn open(opening: &Opening<'_>, trust: &Trust, shared: &mut Shared) -> Self {
+        shared.active_sessions += 1;
+        let share = match (opening.accepted, trust.lane_of) {
+            (false, _) => Share::Own,
+            (true, None) => Share::Session,
+            (true, Some(_)) => Share::Lane,
+        };
+        let account = shared.accounts.open(trust.peer.as_ref(), opening.allowance, share);
+        Self { account, share, settled: Usage::default(), over: None, watch: None }
     }
 
     /// The session ended.
-    pub(super) fn close(&mut self, accepted: bool, shared: &mut Shared) {
-        shared.accounts.close(self.account, accepted, std::mem::take(&mut self.settled));
+    pub(super) fn close(&mut self, shared: &mut Shared) {
+        shared.accounts.close(self.account, self.share, std::mem::take(&mut self.settled));
     }
 
     /// The gate gives the peer another allowance.

@@ -116,7 +116,7 @@ impl Session {
                     self.fail(now, CloseReason::Peer(code), shared);
                     return None;
                 }
-                Frame::LaneRequest { .. } | Frame::LaneGrant { .. } => Ok(()),
+                Frame::LaneRequest { .. } | Frame::LaneGrant { .. } => self.on_lane_frame(&frame, shared),
                 Frame::Stats(stats) => {
                     self.on_stats(now, &stats, shared);
                     Ok(())

@@ -136,6 +136,7 @@ impl Session {
         at = earliest(at, self.keep_alive_at());
         at = earliest(at, self.dormant_at());
         at = earliest(at, self.watch_at());
+        at = earliest(at, self.lanes.repeat_at());
         Some(earliest(at, self.origin_at()))
     }
 
@@ -164,6 +165,7 @@ impl Session {
             self.go_dormant(shared);
         }
         self.on_watch_timer(now, shared);
+        self.on_lane_timer(now);
         self.on_flush_timer(now, shared);
     }
 

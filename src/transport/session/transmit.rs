@@ -65,6 +65,9 @@ impl Session {
         if self.is_closed() {
             return false;
         }
+        if self.resume.is_quiet(now) && self.sent.packets_in_flight() == 0 {
+            self.end_quiet(now);
+        }
         while self.has_more(now) {
             match self.transmit_one(now, shared, sink) {
                 Sent::Packet => {}
@@ -147,13 +150,18 @@ impl Session {
             let oldest = self.units.oldest(skip).or_else(|| self.units.oldest(0));
             return oldest.map_or(Pick::Nothing, |(unit, body)| Pick::Again(unit, body));
         }
-        let budget = self.congestion.window().saturating_sub(self.sent.bytes_in_flight());
+        let budget = self.window_now().saturating_sub(self.sent.bytes_in_flight());
         if let Some((unit, body)) = self.units.peek_lost() {
             // RFC 9002 §7: retransmissions are governed by the window like anything else.
             let fits = (unit_size(body) as u64) < budget || self.sent.packets_in_flight() == 0;
             return if fits { Pick::Again(unit, body) } else { Pick::Nothing };
         }
         self.pick_new(now, budget, shared)
+    }
+
+    /// The controller's window, or less after silence.
+    fn window_now(&self) -> u64 {
+        self.resume.window(self.congestion.window())
     }
 
     fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
@@ -341,7 +349,7 @@ impl Session {
 
     /// A datagram waits, and the congestion window lets it go: it is not repeated, but it is congestion.
     fn may_send_datagram(&self) -> bool {
-        !self.datagrams.is_empty() && self.sent.bytes_in_flight() < self.congestion.window()
+        !self.datagrams.is_empty() && self.sent.bytes_in_flight() < self.window_now()
     }
 
     fn datagram_that_fits(&self, room: usize) -> Option<usize> {

@@ -8,7 +8,7 @@ use crate::transport::CloseReason;
 use crate::transport::quota::Allowance;
 use crate::transport::rtt::Rtt;
 use crate::transport::security::{Admission, Gate};
-use crate::transport::session::Session;
+use crate::transport::session::{LaneOf, LaneRoot, Session};
 use crate::transport::shared::Shared;
 
 /// What the handshake told of the peer.
@@ -22,6 +22,12 @@ pub(crate) struct Trust {
     pub(crate) peer_token: Option<[u8; 16]>,
     /// Which packet numbers to leave out: nothing the peer may know.
     pub(crate) skip_secret: [u8; 16],
+    /// The gate let the peer in, and may be asked again: the handshake was the peer's.
+    pub(crate) gated: bool,
+    /// What lanes are made from; the session takes it out. `None` for a lane.
+    pub(crate) root: Option<LaneRoot>,
+    /// Of a lane: which session it was opened over.
+    pub(crate) lane_of: Option<LaneOf>,
 }
 
 impl fmt::Debug for Trust {
@@ -31,6 +37,11 @@ impl fmt::Debug for Trust {
 }
 
 impl Session {
+    /// Whether it is a lane of the peer's incarnation `boot`.
+    pub(crate) fn is_lane_with(&self, boot: u64) -> bool {
+        self.trust.lane_of.is_some() && self.peer_boot == boot
+    }
+
     pub(crate) fn peer_key(&self) -> Option<&PublicKey> {
         self.trust.peer.as_ref()
     }
@@ -49,7 +60,7 @@ impl Session {
         allow: impl Fn(&Admission) -> Allowance,
         shared: &mut Shared,
     ) -> bool {
-        let Some(peer) = self.trust.peer.filter(|_| self.accepted) else { return false };
+        let Some(peer) = self.trust.peer.filter(|_| self.trust.gated) else { return false };
         match gate.admit(&peer) {
             Some(admission) => {
                 self.ledger.allow(allow(&admission), shared);

@@ -1,6 +1,8 @@
 //! What another thread asks a worker to do: 128 bytes, so that a ring of them is an array.
 
-use crate::worker::Target;
+use std::net::SocketAddr;
+
+use crate::worker::{Lane, Target};
 
 use bytes::Bytes;
 
@@ -64,17 +66,26 @@ pub enum Command {
         /// With whom.
         target: Target,
     },
+    /// Open a lane.
+    OpenLane {
+        /// The caller's.
+        token: u64,
+        /// Which.
+        lane: Lane,
+        /// Where the session that it is opened over was opened to.
+        remote: Option<SocketAddr>,
+    },
 }
 
 const _: () = assert!(size_of::<Command>() == 128, "a ring's entry is two cache lines");
 
 impl Command {
-    /// The session a command is for; `None` for one that opens it.
+    /// The session a command is for; `None` for one that opens one.
     #[must_use]
     pub fn session(&self) -> Option<SessionKey> {
         match self {
             Command::Small { session, .. } | Command::Large { session, .. } => Some(*session),
-            Command::Connect { .. } => None,
+            Command::Connect { .. } | Command::OpenLane { .. } => None,
         }
     }
 
@@ -82,9 +93,10 @@ impl Command {
     #[must_use]
     pub fn with_token(mut self, new: u64) -> Self {
         match &mut self {
-            Command::Small { token, .. } | Command::Large { token, .. } | Command::Connect { token, .. } => {
-                *token = new;
-            }
+            Command::Small { token, .. }
+            | Command::Large { token, .. }
+            | Command::Connect { token, .. }
+            | Command::OpenLane { token, .. } => *token = new,
         }
         self
     }
@@ -93,9 +105,10 @@ impl Command {
     #[must_use]
     pub fn token(&self) -> u64 {
         match self {
-            Command::Small { token, .. } | Command::Large { token, .. } | Command::Connect { token, .. } => {
-                *token
-            }
+            Command::Small { token, .. }
+            | Command::Large { token, .. }
+            | Command::Connect { token, .. }
+            | Command::OpenLane { token, .. } => *token,
         }
     }
 }

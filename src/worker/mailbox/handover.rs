@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::{ArrayQueue, SegQueue};
 
 use super::Sleep;
 use crate::bounds::RECEIVE_BATCH_MAX;
 use crate::io::{Backend, Doorbell, Ecn, Event, IoCounters, PathId, Received, Train, TrainBuffer};
+use crate::transport::LaneNote;
 
 /// Packets that wait for one worker; more are dropped and counted, as a full socket buffer would.
 const HANDED_MAX: usize = 1_024;
@@ -64,6 +65,8 @@ pub struct Exchange {
 #[derive(Debug)]
 pub struct Handover {
     packets: ArrayQueue<Packet>,
+    /// What other workers' engines say to this one's about lanes: a few for each lane there is.
+    notes: SegQueue<(Option<SocketAddr>, LaneNote)>,
     sleep: Arc<Sleep>,
 }
 
@@ -71,7 +74,7 @@ impl Exchange {
     /// Rings for workers that sleep by `sleeps`, in the order of their indices.
     #[must_use]
     pub fn new(sleeps: impl IntoIterator<Item = Arc<Sleep>>) -> Self {
-        let ring = |sleep| Handover { packets: ArrayQueue::new(HANDED_MAX), sleep };
+        let ring = |sleep| Handover { packets: ArrayQueue::new(HANDED_MAX), notes: SegQueue::new(), sleep };
         Self {
             rings: sleeps.into_iter().map(ring).collect(),
             steered: AtomicU64::new(0),
@@ -93,7 +96,27 @@ impl Exchange {
     /// True when packets wait for `worker`.
     #[must_use]
     pub fn has_mail(&self, worker: u8) -> bool {
-        !self.rings[usize::from(worker)].packets.is_empty()
+        let ring = &self.rings[usize::from(worker)];
+        !ring.packets.is_empty() || !ring.notes.is_empty()
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.rings.len()
+    }
+
+    /// Carries a note to the worker it is for, with the address that its path means.
+    pub fn post_note(&self, remote: Option<SocketAddr>, note: LaneNote) {
+        let ring = &self.rings[usize::from(note.to)];
+        ring.notes.push((remote, note));
+        ring.sleep.rouse();
+    }
+
+    /// The oldest note for `worker`.
+    #[must_use]
+    pub fn take_note(&self, worker: u8) -> Option<(Option<SocketAddr>, LaneNote)> {
+        self.rings[usize::from(worker)].notes.pop()
     }
 
     /// Hands a packet that came in at the front door to the worker it is for.
