@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod door;
 pub mod durable;
 mod name;
 mod router;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use ringwire::sys::process::dies_with_this_thread;
 use serde_json::Value;
 
@@ -118,6 +119,19 @@ pub fn rest_ms(ms: u64) {
 
 /// Ctrl-C.
 pub fn interrupt(id: u32) {
-    let id = nix::unistd::Pid::from_raw(id.cast_signed());
-    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("the child is ours");
+    signal(id, Signal::SIGINT);
+}
+
+/// Takes its cores away.
+pub fn stop(id: u32) {
+    signal(id, Signal::SIGSTOP);
+}
+
+/// Gives them back.
+pub fn go_on(id: u32) {
+    signal(id, Signal::SIGCONT);
+}
+
+fn signal(id: u32, signal: Signal) {
+    kill(nix::unistd::Pid::from_raw(id.cast_signed()), signal).expect("the child is ours");
 }
