@@ -226,6 +226,7 @@ fn show_reason(reason: CloseReason) -> String {
         CloseReason::Local => "closed here".into(),
         CloseReason::Peer(code) => format!("the server closed it, code {code}"),
         CloseReason::TimedOut => "the server fell silent".into(),
+        CloseReason::PathDead => "the server is heard and acknowledges nothing: the way to it is dead".into(),
         CloseReason::Forgotten => "the server ended the session and its goodbye was lost".to_owned(),
         CloseReason::PeerRestarted(boot) => format!("the server was started anew, boot id {boot:016x}"),
         CloseReason::Violation(rule) => format!("the server broke the protocol: {rule}"),

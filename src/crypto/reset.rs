@@ -24,7 +24,8 @@ impl ResetKey {
         SipHasher24::new_with_key(&self.0).hash(&session.to_le_bytes()).as_bytes()
     }
 
-    /// Whether `received` is the token a peer told us, compared in constant time (L58).
+    /// Whether `received` is the token a peer told us, compared in constant time (L58, RFC 9000
+    /// §10.3.1).
     #[must_use]
     pub fn matches(told: &[u8; 16], received: &[u8; 16]) -> bool {
         equal_in_constant_time(told, received)

@@ -209,6 +209,9 @@ pub(super) fn connect(fd: BorrowedFd<'_>, remote: SocketAddr) -> io::Result<()> 
 }
 
 /// Options that only tune: a kernel without one still carries packets.
+///
+/// L54, RFC 8085 §3.2: "an application SHOULD NOT send UDP datagrams that result in IP packets that exceed the Maximum
+/// Transmission Unit (MTU) along the path to the destination": the kernel sets DF, and never cuts a packet up.
 fn tune_ip(fd: BorrowedFd<'_>, v6: bool, errors: bool) {
     let options = if v6 {
         [
@@ -267,5 +270,13 @@ mod tests {
         assert!(Socket::bind(&shared).is_ok());
         shared.reuse_port = false;
         assert_eq!(Socket::bind(&shared).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn the_kernel_is_told_never_to_cut_a_packet_into_ip_fragments() {
+        // L54.
+        let socket = Socket::bind(&options("127.0.0.1:0")).unwrap();
+        let mode = read_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER).unwrap();
+        assert_eq!(mode, libc::IP_PMTUDISC_PROBE);
     }
 }

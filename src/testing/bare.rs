@@ -97,6 +97,14 @@ impl<A: App> BareServer<A> {
         while !self.worker.turn().idle {}
     }
 
+    /// Moves the clock to the next moment at which something is due, at most to `until`, and turns the worker
+    /// until it has nothing left to do: so each thing happens at its own time.
+    pub fn step(&mut self, until: Timestamp) {
+        let now = self.clock.now();
+        self.clock.advance_to(self.worker.due_at().max(now.after_ns(1)).min(until).max(now));
+        while !self.worker.turn().idle {}
+    }
+
     /// Lets the worker have a packet from `peer`'s address.
     pub fn hear(&mut self, peer: &BarePeer, packet: Vec<u8>) {
         self.queues.borrow_mut().0.entry(SERVER.into()).or_default().push_back((peer.address, packet));
@@ -104,13 +112,19 @@ impl<A: App> BareServer<A> {
 
     /// What the worker sent to `peer` since this was last asked, opened: the frames of each packet.
     pub fn said_to(&mut self, peer: &mut BarePeer) -> Vec<Vec<u8>> {
-        let mut frames = Vec::new();
+        self.packets_to(peer).into_iter().map(|(_, frames)| frames).collect()
+    }
+
+    /// [`BareServer::said_to`], each packet with its number.
+    pub fn packets_to(&mut self, peer: &mut BarePeer) -> Vec<(PacketNumber, Vec<u8>)> {
+        let mut packets = Vec::new();
         while let Some(mut packet) = self.take(peer.address) {
-            if peer.protector.open(&mut packet).is_ok() {
-                frames.push(packet[HEADER_SIZE..packet.len() - TAG_SIZE].to_vec());
+            let header = Header::decode(&packet);
+            if let (Ok(header), Ok(_)) = (header, peer.protector.open(&mut packet)) {
+                packets.push((header.number, packet[HEADER_SIZE..packet.len() - TAG_SIZE].to_vec()));
             }
         }
-        frames
+        packets
     }
 
     fn take(&mut self, at: SocketAddr) -> Option<Vec<u8>> {
@@ -123,9 +137,6 @@ impl<A: App> BareServer<A> {
     /// # Panics
     /// When the worker's answer is not one to a client's first message.
     pub fn connect(&mut self, seed: u64, port: u16) -> Option<BarePeer> {
-        let address = SocketAddr::from((Ipv4Addr::new(10, 0, 1, seed as u8), port));
-        self.run(1_000);
-        let local = SessionId(seed << 16 | u64::from(port));
         let bounds = Bounds {
             packet_size_max: 16_368,
             unit_window: 4_096,
@@ -136,6 +147,14 @@ impl<A: App> BareServer<A> {
             idle_timeout_ms: 0,
             lanes: 8,
         };
+        self.connect_within(seed, port, bounds)
+    }
+
+    /// [`BareServer::connect`] with what the peer takes.
+    pub fn connect_within(&mut self, seed: u64, port: u16, bounds: Bounds) -> Option<BarePeer> {
+        let address = SocketAddr::from((Ipv4Addr::new(10, 0, 1, seed as u8), port));
+        self.run(1_000);
+        let local = SessionId(seed << 16 | u64::from(port));
         let mut init =
             Init { version: VERSION, session: local, boot: seed, bounds, suite: 1, cookie: &[], blob: &[] };
         let mut body = vec![0; INIT_PACKET_SIZE];

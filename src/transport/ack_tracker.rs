@@ -92,16 +92,18 @@ impl AckTracker {
             self.largest_at = arrival.at;
         }
         self.news = true;
-        // L29, RFC 9000 §13.2.1: nothing answers a packet that elicits nothing, or two silent ends
-        // would ack each other's acks for ever.
+        // L29, RFC 9000 §13.2.1: "An endpoint MUST NOT send a non-ack-eliciting packet in response to a
+        // non-ack-eliciting packet", or two silent ends would ack each other's acks for ever.
         if !arrival.eliciting {
             return;
         }
+        // L26, RFC 9000 §13.2.1: acknowledged "within its advertised max_ack_delay".
         if self.eliciting == 0 {
             self.due_at = arrival.at.after_ns(self.delay_ns);
         }
         self.eliciting += 1;
-        // L27: the peer's loss detection waits for exactly these.
+        // L27, RFC 9000 §13.2.1: "an endpoint SHOULD generate and send an ACK frame without delay" out of order and
+        // on a gap: the peer's loss detection waits for exactly these.
         self.at_once |= arrival.asked
             || arrival.out_of_order
             || arrival.marked
@@ -149,8 +151,10 @@ impl AckTracker {
         self.news
     }
 
-    /// How long the ack of the largest packet was held back, for the ack's delay field (RFC 9000
-    /// §13.2.5).
+    /// How long the ack of the largest packet was held back, for the ack's delay field.
+    ///
+    /// L31, RFC 9000 §13.2.5: "An endpoint measures the delays intentionally introduced". Time in the kernel's
+    /// queue is not among them (P-13.9).
     #[must_use]
     pub fn delay_ns(&self, now: Timestamp) -> u64 {
         now.since_ns(self.largest_at)
@@ -275,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_delay_counts_from_the_largest_packet() {
-        // RFC 9000 §13.2.5; a late packet does not shorten it.
+        // L31, RFC 9000 §13.2.5; a late packet does not shorten it.
         let mut tracker = dc();
         tracker.on_packet(&arrival(100, 5));
         tracker.on_packet(&arrival(110, 4));

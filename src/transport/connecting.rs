@@ -59,6 +59,7 @@ pub(crate) struct Connecting {
     blob: Vec<u8>,
     cookie: [u8; COOKIE_SIZE_MAX],
     cookie_size: usize,
+    cookie_at: Timestamp,
     interval_ns: u64,
     attempts: u32,
     next_at: Timestamp,
@@ -81,9 +82,11 @@ const INTERVAL_MAX_NS: u64 = 2_000_000_000;
 const GIVE_UP_NS: u64 = 5_000_000_000;
 /// Handshakes of one client that may still be answered.
 const INITIATORS_MAX: usize = 4;
+/// How long a cookie is kept to, though the server sends others.
+const COOKIE_AGAIN_NS: u64 = 1_000_000_000;
 /// How long a refusal waits to be contradicted.
 const REFUSED_WAIT_NS: u64 = 250_000_000;
-/// RFC 9002 §6.2.2.
+/// L07, RFC 9002 §6.2.2: "the initial RTT SHOULD be set to 333 milliseconds".
 const INITIAL_RTT_NS: u64 = 333_000_000;
 
 /// Set in the session id of an INIT's header that names a worker: 0 alone means any.
@@ -116,12 +119,14 @@ impl Connecting {
             blob: Vec::new(),
             cookie: [0; COOKIE_SIZE_MAX],
             cookie_size: 0,
+            cookie_at: now,
             interval_ns: if config.profile == Profile::Wan { INTERVAL_WAN_NS } else { INTERVAL_DC_NS },
             attempts: 0,
             next_at: now,
             give_up_at: now.after_ns(GIVE_UP_NS),
             sent_at: now,
             sent: 0,
+            // L07, RFC 9002 §6.2.2: "the initial RTT SHOULD be set to 333 milliseconds".
             rtt_ns: INITIAL_RTT_NS,
         }
     }
@@ -238,12 +243,17 @@ impl Connecting {
         self.sent_at = now;
         self.next_at = now.after_ns(self.interval_ns);
         self.attempts += 1;
+        // L47, RFC 8085 §3.1.3: "not sending on average more than one UDP datagram per RTT to a destination"; P-13.8
+        // argues the pace while the round trip is not known.
         if self.interval_ns > INTERVAL_DC_NS || self.attempts >= ATTEMPTS_STEADY {
             self.interval_ns = (self.interval_ns * 2).min(INTERVAL_MAX_NS);
         }
     }
 
     /// Something came back: a sample, unless it may answer an earlier INIT.
+    ///
+    /// L02, RFC 6298 §3 (Karn): "RTT samples MUST NOT be made using segments that were retransmitted". Packets of
+    /// a session have a number each, so that no answer to one is in doubt.
     pub(crate) fn sample(&mut self, now: Timestamp) {
         if self.sent == 1 {
             self.rtt_ns = self.rtt_ns.min(now.since_ns(self.sent_at));
@@ -263,6 +273,12 @@ impl Connecting {
         if self.cookie_size == cookie.len() && place == cookie {
             return false;
         }
+        // Each INIT before this was answered by a cookie of its own. The first serves: a handshake begun for each
+        // would have forgotten the one that the server accepts, where the round trip is longer than the interval.
+        if self.cookie_size > 0 && now.since_ns(self.cookie_at) < COOKIE_AGAIN_NS {
+            return false;
+        }
+        self.cookie_at = now;
         place.copy_from_slice(cookie);
         self.cookie_size = cookie.len();
         self.sample(now);
@@ -279,5 +295,84 @@ impl Connecting {
         self.next_at = now;
         self.give_up_at = Timestamp::NEVER;
         self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn connecting(profile: Profile) -> Connecting {
+        let config = Config { profile, ..Config::default() };
+        let bounds = Bounds {
+            packet_size_max: 1_200,
+            unit_window: 64,
+            call_slots: 1,
+            message_size_max: 1,
+            credit: 1,
+            max_ack_delay_ns: 0,
+            idle_timeout_ms: 0,
+            lanes: 1,
+        };
+        let key = SessionKey { index: 0, tag: 0 };
+        let mut connecting =
+            Connecting::new(Timestamp(0), key, PathIndex(0), &config, bounds, (None, Stage::Asking));
+        connecting.give_up_at = Timestamp(5_000 * MS);
+        connecting
+    }
+
+    fn say(connecting: &mut Connecting, at: u64) {
+        connecting.write(Timestamp(at), &mut vec![0; INIT_PACKET_SIZE]);
+    }
+
+    #[test]
+    fn an_answer_that_may_be_to_an_earlier_init_gives_no_round_trip() {
+        // L02: the answer to the first takes 30 ms, and comes 10 ms after the second.
+        let mut connecting = connecting(Profile::Auto);
+        say(&mut connecting, 0);
+        say(&mut connecting, 20 * MS);
+        connecting.sample(Timestamp(30 * MS));
+        assert_eq!(connecting.rtt_ns(), INITIAL_RTT_NS);
+        say(&mut connecting, 40 * MS);
+        connecting.sample(Timestamp(70 * MS));
+        assert_eq!(connecting.rtt_ns(), 30 * MS);
+    }
+
+    #[test]
+    fn before_anything_was_measured_the_round_trip_is_a_third_of_a_second() {
+        // L07.
+        assert_eq!(connecting(Profile::Wan).rtt_ns(), 333 * MS);
+    }
+
+    /// When INITs leave that nobody answers, in milliseconds.
+    fn inits(profile: Profile) -> Vec<u64> {
+        let mut connecting = connecting(profile);
+        let mut times = Vec::new();
+        while connecting.next_timeout() < connecting.give_up_at {
+            let at = connecting.next_timeout();
+            assert!(connecting.is_due(at));
+            say(&mut connecting, at.0);
+            times.push(at.0 / MS);
+        }
+        times
+    }
+
+    #[test]
+    fn without_an_answer_first_messages_become_rare() {
+        // L47, P-13.8: the constants are argued there.
+        assert_eq!(inits(Profile::Wan), [0, 999, 2_997, 4_997]);
+        let steady = (0..10).map(|n| 20 * n);
+        let doubling = [200, 240, 320, 480, 800, 1_440, 2_720, 4_720];
+        assert_eq!(inits(Profile::Dc), steady.chain(doubling).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_cookie_is_kept_to_while_those_of_earlier_inits_still_arrive() {
+        let mut connecting = connecting(Profile::Auto);
+        assert!(connecting.on_cookie(Timestamp(100 * MS), &[1; 16]));
+        assert!(!connecting.on_cookie(Timestamp(120 * MS), &[2; 16]));
+        assert!(connecting.on_cookie(Timestamp(1_100 * MS), &[3; 16]), "the server has forgotten its secret");
     }
 }

@@ -43,8 +43,15 @@ counters! {
     retransmitted,
     /// Packets declared lost.
     lost,
-    /// Packets declared lost whose ack came later.
+    /// Units sent again though a packet that had left before brought them: needless probes, and losses
+    /// declared too early.
     spurious,
+    /// Bytes of the packets that sent units again.
+    bytes_retransmitted,
+    /// Packets declared lost whose ack came later.
+    losses_mistaken,
+    /// Times everything sent for three probe timeouts was lost.
+    congestion_persistent,
     /// Packets that arrived twice.
     duplicate_packets,
     /// Units that arrived again under a new packet number.
@@ -83,6 +90,8 @@ counters! {
     peer_restarts,
     /// Sessions that failed because the peer fell silent.
     peer_timeouts,
+    /// Sessions that failed because nothing they sent was acknowledged any more.
+    paths_dead,
     /// Sessions closed because the peer broke the protocol.
     violations,
     /// Handshake packets sent.

@@ -26,6 +26,8 @@ pub fn cost(bytes: usize) -> u64 {
 /// round trip, whatever the path carries.
 #[must_use]
 pub fn session_share(buffer_size: u64, active: u64, rtt_ns: u64) -> u64 {
+    // L51, RFC 9000 §21.7: a sender may be "causing the receiver to commit resources for the unsent data": what is
+    // promised to all together is there.
     let spread = (rtt_ns / AWAY_NS).clamp(1, SPREAD_MAX);
     (buffer_size / 4 / active.max(1)).max(2 * IDLE_SHARE) * spread
 }
@@ -66,6 +68,8 @@ impl CreditIn {
     /// # Errors
     /// [`CreditExceeded`]; the unit must not be delivered.
     pub fn charge(&mut self, cost: u64) -> Result<(), CreditExceeded> {
+        // L49, RFC 9000 §4.1: "A receiver MUST close the connection with an error of type FLOW_CONTROL_ERROR if the
+        // sender violates" its limits.
         let charged = self.charged.saturating_add(cost);
         if charged > self.advertised {
             return Err(CreditExceeded { charged, limit: self.advertised });
@@ -100,6 +104,8 @@ impl CreditIn {
     /// The peer says it is blocked at `limit` (L50). It is answered even when nothing moved since the
     /// last CREDIT, which may be lost.
     pub fn on_blocked(&mut self, limit: u64) {
+        // L50, RFC 9000 §4.1: a sender "SHOULD send a STREAM_DATA_BLOCKED or DATA_BLOCKED frame to indicate to the
+        // receiver that it has data to write but is blocked by flow control limits."
         self.urgent |= limit < self.limit();
     }
 
@@ -229,6 +235,7 @@ mod tests {
 
     #[test]
     fn active_sessions_share_a_quarter_of_the_buffer() {
+        // L51.
         assert_eq!(session_share(16 << 20, 4, 50_000), 1 << 20);
         assert_eq!(session_share(16 << 20, 0, 50_000), 4 << 20);
         // The 208 KiB of an unprivileged user.

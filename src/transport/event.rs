@@ -14,6 +14,8 @@ pub enum CloseReason {
     Peer(u16),
     /// Nothing was heard for the idle timeout.
     TimedOut,
+    /// The peer is heard, yet acknowledged nothing for the idle timeout: what this side sends is lost.
+    PathDead,
     /// The peer runs a new incarnation, whose boot id this is.
     PeerRestarted(u64),
     /// The peer's same incarnation no longer has the session: it ended it, and its CLOSE was lost.

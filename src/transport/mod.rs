@@ -38,6 +38,7 @@ pub mod planted;
 pub mod quota;
 pub mod reassembly;
 pub mod received;
+pub mod reordering;
 mod reserve;
 mod resume;
 pub mod rtt;

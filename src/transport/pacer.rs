@@ -1,7 +1,7 @@
 //! Spreads a window over the round trip: a token bucket kept as one moment in time (the virtual
 //! scheduling of ITU-T I.371, "GCRA"), so that no fraction of a token is ever lost to rounding.
 //!
-//! L41, RFC 9002 §7.7: bursts up to one bucket leave at once, and a train counts as one burst. Packets
+//! L41, RFC 9002 §7.7: "Senders MUST either use pacing or limit such bursts." Bursts up to one bucket leave at once, and a train counts as one burst. Packets
 //! that hold only acks are not paced: do not ask for them.
 
 use crate::time::Timestamp;
@@ -51,6 +51,7 @@ mod tests {
 
     #[test]
     fn a_burst_of_one_bucket_leaves_at_once_and_the_next_waits() {
+        // L41.
         let mut pacer = Pacer::new(10_000);
         for _ in 0..10 {
             assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), 0);

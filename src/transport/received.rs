@@ -94,8 +94,11 @@ impl Received {
         order
     }
 
-    /// The peer has our ack of everything below `number`: it need not be told again (L30, RFC 9000
-    /// §13.2.4). The largest number stays, so that an ack can always be built.
+    /// The peer has our ack of everything below `number`: it need not be told again. The largest number stays, so
+    /// that an ack can always be built.
+    ///
+    /// L30, RFC 9000 §13.2.4: "the receiver can stop acknowledging packets less than or equal to the Largest
+    /// Acknowledged field in the sent ACK frame".
     pub fn prune_below(&mut self, number: u64) {
         let number = number.min(self.largest);
         while self.len > 0 && self.ranges[self.len - 1].1 < number {
@@ -186,7 +189,8 @@ impl Received {
     }
 
     fn insert_range(&mut self, at: usize, number: u64) {
-        // L30: the oldest range makes room. L34: unless the newcomer is the oldest; it takes its place.
+        // L30: the oldest range makes room. L34, RFC 2018 §4: a block for "the contiguous block of data containing
+        // the segment which triggered this ACK": if the newcomer is the oldest, it takes that one's place.
         let at = at.min(ACK_RANGES_MAX - 1);
         self.len = (self.len + 1).min(ACK_RANGES_MAX);
         self.ranges.copy_within(at..self.len - 1, at + 1);

@@ -10,21 +10,23 @@ pub const NO_UNIT: u64 = u64::MAX;
 /// Which control frames a packet carried: what must be made anew if it is lost.
 pub mod carried {
     /// A CREDIT frame.
-    pub const CREDIT: u8 = 1;
+    pub const CREDIT: u16 = 1;
     /// GRANT frames.
-    pub const GRANT: u8 = 2;
+    pub const GRANT: u16 = 2;
     /// A BLOCKED frame.
-    pub const BLOCKED: u8 = 4;
+    pub const BLOCKED: u16 = 4;
     /// It was padded to probe the packet size.
-    pub const SIZE_PROBE: u8 = 8;
+    pub const SIZE_PROBE: u16 = 8;
     /// It was sent because the probe timer fired.
-    pub const PROBE: u8 = 16;
+    pub const PROBE: u16 = 16;
     /// A lane request or grant.
-    pub const LANE: u8 = 32;
+    pub const LANE: u16 = 32;
     /// Datagrams.
-    pub const DATAGRAM: u8 = 64;
+    pub const DATAGRAM: u16 = 64;
     /// It repeats a unit.
-    pub const REPEAT: u8 = 128;
+    pub const REPEAT: u16 = 128;
+    /// Its unit left again in a later packet.
+    pub const REPEATED: u16 = 256;
 }
 
 /// One packet sent.
@@ -39,7 +41,7 @@ pub struct SentPacket {
     /// Its bytes.
     pub size: u16,
     /// See [`carried`].
-    pub carried: u8,
+    pub carried: u16,
     state: State,
 }
 
@@ -54,8 +56,10 @@ impl SentPacket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     InFlight,
-    /// Acknowledged, or not ack-eliciting: nothing more is expected.
+    /// Acknowledged.
     Done,
+    /// Not ack-eliciting: nothing is expected.
+    Quiet,
     Lost,
     /// A number that no packet was given: an ack of it is a lie.
     Skipped,
@@ -70,6 +74,37 @@ pub enum Acked {
     Spurious(SentPacket),
     /// Never sent.
     NeverSent,
+}
+
+/// When a packet sent before an acknowledged one is lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Thresholds {
+    /// So many numbers behind the largest acknowledged…
+    pub packets: u64,
+    /// …or sent so long ago.
+    pub time_ns: u64,
+    /// When the path's round trip was first measured: what was sent before tells nothing of congestion
+    /// that persists.
+    pub measured_at: Option<Timestamp>,
+}
+
+impl Thresholds {
+    /// L23, RFC 9002 §7.6.2: "a prior RTT sample existed when these two packets were sent". A probe for the
+    /// packet size is lost because of its size.
+    fn counts(&self, packet: &SentPacket) -> bool {
+        let measured = self.measured_at.is_some_and(|at| packet.sent_at > at);
+        measured && packet.carried & carried::SIZE_PROBE == 0
+    }
+}
+
+/// What a look for losses found beside the losses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// When the next packet will be lost by time, unless it is acknowledged.
+    pub next: Option<Timestamp>,
+    /// Between the sending of two packets that are lost, with nothing acknowledged of what was sent
+    /// between them: the longest such stretch that ends with a loss found now, in nanoseconds.
+    pub stretch_ns: u64,
 }
 
 /// All packets whose fate matters, by packet number.
@@ -108,7 +143,7 @@ impl SentPackets {
     }
 
     /// Remembers an ack-eliciting packet.
-    pub fn push(&mut self, sent_at: Timestamp, unit: u64, ack_largest: u64, size: u16, carried: u8) -> u64 {
+    pub fn push(&mut self, sent_at: Timestamp, unit: u64, ack_largest: u64, size: u16, carried: u16) -> u64 {
         let number = self.next();
         self.packets.push_back(SentPacket {
             sent_at,
@@ -127,7 +162,7 @@ impl SentPackets {
     /// Counts a packet that nobody acknowledges: an ack alone.
     pub fn push_ack_only(&mut self, sent_at: Timestamp, size: u16) -> u64 {
         let number = self.next();
-        let state = State::Done;
+        let state = State::Quiet;
         self.packets.push_back(SentPacket {
             sent_at,
             unit: NO_UNIT,
@@ -170,47 +205,67 @@ impl SentPackets {
                     packet.state = State::Skipped;
                     each(number, Acked::NeverSent);
                 }
-                State::Done => {}
+                State::Done | State::Quiet => {}
             }
         }
     }
 
-    /// RFC 9002 §6.1: declares lost what was sent before an acknowledged packet and is either
-    /// `packet_threshold` behind `largest_acked` or older than `time_threshold_ns`. Returns when the
-    /// next one will be.
+    /// The unit of packet `number` has left again.
+    pub fn on_repeated(&mut self, number: u64) {
+        let index = number.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
+        if let Some(packet) = index.and_then(|index| self.packets.get_mut(index)) {
+            packet.carried |= carried::REPEATED;
+        }
+    }
+
+    /// Declares lost what is [`Thresholds`] behind `largest_acked`, the largest acknowledged number.
     pub fn detect_lost(
         &mut self,
         now: Timestamp,
         largest_acked: u64,
-        packet_threshold: u64,
-        time_threshold_ns: u64,
+        thresholds: &Thresholds,
         lost: &mut Vec<(u64, SentPacket)>,
-    ) -> Option<Timestamp> {
+    ) -> Found {
+        // L15, RFC 9002 §6.1: "The packet is unacknowledged, in flight, and was sent prior to an
+        // acknowledged packet."
         let end = largest_acked.min(self.next());
-        let mut next = None;
+        let mut found = Found::default();
+        let mut stretch_from = None;
         for number in self.base..end {
             let packet = &mut self.packets[(number - self.base) as usize];
-            if packet.state != State::InFlight {
-                continue;
-            }
-            let expires = packet.sent_at.after_ns(time_threshold_ns);
-            if number + packet_threshold <= largest_acked || expires <= now {
+            let is_new = packet.state == State::InFlight;
+            if is_new {
+                let expires = packet.sent_at.after_ns(thresholds.time_ns);
+                if number.saturating_add(thresholds.packets) > largest_acked && expires > now {
+                    found.next = Some(found.next.map_or(expires, |at: Timestamp| at.min(expires)));
+                    continue;
+                }
                 packet.state = State::Lost;
                 self.in_flight -= packet.counted();
                 self.eliciting -= 1;
                 lost.push((number, *packet));
-            } else {
-                next = Some(next.map_or(expires, |at: Timestamp| at.min(expires)));
+            }
+            match packet.state {
+                // L22, RFC 9002 §7.6.2: "none of the packets sent between the send times of these two
+                // packets are acknowledged".
+                State::Done => stretch_from = None,
+                State::Lost if thresholds.counts(packet) => {
+                    let from: Timestamp = *stretch_from.get_or_insert(packet.sent_at);
+                    if is_new {
+                        found.stretch_ns = found.stretch_ns.max(packet.sent_at.since_ns(from));
+                    }
+                }
+                _ => {}
             }
         }
-        next
+        found
     }
 
     /// Forgets lost packets sent before `before`: an ack for them is too late to teach anything.
     pub fn forget_lost_before(&mut self, before: Timestamp) {
         while self.packets.front().is_some_and(|p| match p.state {
             State::InFlight => false,
-            State::Done => true,
+            State::Done | State::Quiet => true,
             State::Lost | State::Skipped => p.sent_at < before,
         }) {
             self.packets.pop_front();
@@ -226,7 +281,7 @@ impl SentPackets {
     }
 
     fn trim(&mut self) {
-        while self.packets.front().is_some_and(|p| p.state == State::Done) {
+        while self.packets.front().is_some_and(|p| matches!(p.state, State::Done | State::Quiet)) {
             self.packets.pop_front();
             self.base += 1;
         }
@@ -245,15 +300,19 @@ mod tests {
         packets
     }
 
+    fn thresholds(packets: u64, time_ns: u64) -> Thresholds {
+        Thresholds { packets, time_ns, measured_at: Some(Timestamp(5)) }
+    }
+
     #[test]
     fn three_packets_behind_the_largest_acked_is_lost_and_two_is_not() {
         // RFC 9002 §6.1.1, L13
         let mut packets = sent(5);
         packets.on_ack_range(3, 3, |_, _| {});
         let mut lost = vec![];
-        let next = packets.detect_lost(Timestamp(50), 3, 3, 1_000, &mut lost);
+        let found = packets.detect_lost(Timestamp(50), 3, &thresholds(3, 1_000), &mut lost);
         assert_eq!(lost.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [0]);
-        assert_eq!(next, Some(Timestamp(1_010)));
+        assert_eq!(found.next, Some(Timestamp(1_010)));
         assert_eq!(packets.bytes_in_flight(), 300);
     }
 
@@ -263,7 +322,8 @@ mod tests {
         let mut packets = sent(5);
         packets.on_ack_range(0, 0, |_, _| {});
         let mut lost = vec![];
-        assert_eq!(packets.detect_lost(Timestamp(1_000_000), 0, 3, 1, &mut lost), None);
+        let found = packets.detect_lost(Timestamp(1_000_000), 0, &thresholds(3, 1), &mut lost);
+        assert_eq!(found, Found::default());
         assert!(lost.is_empty());
     }
 
@@ -272,10 +332,66 @@ mod tests {
         let mut packets = sent(5);
         packets.on_ack_range(4, 4, |_, _| {});
         let mut lost = vec![];
-        packets.detect_lost(Timestamp(41), 4, 3, 1_000_000, &mut lost);
+        packets.detect_lost(Timestamp(41), 4, &thresholds(3, 1_000_000), &mut lost);
         assert_eq!(lost.len(), 2);
         let mut spurious = 0;
         packets.on_ack_range(0, 1, |_, acked| spurious += u32::from(matches!(acked, Acked::Spurious(_))));
         assert_eq!(spurious, 2);
+    }
+
+    /// How long the stretch of losses is when all but `acked` of seven packets, 10 ns apart, are lost.
+    fn stretch(acked: &[u64], measured_at: Option<Timestamp>) -> u64 {
+        let mut packets = sent(8);
+        for &number in acked.iter().chain(&[7]) {
+            packets.on_ack_range(number, number, |_, _| {});
+        }
+        packets
+            .detect_lost(Timestamp(200), 7, &Thresholds { measured_at, ..thresholds(1, 1) }, &mut vec![])
+            .stretch_ns
+    }
+
+    #[test]
+    fn the_stretch_of_losses_ends_where_something_was_acknowledged() {
+        // L22.
+        let measured = Some(Timestamp(0));
+        assert_eq!(stretch(&[], measured), 50, "packets 1 to 6: number 0 left before the sample");
+        assert_eq!(stretch(&[4], measured), 20);
+        assert_eq!(stretch(&[2, 4, 6], measured), 0);
+    }
+
+    #[test]
+    fn losses_before_the_first_round_trip_was_measured_make_no_stretch() {
+        // L23.
+        assert_eq!(stretch(&[], None), 0);
+        assert_eq!(stretch(&[], Some(Timestamp(45))), 10, "packets 5 and 6");
+    }
+
+    #[test]
+    fn a_stretch_of_losses_found_in_two_looks_is_one() {
+        // L22.
+        let mut packets = sent(8);
+        packets.on_ack_range(4, 4, |_, _| {});
+        let mut lost = vec![];
+        assert_eq!(packets.detect_lost(Timestamp(45), 4, &thresholds(3, 1_000), &mut lost).stretch_ns, 0);
+        assert_eq!(packets.detect_lost(Timestamp(45), 4, &thresholds(1, 1_000), &mut lost).stretch_ns, 20);
+        assert_eq!(
+            packets.detect_lost(Timestamp(45), 4, &thresholds(1, 1_000), &mut lost).stretch_ns,
+            0,
+            "old news"
+        );
+    }
+
+    #[test]
+    fn a_packet_whose_unit_left_again_says_so_when_it_is_acknowledged() {
+        // L18.
+        let mut packets = sent(3);
+        packets.on_repeated(1);
+        let mut repeated = vec![];
+        packets.on_ack_range(0, 2, |number, acked| {
+            if let Acked::Newly(packet) = acked {
+                repeated.extend((packet.carried & carried::REPEATED != 0).then_some(number));
+            }
+        });
+        assert_eq!(repeated, [1]);
     }
 }

@@ -150,7 +150,9 @@ impl UnitsOut {
         !self.lost.is_empty()
     }
 
-    /// The next unit to send again. What was acknowledged meanwhile is passed over (RFC 9000 §13.3).
+    /// The next unit to send again. What was acknowledged meanwhile is passed over.
+    ///
+    /// L24, RFC 9000 §13.3: "QUIC packets that are determined to be lost are not retransmitted whole."
     pub fn peek_lost(&mut self) -> Option<(u64, Body)> {
         while let Some(&unit) = self.lost.front() {
             match self.index(unit) {
@@ -163,18 +165,20 @@ impl UnitsOut {
         None
     }
 
-    /// `unit` leaves again in packet `number`.
-    pub fn on_resent(&mut self, unit: u64, number: u64) {
+    /// `unit` leaves again in packet `number`. The number of its transmission before.
+    pub fn on_resent(&mut self, unit: u64, number: u64) -> Option<u64> {
         if self.lost.front() == Some(&unit) {
             self.lost.pop_front();
         }
-        if let Some(index) = self.index(unit) {
-            let entry = &mut self.units[index];
-            entry.last_number = number;
-            if entry.state == State::Lost {
-                entry.state = State::Outstanding;
-            }
+        let index = self.index(unit)?;
+        let entry = &mut self.units[index];
+        // L16, RFC 8985 §6.1: "record the time in Segment.xmit_ts and set Segment.lost to FALSE": here the
+        // number of the new packet, which has its own time, so that a repeat is found lost like any other.
+        let before = std::mem::replace(&mut entry.last_number, number);
+        if entry.state == State::Lost {
+            entry.state = State::Outstanding;
         }
+        Some(before)
     }
 
     /// The `skip`-th oldest unacknowledged unit: what a probe carries.
@@ -221,6 +225,7 @@ mod tests {
 
     #[test]
     fn a_lost_packet_repeats_its_unit_only_if_that_was_the_last_transmission() {
+        // L16.
         let mut units = UnitsOut::default();
         units.push(body(), 10);
         units.on_resent(0, 11);
@@ -236,6 +241,17 @@ mod tests {
         units.push(body(), 2);
         assert!(units.on_lost(0, 1));
         units.on_acked(0);
+        assert!(units.peek_lost().is_none());
+    }
+
+    #[test]
+    fn a_lost_unit_that_arrived_behind_an_older_one_is_not_sent_again() {
+        // L24: the floor stays at unit 0.
+        let mut units = UnitsOut::default();
+        units.push(body(), 1);
+        units.push(body(), 2);
+        assert!(units.on_lost(1, 2));
+        units.on_acked(1);
         assert!(units.peek_lost().is_none());
     }
 }

@@ -40,6 +40,7 @@ impl CrcProtector {
         *tag = self.send.tag(body);
     }
 
+    /// L56, RFC 8085 §3.4: developers "SHOULD implement additional checks where data integrity is important".
     #[inline]
     pub(super) fn open(&self, packet: &[u8]) -> Result<(), OpenError> {
         let size = packet.len();

@@ -233,6 +233,7 @@ mod tests {
 
     #[test]
     fn a_change_of_any_one_bit_is_found() {
+        // L56.
         for suite in SUITES {
             let (mut client, mut server) = pair(suite, b"prologue");
             let sealed = sealed(&mut client, &mut Rng::new(2), 300, 1);

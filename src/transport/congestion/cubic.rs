@@ -65,10 +65,13 @@ impl Cubic {
         Self { config, state, hystart: HyStart::new(), recovery_start: None, undo: None }
     }
 
+    /// L37, RFC 9002 §7.3.2: "A sender that is already in a recovery period stays in it and does not reenter it."
     fn in_recovery(&self, sent_at: Timestamp) -> bool {
         self.recovery_start.is_some_and(|start| sent_at <= start)
     }
 
+    /// L36, RFC 9002 §7.3.1: "The sender MUST exit slow start and enter a recovery period when a packet is lost"; and,
+    /// by RFC 9406, when the delay rises.
     fn slow_start(&mut self, info: &AckInfo<'_>) {
         let (growth, leave) =
             match self.hystart.on_ack(info.rtt.latest_ns(), info.bytes_acked, info.round_end) {
@@ -128,7 +131,7 @@ impl Epoch {
         Self { start: now, k, origin, reno: window, carry: 0.0, unused_since: None }
     }
 
-    /// RFC 9438 §4.2: W_cubic(t) = C·(t − K)³ + W_max, in bytes.
+    /// L38, RFC 9438 §4.2: W_cubic(t) = C·(t − K)³ + W_max, in bytes.
     fn at(&self, t: f64, packet: f64) -> f64 {
         C * (t - self.k).powi(3) * packet + self.origin
     }
@@ -149,7 +152,8 @@ impl Controller for Cubic {
         if self.in_recovery(info.sent_at) {
             return;
         }
-        // L39, RFC 9438 §5.8.
+        // L39, RFC 9002 §7.8: "the congestion window SHOULD NOT be increased in either slow start or congestion
+        // avoidance" while it is not used (RFC 9438 §5.8).
         if info.app_limited {
             if let Some(epoch) = &mut self.state.epoch {
                 epoch.unused_since.get_or_insert(info.now);
@@ -173,7 +177,8 @@ impl Controller for Cubic {
     }
 
     fn on_spurious_loss(&mut self) {
-        // L20, RFC 9438 §4.9: only when nothing of the event was a loss.
+        // L20, RFC 9438 §4.9: a sender "SHOULD restore the original values of above-mentioned variables", here only
+        // when nothing of the event was a loss.
         let Some(undo) = &mut self.undo else { return };
         undo.packets_missing = undo.packets_missing.saturating_sub(1);
         if undo.packets_missing == 0 {
@@ -226,7 +231,8 @@ impl Controller for Cubic {
     }
 }
 
-/// L35, RFC 9002 §7.2: ten packets, at most the larger of 14,720 bytes and two packets.
+/// L35, RFC 9002 §7.2: "Endpoints SHOULD use an initial congestion window of ten times the maximum datagram size
+/// (max_datagram_size)", at most the larger of 14,720 bytes and two packets.
 fn initial_window(config: &CongestionConfig) -> u64 {
     (10 * config.packet_size).min(14_720.max(2 * config.packet_size))
 }

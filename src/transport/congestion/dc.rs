@@ -78,6 +78,7 @@ impl Dc {
         }
     }
 
+    /// L37, RFC 9002 §7.3.2: a recovery that began goes on.
     fn before_cut(&self, sent_at: Timestamp) -> bool {
         self.cut_at.is_some_and(|cut_at| sent_at <= cut_at)
     }
@@ -90,7 +91,7 @@ impl Dc {
         let standing_ns = round.least_ns.saturating_sub(self.base_ns);
         let target_ns = self.target_ns();
         if standing_ns > target_ns {
-            // Timely: the further over the target, the deeper; half at most.
+            // L44, Timely: the further over the target, the deeper; half at most.
             self.cut(now, 100 - (100 - 100 * target_ns / standing_ns) / 2);
             self.undo = None;
             self.learn_base(round.least_ns);

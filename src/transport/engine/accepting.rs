@@ -364,7 +364,7 @@ impl Engine {
         let mut session = Session::open(&opening, protector, trust, &mut self.shared);
         session.accept = body.into_boxed_slice();
         if secure {
-            session.measure_from(now);
+            session.await_client(now, cookie);
         }
         session.announce(&mut self.shared);
         self.shared.counters.handshakes_sent += 1;

@@ -437,6 +437,12 @@ impl Engine {
         self.table.open(key).map(|s| s.rtt().smoothed_ns())
     }
 
+    /// Bytes that a session may have in flight now.
+    #[must_use]
+    pub fn congestion_window(&self, key: SessionKey) -> Option<u64> {
+        self.table.open(key).map(Session::congestion_window)
+    }
+
     /// The packet size a session uses now, in bytes of UDP payload.
     #[must_use]
     pub fn packet_size(&self, key: SessionKey) -> Option<usize> {

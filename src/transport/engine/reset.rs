@@ -59,6 +59,8 @@ impl Engine {
     /// A packet for a session that is not here: perhaps this is a new incarnation, and the sender
     /// should hear of it. Where sessions are sealed the answer proves that this end once had it.
     pub(super) fn answer_unknown(&mut self, now: Timestamp, meta: &Meta, header: &Header, size: usize) {
+        // L58, RFC 9000 §10.3.3: an endpoint "MUST ensure that every Stateless Reset that it sends is smaller than the
+        // packet that triggered it".
         let too_soon = now.since_ns(self.last_reset) < RESET_INTERVAL_NS;
         if size <= RESET_SIZE || too_soon {
             return;

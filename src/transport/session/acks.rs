@@ -4,16 +4,14 @@ use crate::time::Timestamp;
 use crate::transport::congestion::{AckInfo, Controller, LossInfo};
 use crate::transport::late_ack::Waiting;
 use crate::transport::planted::{self, Fault};
-use crate::transport::sent::{Acked, NO_UNIT, SentPacket, carried};
-use crate::transport::session::{PACKET_THRESHOLD, Session};
+use crate::transport::sent::{Acked, NO_UNIT, SentPacket, Thresholds, carried};
+use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::units_out::Body;
 use crate::wire::Ack;
 
-/// How far reordering may stretch the packet threshold (L17).
-const PACKET_THRESHOLD_MAX: u64 = 256;
-/// RFC 8985 §6.2: after this many recoveries without a spurious one the threshold is back at 3.
-const CLEAN_RECOVERIES: u8 = 16;
+/// RFC 9002 §7.6.1: kPersistentCongestionThreshold.
+const PERSISTENT_PTOS: u64 = 3;
 
 /// What one ack newly acknowledged.
 #[derive(Default)]
@@ -23,14 +21,20 @@ struct News {
     bytes: u64,
     ack_largest: u64,
     spurious: u64,
-    spurious_distance: u64,
+    /// How long ago the oldest of them was sent.
+    spurious_age_ns: u64,
+    /// Packets whose unit had left again by now.
+    repeated: u64,
     /// A number that was left out on purpose was acknowledged.
     lied: bool,
 }
 
 impl Session {
     /// Takes an ACK frame in: it is read once the turn's packets have left. An ack of something never
-    /// sent is an attack or a bug, and ends the session (RFC 9000 §13.1, §21.4; L57).
+    /// sent is an attack or a bug, and ends the session.
+    ///
+    /// L57, RFC 9000 §13.1: "An endpoint SHOULD treat receipt of an acknowledgment for a packet it did not send
+    /// as a connection error".
     #[inline]
     pub(super) fn on_ack_frame(
         &mut self,
@@ -74,7 +78,7 @@ impl Session {
 
     fn on_ack(&mut self, waiting: &Waiting, shared: &mut Shared) -> Result<(), &'static str> {
         let (now, ack) = (waiting.at, &waiting.ack());
-        let news = self.acknowledge(ack, shared);
+        let news = self.acknowledge(now, ack, shared);
         if news.lied {
             return Err("an ack of a packet that was left out on purpose");
         }
@@ -114,8 +118,12 @@ impl Session {
                 app_limited: !limited,
                 round_end,
             });
+            // L08, RFC 9002 §6.2.1: "The PTO backoff factor is reset when an acknowledgment is received".
             self.loss.pto_count = 0;
+            // L21, RFC 5682: the sender "monitors the incoming acknowledgments to determine whether the timeout
+            // was spurious". An ack for what was sent before it says so: nothing more is sent again.
             self.loss.probes_due = 0;
+            self.timers.answered_at = now;
         }
         self.detect_losses(now, shared);
         self.sent.forget_lost_before(Timestamp(now.0.saturating_sub(4 * self.pto_ns())));
@@ -130,7 +138,7 @@ impl Session {
         self.resume.on_quiet(now, pto_ns, next);
     }
 
-    fn acknowledge(&mut self, ack: &Ack<'_>, shared: &mut Shared) -> News {
+    fn acknowledge(&mut self, now: Timestamp, ack: &Ack<'_>, shared: &mut Shared) -> News {
         let mut news = News::default();
         let mut units = std::mem::take(&mut shared.acked_units);
         let mut probes = ProbeNews::default();
@@ -143,7 +151,7 @@ impl Session {
                     }
                     Acked::Spurious(packet) => {
                         news.spurious += 1;
-                        news.spurious_distance = news.spurious_distance.max(ack.largest().0 - number);
+                        news.spurious_age_ns = news.spurious_age_ns.max(now.since_ns(packet.sent_at));
                         packet
                     }
                     Acked::NeverSent => {
@@ -154,6 +162,7 @@ impl Session {
                 if news.largest.is_none_or(|(n, _)| n < number) {
                     news.largest = Some((number, packet));
                 }
+                news.repeated += u64::from(packet.carried & carried::REPEATED != 0);
                 news.newest_sent_at = news.newest_sent_at.max(packet.sent_at);
                 news.ack_largest = news.ack_largest.max(packet.ack_largest);
                 probes.note(&packet);
@@ -194,7 +203,8 @@ impl Session {
         }
     }
 
-    /// RFC 9002 §5.1: a sample only when the largest acknowledged packet is newly acknowledged.
+    /// L01, RFC 9002 §5.1: a sample only when "the largest acknowledged packet number is newly acknowledged" and
+    /// wants an ack itself: the delay that the peer reports is that packet's.
     fn sample_rtt(&mut self, now: Timestamp, ack: &Ack<'_>, news: &News) {
         let Some((number, packet)) = news.largest else { return };
         if number != ack.largest().0 {
@@ -207,23 +217,20 @@ impl Session {
     }
 
     /// RFC 8985 §6.2: proof of reordering widens the threshold; RFC 9438 §4.9: the cut is undone.
+    ///
+    /// L18, RFC 2883: the receiver reports a duplicate "to report the sequence numbers of the packet that
+    /// triggered the acknowledgement". Here an ack names the very packet that had arrived, so whatever
+    /// repeated its unit was needless, be it a loss declared too early or a probe.
     fn on_spurious(&mut self, news: &News, shared: &mut Shared) {
+        shared.counters.spurious += news.repeated;
         if news.spurious == 0 {
             return;
         }
-        shared.counters.spurious += news.spurious;
-        let wider = (news.spurious_distance + 1).min(PACKET_THRESHOLD_MAX);
-        self.loss.packet_threshold = self.loss.packet_threshold.max(wider);
-        self.loss.clean_recoveries = 0;
+        shared.counters.losses_mistaken += news.spurious;
+        self.loss.reordering.on_spurious(news.spurious_age_ns.saturating_sub(self.rtt.smoothed_ns()));
         for _ in 0..news.spurious {
             self.congestion.on_spurious_loss();
         }
-    }
-
-    /// RFC 9002 §6.1.2: 9/8 of the larger of smoothed and latest RTT, at least the grain.
-    fn time_threshold_ns(&self) -> u64 {
-        let rtt_ns = self.rtt.smoothed_ns().max(self.rtt.latest_ns());
-        (rtt_ns + rtt_ns / 8).max(self.tuning.granularity_ns)
     }
 
     /// Declares packets lost and queues their units again.
@@ -231,16 +238,23 @@ impl Session {
         let Some(largest_acked) = self.loss.largest_acked else { return };
         let mut lost = std::mem::take(&mut shared.lost);
         let flight = self.sent.bytes_in_flight();
-        let threshold_ns = self.time_threshold_ns();
-        self.loss.time =
-            self.sent.detect_lost(now, largest_acked, self.loss.packet_threshold, threshold_ns, &mut lost);
+        let thresholds = Thresholds {
+            packets: self.loss.reordering.packets(),
+            time_ns: self.loss.reordering.time_ns(&self.rtt, self.granularity_ns()),
+            measured_at: self.rtt.first_sample_at(),
+        };
+        let found = self.sent.detect_lost(now, largest_acked, &thresholds, &mut lost);
+        self.loss.time = found.next;
         if !lost.is_empty() {
             self.on_lost(now, &lost, flight, shared);
+            self.on_stretch_lost(found.stretch_ns, shared);
         }
         lost.clear();
         shared.lost = lost;
     }
 
+    /// L19, RFC 8985 §7.4.2: "The sender then SHOULD invoke a congestion control response equivalent to a fast
+    /// recovery": a tail that a probe repaired is found lost here as any other packet, once.
     fn on_lost(&mut self, now: Timestamp, lost: &[(u64, SentPacket)], flight: u64, shared: &mut Shared) {
         let mut bytes = 0;
         let mut newest = Timestamp(0);
@@ -263,7 +277,7 @@ impl Session {
         }
         if newest >= self.loss.recovery_start {
             self.loss.recovery_start = now;
-            self.narrow_threshold();
+            self.loss.reordering.on_recovery();
         }
         self.congestion.on_loss(&LossInfo {
             now,
@@ -274,11 +288,17 @@ impl Session {
         });
     }
 
-    fn narrow_threshold(&mut self) {
-        self.loss.clean_recoveries = self.loss.clean_recoveries.saturating_add(1);
-        if self.loss.clean_recoveries >= CLEAN_RECOVERIES {
-            self.loss.clean_recoveries = 0;
-            self.loss.packet_threshold = PACKET_THRESHOLD;
+    /// Everything sent for `stretch_ns` was lost.
+    ///
+    /// L22, RFC 9002 §7.6.2: "When persistent congestion is declared, the sender's congestion window MUST be
+    /// reduced to the minimum congestion window (kMinimumWindow)".
+    fn on_stretch_lost(&mut self, stretch_ns: u64, shared: &mut Shared) {
+        if stretch_ns > PERSISTENT_PTOS * self.pto_ns() {
+            shared.counters.congestion_persistent += 1;
+            self.congestion.on_persistent_congestion();
+            // L03, RFC 9002 §5.2: "Endpoints SHOULD set the min_rtt to the newest RTT sample after persistent
+            // congestion is established."
+            self.rtt.on_persistent_congestion();
         }
     }
 

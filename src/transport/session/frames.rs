@@ -59,6 +59,8 @@ impl Session {
         let head = AckHead {
             unit_floor: UnitNumber(self.window.floor()),
             ack_delay_ns: u32::try_from(self.acks.delay_ns(now)).unwrap_or(u32::MAX),
+            // L18, RFC 2883: used "to report the sequence numbers of the packet that triggered the
+            // acknowledgement"; the ranges name it here, the flag says that it came twice.
             duplicate_seen: self.control.duplicate_seen,
             ecn_ce: self.timers.ce_count,
         };
@@ -95,6 +97,8 @@ impl Session {
             && self.queue.full_units() == 0
             && self.sent.packets_in_flight() > 0
             && !shared.late_ack.covers_newest_of(self.key.index);
+        // L33, QUIC ack-frequency draft: "The IMMEDIATE_ACK frame helps mitigate this problem": who waits for an ack
+        // asks for it, in each probe and at the end of a burst.
         let ask = self.control.ask || plan.is_probe || last_of_burst;
         if ask && writer.remaining() >= wire::ACK_REQUEST_SIZE {
             wire::encode_ack_request(writer);
@@ -114,13 +118,13 @@ const ACK_RANGES_ASK: usize = 8;
 /// Which control frames were written.
 #[derive(Default)]
 pub(super) struct ControlFrames {
-    pub(super) carried: u8,
+    pub(super) carried: u16,
     pub(super) eliciting: bool,
     pub(super) ack_largest: u64,
 }
 
 impl ControlFrames {
-    pub(super) fn add(&mut self, which: u8) {
+    pub(super) fn add(&mut self, which: u16) {
         self.carried |= which;
         self.eliciting = true;
     }

@@ -40,6 +40,7 @@ use crate::transport::path_mtu::PathMtu;
 use crate::transport::quota::Allowance;
 use crate::transport::reassembly::Reassemblies;
 use crate::transport::received::Received;
+use crate::transport::reordering::Reordering;
 use crate::transport::resume::Resume;
 use crate::transport::rtt::Rtt;
 use crate::transport::send_queue::SendQueue;
@@ -123,9 +124,7 @@ pub(crate) struct LossState {
     time: Option<Timestamp>,
     pto_count: u32,
     probes_due: u8,
-    /// RFC 8985 §6.2, L17: how many packets behind the largest acked still counts as reordering.
-    packet_threshold: u64,
-    clean_recoveries: u8,
+    reordering: Reordering,
     /// A round ends when this packet number is acknowledged.
     round_end: u64,
     /// Sent before this moment means: belongs to a loss episode that was already answered.
@@ -154,8 +153,6 @@ pub(crate) struct Tuning {
     drain_timeout_ns: u64,
 }
 
-/// RFC 9002 §6.1.1: kPacketThreshold.
-const PACKET_THRESHOLD: u64 = 3;
 /// P-13.2: the data-centre probe floor.
 const PTO_FLOOR_DC_NS: u64 = 75_000;
 /// The timer wheel's grain in data centres.
@@ -215,7 +212,7 @@ impl Session {
             rtt: Rtt::new(opening.handshake_rtt_ns),
             resume: Resume::new(congestion.window(), now),
             congestion,
-            loss: LossState { packet_threshold: PACKET_THRESHOLD, ..LossState::default() },
+            loss: LossState::default(),
             credit_out: CreditOut::new(peer.credit),
             credit_in: CreditIn::new(shared.initial_credit()),
             timers: Timers::new(now),
@@ -313,6 +310,11 @@ impl Session {
         &self.rtt
     }
 
+    /// Bytes that may be in flight.
+    pub(crate) fn congestion_window(&self) -> u64 {
+        self.congestion.window()
+    }
+
     /// True when enough full units wait that a train should leave before the turn ends.
     #[inline]
     pub(crate) fn is_train_ready(&self) -> bool {
@@ -363,6 +365,8 @@ impl Tuning {
             follows_rtt: config.profile == Profile::Auto,
             pto_floor_ns: 0,
             granularity_ns: 0,
+            // L32, RFC 9000 §18.2: "the maximum amount of time in milliseconds by which the endpoint will delay
+            // sending acknowledgments"; told once, never asked to change (P-13.10).
             peer_ack_delay_ns: u64::from(peer.max_ack_delay_ns),
             own_ack_delay_ns: config.max_ack_delay.as_nanos() as u64,
             idle_timeout_ns: idle_ms * 1_000_000,

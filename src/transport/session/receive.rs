@@ -44,6 +44,8 @@ impl Session {
     ) {
         let length = usize::from(header.length);
         let packet = &mut packet[..length];
+        // L28, RFC 9000 §13.1: "A packet MUST NOT be acknowledged until packet protection has been successfully
+        // removed and all frames contained in the packet have been processed."
         if self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified) {
             shared.counters.corrupt += 1;
             return;
@@ -62,6 +64,7 @@ impl Session {
             return;
         }
         self.timers.last_heard = now;
+        self.timers.unproven = false;
         if let Some(since) = self.timers.measured_from {
             self.first_heard(now, since);
         }
@@ -70,6 +73,8 @@ impl Session {
         let handled = self.handle_frames(now, frames, shared, deliveries);
         self.settle_packet(now, shared);
         let Some(seen) = handled else { return };
+        // L25, RFC 9002 §4.4: "QUIC does not allow a packet acknowledgment to be reneged": what cannot be kept is
+        // not acknowledged.
         if seen.refused {
             return;
         }

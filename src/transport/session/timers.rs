@@ -2,7 +2,7 @@
 
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
-use crate::transport::session::{Phase, Session, Tuning};
+use crate::transport::session::{GRANULARITY_DC_NS, Phase, Session, Tuning};
 use crate::transport::shared::Shared;
 use crate::transport::{CloseReason, Event, Fate};
 
@@ -11,6 +11,8 @@ use crate::transport::{CloseReason, Event, Fate};
 pub(crate) struct Timers {
     pub(super) last_heard: Timestamp,
     pub(super) last_sent: Timestamp,
+    /// When something was last acknowledged, or, later, first sent with nothing in flight.
+    pub(super) answered_at: Timestamp,
     pub(super) pacing: Option<Timestamp>,
     pub(super) blocked_probe: Option<Timestamp>,
     pub(super) blocked_probe_count: u32,
@@ -22,6 +24,8 @@ pub(crate) struct Timers {
     pub(super) suspected: Option<Timestamp>,
     /// When the ACCEPT left whose answer tells the round trip.
     pub(super) measured_from: Option<Timestamp>,
+    /// Nothing was heard yet from an address that has not shown that it receives.
+    pub(super) unproven: bool,
     stats_drops: u64,
 }
 
@@ -30,6 +34,7 @@ impl Timers {
         Self {
             last_heard: now,
             last_sent: now,
+            answered_at: now,
             pacing: None,
             blocked_probe: None,
             blocked_probe_count: 0,
@@ -39,11 +44,14 @@ impl Timers {
             dormant: false,
             suspected: None,
             measured_from: None,
+            unproven: false,
             stats_drops: 0,
         }
     }
 }
 
+/// Of a round trip, what the grain is at most, above a data centre's.
+const GRANULARITY_PARTS: u64 = 4;
 /// Probe timeouts double at most this often: 75 µs becomes 77 ms.
 const PTO_BACKOFF_MAX: u32 = 10;
 /// A session quiet this long gives its active block back.
@@ -57,12 +65,20 @@ const BLOCKED_PROBE_NS: u64 = 1_000_000;
 
 impl Session {
     pub(super) fn pto_ns(&self) -> u64 {
-        let Tuning { peer_ack_delay_ns, pto_floor_ns, granularity_ns, .. } = self.tuning;
-        self.rtt.pto_ns(peer_ack_delay_ns, pto_floor_ns, granularity_ns)
+        let Tuning { peer_ack_delay_ns, pto_floor_ns, .. } = self.tuning;
+        self.rtt.pto_ns(peer_ack_delay_ns, pto_floor_ns, self.granularity_ns())
     }
 
-    /// RFC 9002 §6.2.1: the probe timer runs from the newest ack-eliciting packet, and not while the
-    /// time-threshold loss timer does.
+    /// The profile's grain; a quarter of the round trip where that is less, since our timers are finer than the
+    /// millisecond that RFC 9002 allows a system for (P-13.14).
+    pub(super) fn granularity_ns(&self) -> u64 {
+        let quarter_ns = self.rtt.smoothed_ns() / GRANULARITY_PARTS;
+        quarter_ns.max(GRANULARITY_DC_NS).min(self.tuning.granularity_ns)
+    }
+
+    /// L09, RFC 9002 §6.2.1: "A sender SHOULD restart its PTO timer every time an ack-eliciting packet is sent or
+    /// acknowledged": it runs from the newest such packet, and not while the time-threshold loss timer does.
+    /// L08: "When a PTO timer expires, the PTO backoff MUST be increased".
     fn probe_at(&self) -> Option<Timestamp> {
         if self.sent.packets_in_flight() == 0 || self.loss.time.is_some() {
             return None;
@@ -83,6 +99,24 @@ impl Session {
             }
             _ => idle,
         }
+    }
+
+    /// Something ack-eliciting leaves: with nothing in flight the wait for an ack begins.
+    pub(super) fn note_flight(&mut self, now: Timestamp) {
+        if self.sent.packets_in_flight() == 0 {
+            self.timers.answered_at = now;
+        }
+    }
+
+    /// When a path that carries nothing any more is given up, whatever is still heard from the other end.
+    ///
+    /// L48, RFC 8085 §3.1.10: "a circuit breaker terminates (or significantly reduces the rate of) the flow(s)": all
+    /// sending stops, and the application hears of it.
+    fn path_dead_at(&self) -> Option<Timestamp> {
+        let waits = self.sent.packets_in_flight() > 0;
+        // RFC 9000 §10.1: "at least three times the current Probe Timeout (PTO)".
+        let patience_ns = self.tuning.idle_timeout_ns.max(3 * self.pto_ns());
+        waits.then(|| self.timers.answered_at.after_ns(patience_ns))
     }
 
     fn origin_at(&self) -> Option<Timestamp> {
@@ -128,6 +162,7 @@ impl Session {
         let earliest = |a: Timestamp, b: Option<Timestamp>| b.map_or(a, |b| a.min(b));
         let mut at = self.calls.earliest_deadline().min(self.idle_at());
         at = earliest(at, phase);
+        at = earliest(at, self.path_dead_at());
         at = earliest(at, self.loss.time);
         at = earliest(at, self.probe_at());
         at = earliest(at, self.acks.deadline());
@@ -148,6 +183,11 @@ impl Session {
         if self.idle_at() <= now {
             shared.counters.peer_timeouts += 1;
             self.fail(now, CloseReason::TimedOut, shared);
+            return;
+        }
+        if self.path_dead_at().is_some_and(|at| at <= now) && !shared.receive_full {
+            shared.counters.paths_dead += 1;
+            self.fail(now, CloseReason::PathDead, shared);
             return;
         }
         self.expire_calls(now, shared);
@@ -173,7 +213,7 @@ impl Session {
         if self.loss.time.is_some_and(|at| at <= now) {
             self.detect_losses(now, shared);
         } else if self.probe_at().is_some_and(|at| at <= now) {
-            // RFC 9002 §6.2.4: nothing is lost yet; one probe, then two.
+            // L10, RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss": one probe, then two.
             shared.counters.probes += 1;
             self.loss.pto_count += 1;
             self.loss.probes_due = if self.loss.pto_count > 1 { 2 } else { 1 };

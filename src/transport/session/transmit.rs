@@ -58,7 +58,7 @@ impl Session {
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> bool {
-        if matches!(self.phase, Phase::Closed) {
+        if matches!(self.phase, Phase::Closed) || self.timers.unproven {
             return false;
         }
         self.look_after_keys(now, shared);
@@ -144,8 +144,15 @@ impl Session {
 
     fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
         if is_probe {
-            // RFC 9002 §6.2.4 prefers new data; a repeated unit costs nothing here, since units are
-            // deduplicated, and repairs the tail one round trip earlier (P-8.6).
+            // L11, RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller."
+            // L10, RFC 9002 §6.2.4: "An endpoint SHOULD include new data in packets that are sent on PTO expiration."
+            // Its ack tells whether anything was lost at all. Of two probes the first repeats the oldest unit
+            // (P-13.5), and so does a lone one that ends what there is to say: that repairs a tail at once.
+            if self.loss.probes_due == 1
+                && let Pick::New(body) = self.pick_new(now, u64::MAX, shared)
+            {
+                return Pick::New(body);
+            }
             let skip = usize::from(self.loss.probes_due == 1 && self.loss.pto_count > 1);
             let oldest = self.units.oldest(skip).or_else(|| self.units.oldest(0));
             return oldest.map_or(Pick::Nothing, |(unit, body)| Pick::Again(unit, body));
@@ -186,6 +193,8 @@ impl Session {
             (None, None) => return Pick::Nothing,
         };
         let size = unit_size(body) as u64;
+        // L40, RFC 9002 §7: "An endpoint MUST NOT send a packet if it would cause bytes_in_flight" to exceed the
+        // window.
         if size > budget && self.sent.packets_in_flight() > 0 {
             shared.counters.congestion_limited += 1;
             return Pick::Nothing;
@@ -385,8 +394,11 @@ impl Session {
         self.wake(shared);
         let mut carries = frames.carried;
         if let Pick::Again(unit, _) = plan.pick {
-            self.units.on_resent(unit, number);
+            if let Some(before) = self.units.on_resent(unit, number) {
+                self.sent.on_repeated(before);
+            }
             shared.counters.retransmitted += 1;
+            shared.counters.bytes_retransmitted += size as u64;
             carries |= carried::REPEAT;
         }
         let eliciting = unit != NO_UNIT || frames.eliciting;
@@ -399,6 +411,7 @@ impl Session {
             self.loss.probes_due -= 1;
             carries |= carried::PROBE;
         }
+        self.note_flight(now);
         self.sent.push(now, unit, frames.ack_largest, size as u16, carries);
         self.congestion.on_sent(now, size as u64, self.sent.bytes_in_flight());
         self.pacer.on_sent(now, size as u64, self.congestion.pacing_rate(&self.rtt));
@@ -428,6 +441,7 @@ impl Session {
         shared.counters.packets_sent += 1;
         shared.counters.bytes_sent += size as u64;
         self.mtu.on_probe_sent();
+        self.note_flight(now);
         self.sent.push(now, NO_UNIT, 0, size as u16, carried::SIZE_PROBE);
         self.timers.last_sent = now;
         Sent::Packet

@@ -89,9 +89,16 @@ impl Session {
         self.control.ping = true;
     }
 
-    /// The ACCEPT leaves now: what comes first from the peer answers it.
-    pub(crate) fn measure_from(&mut self, now: Timestamp) {
+    /// The ACCEPT leaves now: what comes first from the peer answers it. Without a `cookie` the client's address is
+    /// its word alone: until something authentic comes from there, the ACCEPT is all that this side says.
+    ///
+    /// L55, RFC 9000 §8.1: "Prior to validating the client address, servers MUST NOT send more than three times as
+    /// many bytes as the number of bytes they have received." Here no more than came in (P-13.6): a padded INIT is
+    /// larger than its ACCEPT. The client's PING, repeated by its probe timer until it is acknowledged, ends the
+    /// wait.
+    pub(crate) fn await_client(&mut self, now: Timestamp, cookie: Option<Timestamp>) {
         self.timers.measured_from = Some(now);
+        self.timers.unproven = cookie.is_none();
     }
 
     /// The first packet of the peer's: the handshake's round trip is over (P-6.13).
