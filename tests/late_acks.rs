@@ -4,7 +4,7 @@
 use ringwire::endpoint::AllowList;
 use ringwire::testing::bare::{BareServer, identity};
 use ringwire::transport::{Config, PacketSink, PathIndex};
-use ringwire::wire::{AckHead, PacketNumber, UnitNumber, Writer, encode_ack, encode_close};
+use ringwire::wire::{AckHead, PacketNumber, UnitNumber, Writer, encode_ack, encode_close, encode_ping};
 use ringwire::worker::{App, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey};
 
 /// Answers by nothing, and keeps what it is told.
@@ -55,6 +55,10 @@ fn unknown_after_close(unit_floor: u64) -> Vec<u64> {
     let mut server = server();
     let mut peer = server.connect(PEER, 1).expect("it is on the list");
     let session = server.worker().app().session.expect("it opened");
+    // Nothing leaves before the client has shown that it is there.
+    let hello = peer.say(encode_ping);
+    server.hear(&peer, hello);
+    server.run(1_000);
     let mut ordinals = Vec::new();
     for payload in [b"first", b"other"] {
         ordinals.push(server.worker().send(session, None, payload).expect("there is room"));
