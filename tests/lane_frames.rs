@@ -1,4 +1,4 @@
-//! What is said about lanes, on a line under a virtual clock: lost, repeated, refused, flooded.
+//! What is said about lanes, on a line under a virtual clock: lost, repeated, refused.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -9,11 +9,10 @@ use ringwire::crypto::{Csprng, Identity};
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, MemoryBackend};
 use ringwire::rng::Rng;
-use ringwire::testing::bare::BareServer;
 use ringwire::time::{Clock, Timestamp, VirtualClock};
-use ringwire::transport::security::{OpenGate, Security};
+use ringwire::transport::security::Security;
 use ringwire::transport::{Config, ConnectError};
-use ringwire::wire::{Frame, Frames, SessionId, Writer, encode_lane_grant, encode_lane_request, encode_ping};
+use ringwire::wire::{Frame, Frames, SessionId};
 use ringwire::worker::{
     App, CloseReason, Cx, Event, Lane, Outcome, ReplyWriter, Request, SessionKey, Target, Worker,
     WorkerConfig,
@@ -73,6 +72,8 @@ struct Echo {
     closed: Vec<(SessionKey, CloseReason)>,
     replied: u64,
     failed: u64,
+    /// Opens a lane from within, as soon as a session was accepted.
+    eager: bool,
 }
 
 impl App for Echo {
@@ -87,9 +88,14 @@ impl App for Echo {
         }
     }
 
-    fn on_event(&mut self, _cx: &mut Cx<'_>, event: Event) {
+    fn on_event(&mut self, cx: &mut Cx<'_>, event: Event) {
         match event {
-            Event::Opened { session, accepted, .. } => self.opened.push((session, accepted)),
+            Event::Opened { session, accepted, .. } => {
+                self.opened.push((session, accepted));
+                if self.eager && accepted && cx.lane_of(session).is_none() {
+                    cx.open_lane(Lane::over(session)).expect("the client grants lanes");
+                }
+            }
             Event::Closed { session, reason } => self.closed.push((session, reason)),
             _ => {}
         }
@@ -250,6 +256,21 @@ fn a_lane_opens_in_one_round_trip_and_carries_calls() {
 }
 
 #[test]
+fn a_server_opens_a_lane_from_within_its_handler_and_calls_its_client_over_it() {
+    let mut scene = Scene::new(true, Config::default());
+    scene.b.app_mut().eager = true;
+    let second = scene.a.connect(target(true)).expect("room for a session");
+    scene.until(|s| s.b.app().opened.len() == 3 && s.a.app().opened.len() == 3);
+    let (lane, accepted) = scene.b.app().opened[2];
+    assert!(!accepted, "the server asked");
+    scene.b.call(lane, 1, b"hello", scene.clock.now().after_ns(SECOND_NS), 1).expect("room for a call");
+    scene.until(|s| s.b.app().replied == 1);
+    let at_client = scene.a.app().opened[2].0;
+    assert_eq!(scene.a.lane_of(at_client).map(|parent| parent.session), Some(second));
+    scene.call(at_client);
+}
+
+#[test]
 fn a_lane_request_that_is_lost_is_said_again_and_opens_one_lane() {
     for count in [1, 3] {
         let mut scene = Scene::new(false, Config::default());
@@ -390,100 +411,4 @@ fn a_restarted_peer_ends_all_lanes() {
         assert_eq!(asked.map(|session| scene.end_of(session)), [Some(expected); 3]);
         assert!(took < SECOND_NS, "sealed {sealed}: {took} ns");
     }
-}
-
-struct Desk;
-
-impl App for Desk {
-    fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
-        reply.send(request.payload);
-    }
-
-    fn on_outcome(&mut self, _cx: &mut Cx<'_>, token: u64, outcome: Outcome<'_>) {
-        panic!("nobody called, and call {token} ended as {outcome:?}");
-    }
-}
-
-fn grants(said: &[Vec<u8>]) -> Vec<(SessionId, u8, SessionId)> {
-    let frames = said.iter().flat_map(|packet| Frames::new(packet).flatten());
-    let grant = |frame| match frame {
-        Frame::LaneGrant { status, session, granted, .. } => Some((session, status, granted)),
-        _ => None,
-    };
-    frames.filter_map(grant).collect()
-}
-
-/// 400 requests, for lanes numbered from `first`.
-fn requests(first: u64) -> impl FnOnce(&mut Writer<'_>) {
-    move |writer| {
-        (first..first + 400)
-            .for_each(|lane| encode_lane_request(writer, 255, SessionId(lane << 8), &[7; 16]));
-    }
-}
-
-#[test]
-fn a_flood_of_lane_requests_under_valid_keys_gets_its_bound_and_no_more() {
-    let config = Config { lanes: 16, ..Config::default() };
-    let mut server = BareServer::new(config, OpenGate, Desk);
-    let mut honest = server.connect(2, 1).expect("everyone is let in");
-    let mut liar = server.connect(1, 1).expect("everyone is let in");
-    assert_eq!(liar.granted.lanes, 16);
-    let mut answers = 0;
-    for round in 0..250 {
-        let packet = liar.say(requests(1 + round * 400));
-        server.hear(&liar, packet);
-        server.run(1_000);
-        let said = grants(&server.said_to(&mut liar));
-        answers += said.len();
-        assert!(said.iter().all(|(_, status, _)| *status == 0 || *status == 8));
-        server.worker().engine().check();
-    }
-    assert_eq!(server.worker().counters().lanes_granted, 15, "of 100,000 requests");
-    assert_eq!(server.worker().engine().sessions(), 2 + 15);
-    assert!(answers <= 250 * 64, "what is answered is bounded: {answers}");
-    let packet = honest.say(encode_ping);
-    server.hear(&honest, packet);
-    server.run(1_000_000);
-    assert!(!server.said_to(&mut honest).is_empty(), "another peer is served");
-    // Lanes on which nobody speaks end by themselves, and make room.
-    for _ in 0..11 {
-        server.run(SECOND_NS);
-        let packet = liar.say(encode_ping);
-        server.hear(&liar, packet);
-        let packet = honest.say(encode_ping);
-        server.hear(&honest, packet);
-    }
-    assert_eq!(server.worker().engine().sessions(), 2);
-}
-
-#[test]
-fn a_request_said_ten_thousand_times_is_one_lane() {
-    let mut server = BareServer::new(Config::default(), OpenGate, Desk);
-    let mut peer = server.connect(1, 1).expect("everyone is let in");
-    let mut seen = HashSet::new();
-    for _ in 0..25 {
-        let packet = peer.say(|writer| {
-            (0..400).for_each(|_| encode_lane_request(writer, 255, SessionId(0x0100), &[7; 16]));
-        });
-        server.hear(&peer, packet);
-        server.run(100_000);
-        let said = grants(&server.said_to(&mut peer));
-        assert!(said.len() <= 2, "once for each packet: {}", said.len());
-        seen.extend(said);
-    }
-    assert_eq!(seen.len(), 1, "{seen:?}");
-    assert_eq!(server.worker().counters().lanes_granted, 1);
-}
-
-#[test]
-fn a_grant_that_nobody_asked_for_changes_nothing() {
-    let mut server = BareServer::new(Config::default(), OpenGate, Desk);
-    let mut liar = server.connect(1, 1).expect("everyone is let in");
-    let packet = liar.say(|writer| {
-        (0..100).for_each(|n| encode_lane_grant(writer, SessionId(n << 8), SessionId(n), &[7; 16]));
-    });
-    server.hear(&liar, packet);
-    server.run(1_000_000);
-    assert_eq!(server.worker().engine().sessions(), 1);
-    assert_eq!(server.worker().counters().lanes_opened, 0);
 }

@@ -3,7 +3,7 @@
 
 use ringwire::endpoint::AllowList;
 use ringwire::testing::bare::{BareServer, identity};
-use ringwire::transport::{Config, PacketSink, PathIndex};
+use ringwire::transport::{Config, PacketSink, PathIndex, Way};
 use ringwire::wire::{AckHead, PacketNumber, UnitNumber, Writer, encode_ack, encode_close, encode_ping};
 use ringwire::worker::{App, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey};
 
@@ -98,11 +98,11 @@ struct Log {
 }
 
 impl PacketSink for Log {
-    fn has_room(&mut self, _path: PathIndex, _size: usize) -> bool {
+    fn has_room(&mut self, _path: Way, _size: usize) -> bool {
         true
     }
 
-    fn packet(&mut self, _path: PathIndex, size: usize) -> Option<&mut [u8]> {
+    fn packet(&mut self, _path: Way, size: usize) -> Option<&mut [u8]> {
         self.said.push("packet");
         self.memory.resize(size, 0);
         Some(&mut self.memory)

@@ -5,14 +5,35 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PathIndex(pub u32);
 
+/// Where a packet goes: by which path, and to which of the workers behind that address. The peer's kernel
+/// steers a train by its first packet, so packets of different workers do not share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The address.
+    pub path: PathIndex,
+    /// The low byte of the session id that the packet is for (P-1.5); [`Way::DOOR`] for the handshake's.
+    pub worker: u8,
+}
+
+impl Way {
+    /// No worker: where handshake packets arrive.
+    pub const DOOR: u8 = 255;
+
+    /// For a packet of a handshake.
+    #[must_use]
+    pub fn to_door(path: PathIndex) -> Self {
+        Self { path, worker: Self::DOOR }
+    }
+}
+
 /// Takes packets as the engine builds them.
 pub trait PacketSink {
-    /// True when a packet of up to `size` bytes to `path` would get memory now.
-    fn has_room(&mut self, path: PathIndex, size: usize) -> bool;
+    /// True when a packet of up to `size` bytes would get memory now.
+    fn has_room(&mut self, way: Way, size: usize) -> bool;
 
-    /// `size` bytes for one packet to `path`, which the caller fills whole before it asks for the
+    /// `size` bytes for one packet, which the caller fills whole before it asks for the
     /// next. `None` when there is no memory now: ask again in a later turn.
-    fn packet(&mut self, path: PathIndex, size: usize) -> Option<&mut [u8]>;
+    fn packet(&mut self, way: Way, size: usize) -> Option<&mut [u8]>;
 
     /// What was asked for since the last call is whole and may leave.
     fn depart(&mut self);

@@ -1,15 +1,15 @@
 //! Trains: packets for one path that leave in one system call, all of one size but the last.
 //!
 //! ```text
-//!  engine --packet(path, size)--> [16,368][16,368][16,368][ 900]  --submit--> backend
+//!  engine --packet(way, size)--> [16,368][16,368][16,368][ 900]  --submit--> backend
 //! ```
 //!
-//! A packet joins the open train of its path when it is no larger than the train's packets; a smaller
+//! A packet joins the open train of its way, a worker behind an address, when it is no larger than the train's packets; a smaller
 //! one is the last. A train leaves when nothing more fits; the rest leave when the engine is done.
 
 use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::io::{Backend, PathId, Train, TrainBuffer};
-use crate::transport::{PacketSink, PathIndex};
+use crate::transport::{PacketSink, Way};
 
 /// The trains of one worker that are being built.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) struct Trains {
 #[derive(Debug)]
 struct OpenTrain {
     buffer: TrainBuffer,
-    path: PathIndex,
+    way: Way,
     segment_size: usize,
     length: usize,
     packets: usize,
@@ -36,8 +36,8 @@ struct OpenTrain {
 }
 
 impl OpenTrain {
-    fn takes(&self, path: PathIndex, size: usize) -> bool {
-        self.path == path
+    fn takes(&self, way: Way, size: usize) -> bool {
+        self.way == way
             && !self.closed
             && size <= self.segment_size
             && self.packets < TRAIN_PACKETS_MAX
@@ -49,12 +49,12 @@ impl OpenTrain {
             buffer: self.buffer,
             length: self.length,
             segment_size: self.segment_size.min(self.length),
-            path: PathId(self.path.0),
+            path: PathId(self.way.path.0),
         }
     }
 }
 
-/// Trains open at once: one more path and the oldest leaves.
+/// Trains open at once: one more way and the oldest leaves.
 const OPEN_MAX: usize = 8;
 
 impl Trains {
@@ -81,13 +81,13 @@ pub(super) struct TrainSink<'a> {
 }
 
 impl TrainSink<'_> {
-    fn place(&mut self, path: PathIndex, size: usize) -> Option<usize> {
-        let found = self.trains.open.iter().position(|train| train.takes(path, size));
+    fn place(&mut self, way: Way, size: usize) -> Option<usize> {
+        let found = self.trains.open.iter().position(|train| train.takes(way, size));
         if found.is_some() {
             return found;
         }
-        // The path's open train cannot take this packet: it leaves, so that order is kept.
-        if let Some(old) = self.trains.open.iter().position(|train| train.path == path) {
+        // The way's open train cannot take this packet: it leaves, so that order is kept.
+        if let Some(old) = self.trains.open.iter().position(|train| train.way == way) {
             let train = self.trains.open.remove(old);
             self.leave(train);
         } else if self.trains.open.len() >= OPEN_MAX {
@@ -97,7 +97,7 @@ impl TrainSink<'_> {
         let buffer = self.lend()?;
         self.trains.open.push(OpenTrain {
             buffer,
-            path,
+            way,
             segment_size: size,
             length: 0,
             packets: 0,
@@ -130,16 +130,16 @@ impl TrainSink<'_> {
 }
 
 impl PacketSink for TrainSink<'_> {
-    fn has_room(&mut self, path: PathIndex, size: usize) -> bool {
-        if self.trains.open.iter().any(|train| train.takes(path, size)) {
+    fn has_room(&mut self, way: Way, size: usize) -> bool {
+        if self.trains.open.iter().any(|train| train.takes(way, size)) {
             return true;
         }
         self.trains.spare = self.lend();
         self.trains.spare.is_some()
     }
 
-    fn packet(&mut self, path: PathIndex, size: usize) -> Option<&mut [u8]> {
-        let index = self.place(path, size)?;
+    fn packet(&mut self, way: Way, size: usize) -> Option<&mut [u8]> {
+        let index = self.place(way, size)?;
         let train = &mut self.trains.open[index];
         let start = train.length;
         train.length += size;

@@ -289,6 +289,8 @@ impl Engine {
         self.wheel.cancel(index);
         if let Slot::Open(session) = self.table.slot(index)
             && session.accepted
+            // A lane has no INIT, and its peer may call it as it called another session.
+            && session.lane_of().is_none()
         {
             self.accepted.remove(&session.origin_key());
         }

@@ -8,7 +8,7 @@ use crate::transport::engine::jobs::Work;
 use crate::transport::engine::{Engine, Meta, SessionKey, Slot};
 use crate::transport::security::Admission;
 use crate::transport::session::{LaneRoot, Opening, Session, Trust};
-use crate::transport::{CloseReason, ConnectError, PacketSink, PathIndex};
+use crate::transport::{CloseReason, ConnectError, PacketSink, PathIndex, Way};
 use crate::wire::{Accept, CookieReply, Header, INIT_PACKET_SIZE, Refuse, ServerKey, VERSION, VersionHint};
 
 impl Engine {
@@ -271,7 +271,7 @@ impl Engine {
         let Slot::Connecting(connecting) = self.table.slot_mut(index) else { return };
         connecting.listed = false;
         if connecting.is_due(now)
-            && let Some(packet) = sink.packet(connecting.path(), INIT_PACKET_SIZE)
+            && let Some(packet) = sink.packet(Way::to_door(connecting.path()), INIT_PACKET_SIZE)
         {
             connecting.write(now, packet);
             self.shared.counters.handshakes_sent += 1;

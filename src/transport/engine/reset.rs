@@ -5,7 +5,7 @@ use crate::bounds::{HEADER_SIZE, TAG_SIZE};
 use crate::crypto::Protector;
 use crate::time::Timestamp;
 use crate::transport::engine::{Engine, Meta, Slot};
-use crate::transport::{PacketSink, PathIndex};
+use crate::transport::{PacketSink, PathIndex, Way};
 use crate::wire::{Header, PacketKind, PacketNumber, RESET_TOKEN_SIZE, Reset, SessionId};
 
 /// One packet that waits for memory.
@@ -48,7 +48,7 @@ impl Engine {
 
     pub(super) fn transmit_stateless(&mut self, sink: &mut impl PacketSink) {
         while let Some(answer) = self.stateless.front() {
-            let Some(packet) = sink.packet(answer.path, answer.size) else { return };
+            let Some(packet) = sink.packet(Way::to_door(answer.path), answer.size) else { return };
             packet.copy_from_slice(&answer.bytes[..answer.size]);
             self.shared.counters.packets_sent += 1;
             self.shared.counters.bytes_sent += answer.size as u64;

@@ -6,7 +6,7 @@ use crate::transport::session::Session;
 use crate::transport::session::transmit::encode_header;
 use crate::transport::shared::Shared;
 use crate::transport::units_out::{Body, Packed};
-use crate::transport::{CloseReason, Event, Fate, PacketSink};
+use crate::transport::{CloseReason, Event, Fate, PacketSink, Way};
 use crate::wire::{
     Accept, CLOSE_FIXED_SIZE, CallId, INIT_PACKET_SIZE, MESSAGES_HEAD_SIZE, RecordHeader, Records, Writer,
     encode_close,
@@ -107,7 +107,7 @@ impl Session {
     pub(crate) fn transmit_close(&mut self, now: Timestamp, sink: &mut impl PacketSink, shared: &mut Shared) {
         let Some(code) = self.close_code.take() else { return };
         let size = HEADER_SIZE + CLOSE_FIXED_SIZE + TAG_SIZE;
-        let Some(packet) = sink.packet(self.path, size) else { return };
+        let Some(packet) = sink.packet(self.way(), size) else { return };
         let number = self.next_number(now);
         encode_header(packet, (self.remote, self.protector.epoch()), number, size);
         encode_close(&mut Writer::new(&mut packet[HEADER_SIZE..]), code, "");
@@ -142,7 +142,7 @@ impl Session {
         if !origin.is_due(now) {
             return false;
         }
-        let Some(packet) = sink.packet(self.path, INIT_PACKET_SIZE) else { return false };
+        let Some(packet) = sink.packet(Way::to_door(self.path), INIT_PACKET_SIZE) else { return false };
         origin.write(now, packet);
         true
     }

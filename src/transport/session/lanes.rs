@@ -216,13 +216,20 @@ impl Session {
         if self.accepted { Role::Client } else { Role::Server }
     }
 
-    /// LANE_REQUEST and LANE_GRANT. No lie in them costs more than its bound.
+    /// LANE_REQUEST and LANE_GRANT.
     #[cold]
     pub(super) fn on_lane_frame(
         &mut self,
         frame: &Frame<'_>,
         shared: &mut Shared,
     ) -> Result<(), &'static str> {
+        let (Frame::LaneRequest { token, .. } | Frame::LaneGrant { token, .. }) = frame else {
+            return Ok(());
+        };
+        if !self.protector.is_secure() && *token != Token::default() {
+            // P-1.7: what has no meaning is zero.
+            return Err("a reset token where nothing is sealed");
+        }
         match *frame {
             Frame::LaneRequest { worker, session, token } => {
                 self.on_lane_request(worker, session, token, shared);
@@ -230,7 +237,7 @@ impl Session {
             Frame::LaneGrant { status, session, granted, token } => {
                 self.on_lane_grant(status, session, (granted, token), shared);
             }
-            _ => debug_assert!(false, "only lane frames come here"),
+            _ => {}
         }
         Ok(())
     }

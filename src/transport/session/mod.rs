@@ -46,7 +46,7 @@ use crate::transport::rtt::Rtt;
 use crate::transport::send_queue::SendQueue;
 use crate::transport::sent::SentPackets;
 use crate::transport::shared::Shared;
-use crate::transport::sink::PathIndex;
+use crate::transport::sink::{PathIndex, Way};
 use crate::transport::unit_window::UnitWindow;
 use crate::transport::units_out::UnitsOut;
 use crate::transport::{CloseReason, SessionKey};
@@ -260,6 +260,12 @@ impl Session {
     /// The peer's worker that owns the session's other end.
     pub(crate) fn remote_worker(&self) -> u8 {
         self.remote.0 as u8
+    }
+
+    /// Where its packets go.
+    #[inline]
+    fn way(&self) -> Way {
+        Way { path: self.path, worker: self.remote_worker() }
     }
 
     /// The application keeps `size` delivered bytes.

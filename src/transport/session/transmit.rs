@@ -107,7 +107,7 @@ impl Session {
         if !wanted {
             return Sent::Nothing;
         }
-        if !sink.has_room(self.path, self.mtu.size()) {
+        if !sink.has_room(self.way(), self.mtu.size()) {
             return Sent::NoMemory;
         }
         self.build(now, &plan, shared, sink)
@@ -269,7 +269,7 @@ impl Session {
         let exact = HEADER_SIZE + control_size + datagram_size + plan.unit_size + TAG_SIZE;
         let least = if plan.is_probe { PROBE_SIZE_MIN } else { 0 };
         let size = if plan.fill { self.mtu.size().max(exact) } else { exact.max(least) };
-        let Some(packet) = sink.packet(self.path, size) else { return Sent::NoMemory };
+        let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
 
         let number = self.next_number(now);
         encode_header(packet, (self.remote, self.protector.epoch()), number, size);
@@ -430,7 +430,7 @@ impl Session {
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> Sent {
-        let Some(packet) = sink.packet(self.path, size) else { return Sent::NoMemory };
+        let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
         let number = self.next_number(now);
         encode_header(packet, (self.remote, self.protector.epoch()), number, size);
         packet[HEADER_SIZE..size - TAG_SIZE].fill(0);
