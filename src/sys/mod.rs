@@ -16,6 +16,7 @@ pub mod address;
 pub mod batch;
 pub mod control;
 pub mod cores;
+pub mod ethtool;
 pub mod probe;
 pub mod process;
 pub mod route;
