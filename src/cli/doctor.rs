@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::output::print_line;
 use super::status::{Failure, Status};
 use crate::tune::doctor::{Examination, Finding, Severity, examine};
+use crate::tune::host::live::Live;
+use crate::tune::host::{Address, Host};
 
 /// `ringwire doctor`.
 #[derive(Args, Clone, Debug)]
@@ -14,6 +16,9 @@ use crate::tune::doctor::{Examination, Finding, Severity, examine};
     after_help = EXAMPLES,
 )]
 pub struct DoctorArgs {
+    /// The NIC to look at [default: each that has hardware behind it]
+    #[arg(long, value_name = "NAME")]
+    pub nic: Option<String>,
     /// Print JSON on one line of stdout
     #[arg(long)]
     pub json: bool,
@@ -22,7 +27,7 @@ pub struct DoctorArgs {
 const EXAMPLES: &str = "\
 Examples:
   ringwire doctor                                 what works here, and how to mend what does not
-  ringwire doctor --json | jq .backend            the backend that --backend auto takes
+  ringwire doctor --nic eth0 --json               one NIC, for a script
   docker run IMAGE ringwire doctor                what a container's sandbox leaves";
 
 /// Looks at the host and prints what was found: status 1 when nothing runs here.
@@ -30,9 +35,17 @@ Examples:
 /// # Errors
 /// [`Failure`] when stdout is gone.
 pub fn run(args: &DoctorArgs) -> Result<Status, Failure> {
-    let examination = examine();
+    let host = Live::new();
+    if let Some(nic) = args.nic.as_ref().filter(|nic| !is_there(&host, nic)) {
+        return Err(Failure::usage(format!("there is no NIC {nic} here: `ip link` lists them")));
+    }
+    let examination = examine(&host, args.nic.as_deref());
     print_line(&if args.json { to_json(&examination).to_string() } else { show(&examination) })?;
     Ok(if examination.can_run() { Status::Ok } else { Status::Failed })
+}
+
+fn is_there(host: &Live, nic: &str) -> bool {
+    host.value(&Address::file(format!("/sys/class/net/{nic}/mtu"))).is_some()
 }
 
 fn show(examination: &Examination) -> String {

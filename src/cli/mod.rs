@@ -6,7 +6,7 @@
 //! not there does not parse.
 //!
 //! ```text
-//! argv --clap--> bench | serve | limits | doctor | keygen | sim --plan--> bench::*, tune::*, sim::* --report--> stdout
+//! argv --clap--> bench | serve | limits | doctor | keygen | sim | tune --plan--> bench::*, tune::*, sim::* --report--> stdout
 //!                                                                progress --> stderr
 //! ```
 //!
@@ -18,11 +18,13 @@ pub mod doctor;
 pub mod keygen;
 pub mod keys;
 pub mod limits;
+pub mod manual;
 pub mod options;
 pub mod output;
 pub mod serve;
 pub mod sim;
 pub mod status;
+pub mod tune;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,12 @@ pub enum Verb {
     Keygen(keygen::KeygenArgs),
     #[expect(missing_docs, reason = "the verb's own arguments say it")]
     Sim(sim::SimArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Tune(tune::TuneArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Man(manual::ManArgs),
+    #[expect(missing_docs, reason = "the verb's own arguments say it")]
+    Completions(manual::CompletionsArgs),
 }
 
 /// Runs the command line of this process.
@@ -78,6 +86,9 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(args),
         Verb::Keygen(args) => keygen::run(args),
         Verb::Sim(args) => sim::run(args),
+        Verb::Tune(args) => tune::run(args),
+        Verb::Man(args) => manual::run_man(args),
+        Verb::Completions(args) => manual::run_completions(args),
     };
     match result {
         Ok(status) => status.into(),
@@ -134,7 +145,10 @@ mod tests {
     fn what_is_not_built_does_not_parse() {
         for line in [
             "ringwire keygen --show",
+            "ringwire tune",
             "ringwire tune plan",
+            "ringwire tune apply",
+            "ringwire tune undo --unless-confirmed",
             "ringwire bench rate --backend xdp",
             "ringwire bench rate --congestion bbr",
             "ringwire bench ping --over datagram",
@@ -165,6 +179,13 @@ mod tests {
             "ringwire doctor --json",
             "ringwire sim --seed 7 --seeds 1000",
             "ringwire limits --duration 100ms --cores 0,1 --json",
+            "ringwire tune audit --nic eth0 --host host.json --record other.json --json",
+            "ringwire tune plan --profile latency --nic eth0 --cores 2-5 --port 7405 --output plan.toml",
+            "ringwire tune apply plan.toml --yes --allow-mgmt --confirm-within 60s",
+            "ringwire tune apply --confirm 3",
+            "ringwire tune undo --id 3",
+            "ringwire tune status --json",
+            "ringwire tune persist --as tuned --root dir",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");

@@ -1,9 +1,10 @@
-//! What `ringwire doctor` finds out.
+//! What `ringwire doctor` finds out: backends by use, the rest from what the host shows.
 
-use std::fs;
+mod checks;
+
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 
+use super::host::{Address, Host};
 use crate::io::Config;
 use crate::io::select::{Kind, Selection, open};
 
@@ -72,14 +73,19 @@ impl Examination {
     }
 }
 
-/// Looks at this host. Each backend is tried by use, on loopback.
+/// Looks at this host, and at `nic`, or at every NIC with hardware behind it. Each backend is tried by
+/// use, on loopback.
 #[must_use]
-pub fn examine() -> Examination {
+pub fn examine(host: &dyn Host, nic: Option<&str>) -> Examination {
     let config = Config::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let mut findings: Vec<Finding> =
         Kind::LADDER.into_iter().map(|kind| examine_kind(&config, kind)).collect();
     findings.push(examine_offloads());
-    findings.extend(examine_files(Path::new("/")));
+    findings.extend(checks::HOST.iter().filter_map(|check| check(host)));
+    findings.push(examine_cores());
+    for nic in nic.map_or_else(|| hardware_nics(host), |nic| vec![nic.to_owned()]) {
+        findings.extend(checks::NIC.iter().filter_map(|check| check(host, &nic)));
+    }
     let (backend, backend_why) = match open(&config, &Selection::default()) {
         Ok((backend, why)) => (Some(backend.name()), why),
         Err(error) => (None, error.to_string()),
@@ -129,91 +135,48 @@ fn works(yes: bool) -> &'static str {
     if yes { "works" } else { "does not work" }
 }
 
-fn examine_files(root: &Path) -> Vec<Finding> {
-    let line = |path: &str| fs::read_to_string(root.join(path)).ok().map(|text| text.trim().to_owned());
-    let number = |path: &str| line(path).and_then(|text| text.parse::<u64>().ok());
-    let mut findings = Vec::new();
-    for name in ["rmem_max", "wmem_max"] {
-        if let Some(size) = number(&format!("proc/sys/net/core/{name}")) {
-            findings.push(examine_buffer(name, size));
-        }
-    }
-    if let Some(governor) = line("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") {
-        findings.push(match governor.as_str() {
-            "performance" => Finding::good("frequency governor", "performance"),
-            other => Finding::bad(
-                "frequency governor",
-                Severity::Warning,
-                other,
-                "cpupower frequency-set -g performance",
-            ),
-        });
-    }
-    if let Some(source) = line("sys/devices/system/clocksource/clocksource0/current_clocksource") {
-        findings.push(match source.as_str() {
-            "tsc" | "arch_sys_counter" | "kvm-clock" => Finding::good("clock source", source),
-            _ => Finding::bad(
-                "clock source",
-                Severity::Warning,
-                format!("{source}: reading the time is a system call"),
-                "boot with clocksource=tsc where the processor's TSC is stable",
-            ),
-        });
-    }
-    let cores = crate::sys::cores::allowed().len();
-    findings.push(match cores {
-        0 | 1 => Finding::bad(
+fn hardware_nics(host: &dyn Host) -> Vec<String> {
+    let names = host.list(&Address::file("/sys/class/net")).unwrap_or_default();
+    let has_device =
+        |nic: &String| host.value(&Address::link(format!("/sys/class/net/{nic}/device"))).is_some();
+    names.into_iter().filter(has_device).collect()
+}
+
+fn examine_cores() -> Finding {
+    match crate::sys::cores::allowed().len() {
+        cores @ (0 | 1) => Finding::bad(
             "cores",
             Severity::Warning,
             format!("{cores} allowed: a worker and whoever calls it take turns"),
             "allow this process two or more (taskset, cpuset or the container's limit)",
         ),
         cores => Finding::good("cores", format!("{cores} allowed")),
-    });
-    findings
-}
-
-/// What a socket buffer should be allowed to hold.
-const BUFFER_SIZE_WANTED: u64 = 4 << 20;
-
-fn examine_buffer(name: &str, size: u64) -> Finding {
-    let subject = format!("net.core.{name}");
-    if size >= BUFFER_SIZE_WANTED {
-        return Finding::good(&subject, format!("{} KiB", size / 1024));
     }
-    Finding::bad(
-        &subject,
-        Severity::Warning,
-        format!("{} KiB: bursts of several sessions may be dropped", size / 1024),
-        format!("sysctl -w net.core.{name}={BUFFER_SIZE_WANTED}"),
-    )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::host::live::Live;
+    use super::super::host::recorded::Recorded;
     use super::*;
 
     #[test]
     fn this_host_runs_a_backend_and_every_fault_brings_its_fix() {
-        let examination = examine();
+        let examination = examine(&Live::new(), None);
         assert!(examination.can_run(), "{}", examination.backend_why);
         for finding in &examination.findings {
             assert_eq!(finding.fix.is_none(), finding.severity == Severity::Good, "{finding:?}");
             assert!(!finding.found.is_empty(), "{finding:?}");
         }
-    }
-
-    #[test]
-    fn a_small_socket_buffer_is_a_warning_with_the_command_that_raises_it() {
-        let finding = examine_buffer("rmem_max", 212_992);
-        assert_eq!(finding.severity, Severity::Warning);
-        assert_eq!(finding.fix.as_deref(), Some("sysctl -w net.core.rmem_max=4194304"));
-        assert_eq!(examine_buffer("rmem_max", 8 << 20).fix, None);
+        let subject = |name: &str| examination.findings.iter().any(|finding| finding.subject == name);
+        assert!(subject("kernel") && subject("locked memory") && subject("capabilities"));
     }
 
     #[test]
     fn what_a_host_does_not_show_is_no_finding() {
-        let findings = examine_files(Path::new("/nowhere/at/all"));
-        assert_eq!(findings.len(), 1, "only the cores: {findings:?}");
+        let examination = examine(&Recorded::default(), Some("eth0"));
+        let shown = examination.findings.iter().filter(|finding| !finding.subject.starts_with("backend"));
+        let subjects: Vec<&str> = shown.map(|finding| finding.subject.as_str()).collect();
+        assert_eq!(subjects, ["UDP GSO and GRO", "cores"]);
     }
 }
