@@ -153,7 +153,17 @@ fn without_its_features_the_library_is_the_datapath_alone() {
     let Ok(tree) = tree else { return skip::skip(test, "cargo is not to be had") };
     assert!(tree.status.success(), "cargo tree: {}", String::from_utf8_lossy(&tree.stderr));
     let text = String::from_utf8_lossy(&tree.stdout);
-    let heavy = ["clap", "comfy-table", "indicatif", "redb", "serde_json", "tracing-subscriber"];
+    let heavy = [
+        "clap",
+        "comfy-table",
+        "indicatif",
+        "netlink-bindings",
+        "redb",
+        "serde",
+        "serde_json",
+        "toml",
+        "tracing-subscriber",
+    ];
     let found = text.lines().filter(|line| heavy.iter().any(|name| line.split(' ').next() == Some(name)));
     expect_none(
         found.map(str::to_owned).collect(),

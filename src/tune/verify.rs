@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn in_noise_nothing_is_claimed() {
-        let (verified, _) = run(1.9, World::Indifferent);
+        let (verified, _) = run(0.8, World::Indifferent);
         assert!(verified.effects.iter().all(|effect| effect.verdict == Verdict::NoEffect), "{verified:?}");
     }
 

@@ -249,8 +249,11 @@ fn numa(host: &dyn Host, nic: &str) -> Option<Finding> {
 
 fn rings(host: &dyn Host, nic: &str) -> Option<Finding> {
     let path = |name: &str| Address::file(format!("/sys/class/net/{nic}/statistics/{name}"));
-    let lost: u64 =
-        ["rx_missed_errors", "rx_fifo_errors"].iter().filter_map(|name| host.number(&path(name))).sum();
+    let counted = ["rx_missed_errors", "rx_fifo_errors"].map(|name| host.number(&path(name)));
+    if counted.iter().all(Option::is_none) {
+        return None;
+    }
+    let lost: u64 = counted.into_iter().flatten().sum();
     if lost == 0 {
         return good(&format!("{nic} losses"), "none in the NIC's rings since boot");
     }

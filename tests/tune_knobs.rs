@@ -1,0 +1,238 @@
+//! Every knob, one by one and on invented hosts only: planned, applied, read back, undone; and every
+//! instant at which an apply or an undo can die.
+#![cfg(feature = "cli")]
+
+mod tune_support;
+
+use std::cell::Cell;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::rc::Rc;
+
+use ringwire::tune::apply::{Applied, Occasion, apply};
+use ringwire::tune::guard::{Drift, check};
+use ringwire::tune::host::recorded::Recorded;
+use ringwire::tune::host::{Address, Host, Refusal};
+use ringwire::tune::journal::Store;
+use ringwire::tune::knob::{self, Knob};
+use ringwire::tune::plan::{Plan, Settled, make};
+use ringwire::tune::scope::{Request, Scope};
+use ringwire::tune::status::{Standing, reports, settled};
+use ringwire::tune::undo::undo;
+use ringwire::tune::value::Form;
+use tune_support::{Folder, shipped};
+
+const NIC: &str = "eth2";
+
+/// The mlx5 host with what else a host can have, so that every knob has a place on it.
+fn rich() -> Recorded {
+    let mut host = shipped("mlx5");
+    for (key, value) in
+        [("channels/rx-max", "8"), ("channels/tx-max", "8"), ("eee/enabled", "1"), ("eee/supported", "1")]
+    {
+        host.facts.insert(format!("ethtool:{NIC}/{key}"), value.into());
+        host.refused.remove(&format!("ethtool:{NIC}/{key}"));
+    }
+    host
+}
+
+/// A value that is not the present one.
+fn other_than_now(knob: &Knob, host: &Recorded) -> String {
+    let address = knob.address.replace("{nic}", NIC).replace("{worker}", "9").replace("{irq}", "61");
+    let address = address.replace("{rx}", "0").replace("{tx}", "0").replace("{napi}", "8193");
+    let now = host.value(&Address::parse(&address)).unwrap_or_default();
+    match (knob.id.as_str(), knob.form) {
+        ("channels.combined", _) => "4".into(),
+        ("channels.rx" | "channels.tx", _) => "2".into(),
+        ("rss.table", _) => "even".into(),
+        ("memory.transparent-huge-pages", _) => "never".into(),
+        ("cpu.resume-latency", _) => "n/a".into(),
+        ("qdisc", _) => "fq".into(),
+        (_, Form::Number) => match now.parse::<u64>() {
+            Ok(number) => (number + 1).to_string(),
+            Err(_) => panic!("{}: {address} is '{now}'", knob.id),
+        },
+        (_, Form::Numbers) => "1 2 3".into(),
+        (_, Form::Switch) => if now == "on" { "off" } else { "on" }.into(),
+        (_, Form::Mask | Form::List) => "3".into(),
+        (_, Form::Word) => "performance".into(),
+        (_, Form::Fields) => "sd".into(),
+        (_, Form::Queue) => "worker".into(),
+        (_, Form::Partition) => "workers".into(),
+    }
+}
+
+fn request() -> Request {
+    Request { nic: Some(NIC.into()), cores: None, port: Some(7405) }
+}
+
+fn occasion() -> Occasion {
+    Occasion { boot: "recorded".into(), at: 1, confirm_until: None }
+}
+
+fn plan_for(host: &dyn Host, profile: &Path, settled: &Settled) -> Plan {
+    let scope = Scope::look(host, &request()).expect("the NIC is there");
+    let planned = make(host, &scope, profile.to_str().expect("plain"), settled).expect("a good profile");
+    // As a user's goes: through its file.
+    Plan::parse(&planned.plan.to_text()).unwrap_or_else(|why| panic!("{why}: {}", planned.plan.to_text()))
+}
+
+fn apply_to(host: &mut dyn Host, store: &Store, plan: &Plan) -> Applied {
+    check(host, plan, Drift::Refuse).expect("nothing changed since");
+    apply(host, store, plan, &occasion(), &mut |_| Ok(())).expect("the host takes it")
+}
+
+#[test]
+fn every_knob_goes_round() {
+    let folder = Folder::new("knobs");
+    let profile = folder.path("one.toml");
+    for knob in knob::all().iter().filter(|knob| knob.is_writable()) {
+        let mut host = rich();
+        let before = host.clone();
+        let want = other_than_now(knob, &host);
+        let text = format!(
+            "name = \"one\"\nabout = \"one knob\"\n[[knob]]\nid = \"{}\"\nwant = \"{want}\"\nwhy = \"a test\"\n",
+            knob.id
+        );
+        fs::write(&profile, text).expect("writable");
+        let store = Store::lock(&folder.path(&knob.id)).expect("free");
+        let plan = plan_for(&host, &profile, &Settled::new());
+        assert!(!plan.settings.is_empty(), "{} to {want}: nothing planned", knob.id);
+        let applied = apply_to(&mut host, &store, &plan);
+        assert_eq!(applied.written, plan.settings.len(), "{}", knob.id);
+        assert_ne!(host, before, "{}: nothing was written", knob.id);
+        let journals = store.journals().expect("readable");
+        let again = plan_for(&host, &profile, &settled(&journals));
+        assert_eq!(again.settings, [], "{}: a second plan", knob.id);
+        for line in &reports(&host, &journals, "recorded")[0].lines {
+            assert_eq!(line.standing, Standing::Holds, "{line:?}");
+        }
+        let mut writer = store.append(applied.id).expect("ours");
+        let undone = undo(&mut host, &journals[0], &mut writer).expect("room");
+        assert!(undone.is_whole() && undone.left.is_empty(), "{}: {undone}", knob.id);
+        assert_eq!(host, before, "{}", knob.id);
+    }
+}
+
+/// A host whose process dies at one write: before the kernel has it, or after.
+struct Dying<'a> {
+    host: &'a mut Recorded,
+    writes_left: Rc<Cell<usize>>,
+    after: Moment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    BeforeTheWrite,
+    AfterTheWrite,
+}
+
+impl Host for Dying<'_> {
+    fn read(&self, address: &Address) -> Result<String, Refusal> {
+        self.host.read(address)
+    }
+
+    fn list(&self, address: &Address) -> Result<Vec<String>, Refusal> {
+        self.host.list(address)
+    }
+
+    fn write(&mut self, address: &Address, value: &str) -> Result<(), Refusal> {
+        let left = self.writes_left.get();
+        if left == 0 {
+            if self.after == Moment::AfterTheWrite {
+                self.host.write(address, value)?;
+            }
+            // As a kill: nothing runs after it but what the kernel does.
+            resume_unwind(Box::new("killed"));
+        }
+        self.writes_left.set(left - 1);
+        self.host.write(address, value)
+    }
+
+    fn read_only(&self, address: &Address) -> Option<Refusal> {
+        self.host.read_only(address)
+    }
+}
+
+/// Applies `plan` and dies at write `at`; false if it ended before.
+fn die_in_apply(host: &mut Recorded, folder: &Path, plan: &Plan, at: usize, after: Moment) -> bool {
+    let store = Store::lock(folder).expect("free");
+    let mut dying = Dying { host, writes_left: Rc::new(Cell::new(at)), after };
+    catch_unwind(AssertUnwindSafe(|| apply_to(&mut dying, &store, plan))).is_err()
+}
+
+/// Undoes the last apply and dies at write `at`; false if it ended before.
+fn die_in_undo(host: &mut Recorded, folder: &Path, at: usize, after: Moment) -> bool {
+    let store = Store::lock(folder).expect("the dead hold no lock");
+    let journal = store.journals().expect("readable").pop().expect("begun");
+    let mut writer = store.append(journal.id).expect("ours");
+    let mut dying = Dying { host, writes_left: Rc::new(Cell::new(at)), after };
+    let outcome = catch_unwind(AssertUnwindSafe(|| undo(&mut dying, &journal, &mut writer)));
+    match outcome {
+        Err(_) => true,
+        Ok(undone) => {
+            let undone = undone.expect("room");
+            assert!(undone.is_whole() && undone.left.is_empty(), "{undone}");
+            false
+        }
+    }
+}
+
+/// What dies is told by the test, not by every panic on its way.
+fn restored_after_every_death(name: &str, nic: &str, profile: &str, stride: usize) {
+    let folder = Folder::new(&format!("death-{name}"));
+    let original = shipped(name);
+    let scope =
+        Scope::look(&original, &Request { nic: Some(nic.into()), ..Request::default() }).expect("there");
+    let plan = make(&original, &scope, profile, &Settled::new()).expect("a good profile").plan;
+    assert!(plan.settings.len() > 5, "{name}: {} settings", plan.settings.len());
+    let mut deaths = 0;
+    for after in [Moment::BeforeTheWrite, Moment::AfterTheWrite] {
+        for at in (0..).step_by(stride) {
+            let mut host = original.clone();
+            let state = folder.path(&format!("{after:?}-{at}"));
+            let died = die_in_apply(&mut host, &state, &plan, at, after);
+            // Then the undo dies at its third write, and the next one ends.
+            die_in_undo(&mut host, &state, at % 3, after);
+            die_in_undo(&mut host, &state, usize::MAX, after);
+            assert_eq!(host, original, "{name}: died {after:?} {at}");
+            deaths += usize::from(died);
+            if !died {
+                break;
+            }
+        }
+    }
+    assert!(deaths * stride >= plan.settings.len(), "{name}: {deaths} deaths");
+}
+
+#[test]
+fn killed_at_any_write_undo_restores_exactly() {
+    restored_after_every_death("gve", "ens4", "latency", 1);
+    restored_after_every_death("virtio", "eth0", "cloud-vm", 1);
+    restored_after_every_death("ena", "ens5", "latency", 1);
+    restored_after_every_death("mlx5", "eth2", "latency", 9);
+}
+
+#[test]
+fn an_undo_that_dies_at_any_write_is_finished_by_the_next() {
+    let folder = Folder::new("undo-dies");
+    let original = shipped("gve");
+    let scope =
+        Scope::look(&original, &Request { nic: Some("ens4".into()), ..Request::default() }).expect("there");
+    let plan = make(&original, &scope, "latency", &Settled::new()).expect("a good profile").plan;
+    for after in [Moment::BeforeTheWrite, Moment::AfterTheWrite] {
+        for at in 0.. {
+            let mut host = original.clone();
+            let state = folder.path(&format!("{after:?}-{at}"));
+            assert!(!die_in_apply(&mut host, &state, &plan, usize::MAX, after));
+            let died = die_in_undo(&mut host, &state, at, after);
+            if !died {
+                assert!(at >= plan.settings.len());
+                break;
+            }
+            die_in_undo(&mut host, &state, usize::MAX, after);
+            assert_eq!(host, original, "died {after:?} {at}");
+        }
+    }
+}
