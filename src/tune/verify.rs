@@ -387,14 +387,15 @@ mod tests {
         Indifferent,
     }
 
-    fn run(noise: f64, world: World) -> (Verified, Recorded) {
+    fn run(noise: f64, world: World, seed: u64) -> (Verified, Recorded) {
         let (host, plan) = host_and_plan();
-        let folder = std::env::temp_dir().join(format!("ringwire-verify-{noise}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("ringwire-verify-{noise}-{seed}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let store = Store::lock(&folder).expect("writable");
         let shared = std::rc::Rc::new(std::cell::RefCell::new(host));
         let mut seen = Shared(shared.clone());
-        let mut rng = Rng::new(3);
+        let mut rng = Rng::new(seed + 100);
         let mut meter = || {
             let host = shared.borrow();
             let is = |at: usize| world == World::Real && host.facts[TOGGLED[at].1] == TOGGLED[at].3;
@@ -404,7 +405,7 @@ mod tests {
             Ok(vec![Figure { name: "per_s", better: Better::More, value }])
         };
         let occasion = Occasion { boot: "b".into(), at: 0, confirm_until: None };
-        let design = Design { rounds: 8, alpha: 0.05, least: 0.02, seed: 5 };
+        let design = Design { rounds: 8, alpha: 0.05, least: 0.02, seed };
         let verified = verify(&mut seen, &store, &plan, Reach::Safe, &occasion, &design, &mut meter);
         let verified = verified.expect("it measures");
         std::fs::remove_dir_all(&folder).expect("ours");
@@ -432,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_helps_hurts_and_does_nothing_is_told_apart_and_the_host_is_as_it_was() {
-        let (verified, host) = run(0.1, World::Real);
+        let (verified, host) = run(0.1, World::Real, 5);
         let verdict = |arm: &str| {
             let effect = verified.effects.iter().find(|effect| effect.arm == arm);
             effect.unwrap_or_else(|| panic!("{arm}: {verified:?}")).verdict
@@ -452,9 +453,14 @@ mod tests {
     }
 
     #[test]
-    fn in_noise_nothing_is_claimed() {
-        let (verified, _) = run(0.8, World::Indifferent);
-        assert!(verified.effects.iter().all(|effect| effect.verdict == Verdict::NoEffect), "{verified:?}");
+    fn in_noise_hardly_anything_is_claimed() {
+        // At 5 % for all verdicts of a run together, 0.6 of 12 runs claim something.
+        let claims = |seed: &u64| {
+            let effects = run(0.8, World::Indifferent, *seed).0.effects;
+            effects.iter().any(|effect| effect.verdict != Verdict::NoEffect)
+        };
+        let claiming: Vec<u64> = (1..=12).filter(claims).collect();
+        assert!(claiming.len() <= 2, "seeds {claiming:?}");
     }
 
     #[test]
