@@ -206,6 +206,7 @@ impl Bench {
             rate: None,
             arrivals: Arrivals::Paced,
             sessions: cores.len(),
+            lanes: 1,
             deadline: Duration::from_secs(1),
             seed: args.seed,
             verify: false,
