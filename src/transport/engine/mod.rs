@@ -8,6 +8,7 @@ mod opening;
 mod reset;
 mod submit;
 mod table;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
