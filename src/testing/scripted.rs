@@ -13,7 +13,7 @@ use crate::testing::{Pair, pair};
 use crate::time::Timestamp;
 use crate::transport::reassembly::{Reassemblies, ReassemblyError, Reserve};
 use crate::transport::received::{Received, Verdict};
-use crate::transport::sent::{Acked, NO_UNIT, SentPackets};
+use crate::transport::sent::{Acked, NO_UNIT, SentPackets, Thresholds};
 use crate::wire::{FragmentHeader, MessageId, RecordHeader};
 use crate::worker::impair::{ImpairSpec, Probability};
 use crate::worker::{App, Cx, Event, Message, Outcome, ReplyWriter, Request};
@@ -243,7 +243,8 @@ impl Acks {
     fn lose(&mut self, threshold: u64) {
         let Some(largest) = self.largest_acked else { return };
         let mut lost = Vec::new();
-        self.sent.detect_lost(self.now, largest, threshold, 50_000, &mut lost);
+        let thresholds = Thresholds { packets: threshold, time_ns: 50_000, measured_at: None };
+        self.sent.detect_lost(self.now, largest, &thresholds, &mut lost);
         for (number, packet) in lost {
             assert!(number < largest, "nothing sent after what was acknowledged is lost");
             assert_eq!(self.in_flight.remove(&number), Some(u64::from(packet.size)));
