@@ -68,8 +68,9 @@ fn headline(report: &Report) -> String {
     };
     let lanes = if report.lanes > 1 { format!(" of {} lanes", report.lanes) } else { String::new() };
     let window = report.window.map_or_else(String::new, |window| format!(", window {window}"));
+    let sealing = if report.backend.secure { "sealed" } else { "NOT ENCRYPTED" };
     format!(
-        "{} of {} over {}{window}, {} session(s){lanes}, {:.1} s to {}\n{} ({}), {}, {}, cores {} -> {}, NOT ENCRYPTED",
+        "{} of {} over {}{window}, {} session(s){lanes}, {:.1} s to {}\n{} ({}), {}, {}, cores {} -> {}, {sealing}",
         report.scenario,
         show_size(report.size),
         report.over,
@@ -204,6 +205,15 @@ mod tests {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         assert!(!text.contains("NOT VALID"));
+    }
+
+    #[test]
+    fn a_sealed_run_is_not_called_unencrypted() {
+        let mut run = report();
+        assert!(show_run(&run).contains("NOT ENCRYPTED"));
+        run.backend.secure = true;
+        let text = show_run(&run);
+        assert!(text.contains("sealed") && !text.contains("NOT ENCRYPTED"), "{text}");
     }
 
     #[test]
