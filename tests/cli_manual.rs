@@ -98,8 +98,8 @@ fn public_key() -> String {
     ended.stdout.trim().to_owned()
 }
 
-/// Runs `line` in `folder`, which must end well.
-fn run_in(folder: &Folder, line: &str) -> String {
+/// Runs `line` in `folder`.
+fn run_of(folder: &Folder, line: &str) -> std::process::Output {
     let mut command = Command::new("sh");
     let words = line.replacen("ringwire", env!("CARGO_BIN_EXE_ringwire"), 1);
     command
@@ -107,10 +107,23 @@ fn run_in(folder: &Folder, line: &str) -> String {
         .current_dir(folder.path(""))
         .stdin(Stdio::null())
         .env_remove("SSH_CONNECTION");
-    let output = command.output().expect("sh is everywhere");
+    command.output().expect("sh is everywhere")
+}
+
+/// Runs `line` in `folder`, which must end well.
+fn run_in(folder: &Folder, line: &str) -> String {
+    let output = run_of(folder, line);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{line}: {text} {}", String::from_utf8_lossy(&output.stderr));
     text
+}
+
+/// A machine that is busy with something else needs longer for a figure that is valid.
+fn run_for_as_long_as_it_takes(folder: &Folder, line: &str) {
+    let quick = |length: &&str| run_of(folder, &format!("{line} --duration {length}")).status.success();
+    if !["100ms", "500ms", "2s"].iter().any(|length| quick(&length)) {
+        run_in(folder, &format!("{line} --duration 5s"));
+    }
 }
 
 #[test]
@@ -176,7 +189,8 @@ fn the_examples_of_the_other_verbs_run() {
                 // How fast this machine is is not the question here.
                 let line = line.replace("1.5M", "20k").replace("500k", "20k").replace("50k", "20k");
                 let poll = if line.contains("--poll") { "" } else { "--poll adaptive" };
-                format!("{line} --duration 100ms --warmup 20ms --deadline 30s {poll}")
+                run_for_as_long_as_it_takes(&folder, &format!("{line} --warmup 20ms --deadline 30s {poll}"));
+                continue;
             }
             "keygen" => line.replace("/etc/ringwire", "etc"),
             "doctor" => line.replace(" --nic eth0", ""),
