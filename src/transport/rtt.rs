@@ -222,6 +222,7 @@ mod tests {
 
     #[test]
     fn a_minimum_from_before_a_long_silence_is_forgotten() {
+        // L03.
         let mut rtt = Rtt::new(MS);
         rtt.on_sample(Timestamp(0), 10 * US, 0, 0);
         rtt.on_sample(Timestamp(60 * S), 90 * US, 0, 0);
