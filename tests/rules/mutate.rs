@@ -59,7 +59,13 @@ pub fn run(root: &Path, rules: &Rules) -> Result<usize, String> {
         );
         println!("     {target} {name}");
     }
-    println!("{} mutations of {} rules, {survivors} not noticed", mutations.len(), rules.len());
+    let kept: BTreeSet<&str> = mutations.iter().map(|(rule, _)| *rule).collect();
+    println!("{} mutations of {} rules, {survivors} not noticed", mutations.len(), kept.len());
+    for (name, rule) in rules {
+        if let Some(open) = &rule.open {
+            println!("{name}  not kept yet: {open}");
+        }
+    }
     Ok(survivors)
 }
 
