@@ -32,7 +32,8 @@ struct Seen {
 }
 
 impl Session {
-    /// Handles one DATA packet of this session, header included.
+    /// Handles one DATA packet of this session, header included. True when it was authentic, new, and
+    /// nothing was wrong with it.
     pub(crate) fn handle_packet(
         &mut self,
         now: Timestamp,
@@ -41,17 +42,17 @@ impl Session {
         packet: &mut [u8],
         shared: &mut Shared,
         deliveries: &mut Deliveries,
-    ) {
+    ) -> bool {
         let length = usize::from(header.length);
         let packet = &mut packet[..length];
         if planted::is(Fault::KeyUpdateNotFollowed) && header.epoch > 0 {
-            return;
+            return false;
         }
         // L28, RFC 9000 §13.1: "A packet MUST NOT be acknowledged until packet protection has been successfully
         // removed and all frames contained in the packet have been processed."
         if self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified) {
             self.note_corrupt(shared);
-            return;
+            return false;
         }
         self.control.arrivals.opened += 1;
         let number = header.number.0;
@@ -62,11 +63,11 @@ impl Session {
                 shared.counters.duplicate_packets += 1;
                 self.control.arrivals.duplicate += 1;
                 self.control.duplicate_seen = true;
-                return;
+                return false;
             }
         }
         if self.is_closed() {
-            return;
+            return false;
         }
         self.timers.last_heard = now;
         self.timers.unproven = false;
@@ -77,11 +78,11 @@ impl Session {
         let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
         let handled = self.handle_frames(now, frames, shared, deliveries);
         self.settle_packet(now, shared);
-        let Some(seen) = handled else { return };
+        let Some(seen) = handled else { return false };
         // L25, RFC 9002 §4.4: "QUIC does not allow a packet acknowledgment to be reneged": what cannot be kept is
         // not acknowledged.
         if seen.refused {
-            return;
+            return false;
         }
         let order = self.received.insert(number);
         let out_of_order = !matches!(order, Order::Next);
@@ -90,6 +91,7 @@ impl Session {
         }
         let (eliciting, asked) = (seen.eliciting, seen.asked);
         self.acks.on_packet(&Arrival { at: now, number, eliciting, asked, out_of_order, marked: ce });
+        true
     }
 
     fn handle_frames(
@@ -107,30 +109,17 @@ impl Session {
             };
             seen.eliciting |= frame.is_ack_eliciting();
             let handled = match frame {
-                Frame::Ping => Ok(()),
                 Frame::AckRequest => {
                     seen.asked = true;
                     Ok(())
                 }
                 Frame::Ack(ack) => self.on_ack_frame(now, &ack, shared),
                 Frame::Credit { limit } => self.on_credit(limit),
-                Frame::Blocked { message, limit } => {
-                    self.on_blocked(message, limit, shared);
-                    Ok(())
-                }
-                Frame::Grant { message, offset } => {
-                    self.large.on_grant(message, offset);
-                    Ok(())
-                }
                 Frame::Close { code, .. } => {
                     self.fail(now, CloseReason::Peer(code), shared);
                     return None;
                 }
                 Frame::LaneRequest { .. } | Frame::LaneGrant { .. } => self.on_lane_frame(&frame, shared),
-                Frame::Stats(stats) => {
-                    self.on_stats(now, &stats, shared);
-                    Ok(())
-                }
                 Frame::Messages(unit) => {
                     seen.refused |= self.refuses_unit(unit.unit.0, true, shared);
                     if seen.refused { Ok(()) } else { self.on_messages(&unit, frames, shared, deliveries) }
@@ -139,9 +128,17 @@ impl Session {
                     seen.refused |= self.refuses_unit(unit.unit.0, false, shared);
                     if seen.refused { Ok(()) } else { self.on_fragment(&unit, frames, shared, deliveries) }
                 }
+                Frame::Part(part) => {
+                    let handled = self.on_part(&part, frames, shared, deliveries);
+                    handled.map(|refused| seen.refused |= refused)
+                }
                 Frame::Datagram { offset, length } => {
                     shared.counters.datagrams_received += 1;
                     deliveries.push(self.key.index, DeliveryKind::Datagram, HEADER_SIZE + offset, length);
+                    Ok(())
+                }
+                other => {
+                    self.on_control(now, &other, shared);
                     Ok(())
                 }
             };
@@ -151,6 +148,21 @@ impl Session {
             }
         }
         Some(seen)
+    }
+
+    /// The control frames that are rare, and can only be right.
+    fn on_control(&mut self, now: Timestamp, frame: &Frame<'_>, shared: &mut Shared) {
+        match *frame {
+            Frame::Blocked { message, limit } => self.on_blocked(message, limit, shared),
+            Frame::Grant { message, offset } => {
+                self.large.on_grant(message, offset);
+            }
+            Frame::Stats(stats) => self.on_stats(now, &stats, shared),
+            Frame::PathChallenge { data } => self.on_path_challenge(data),
+            Frame::PathResponse { data } => self.on_path_response(now, data, shared),
+            // A PING asks by being there.
+            _ => {}
+        }
     }
 
     fn on_credit(&mut self, limit: u64) -> Result<(), &'static str> {
@@ -192,7 +204,7 @@ impl Session {
     /// True when a unit can neither be delivered nor counted as received: beyond the window, or, for
     /// messages, while those held behind gaps have filled their bound. The lowest missing unit is always
     /// taken: it is the one that can close the gap.
-    fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
+    pub(super) fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
         match self.window.check(unit) {
             UnitVerdict::Beyond => {
                 shared.counters.beyond_window += 1;
@@ -206,7 +218,7 @@ impl Session {
     }
 
     /// True the first time a unit comes; counts it out when it came before.
-    fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+    pub(super) fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
         if matches!(self.window.check(unit), UnitVerdict::New) {
             return true;
         }
@@ -215,7 +227,10 @@ impl Session {
         planted::is(Fault::NoDuplicateSuppression)
     }
 
-    fn mark_unit(&mut self, unit: u64) {
+    pub(super) fn mark_unit(&mut self, unit: u64, shared: &mut Shared) {
+        if let Some(parts) = &mut self.path_change.parts_in {
+            parts.forget(unit, &mut shared.reserve);
+        }
         if matches!(self.window.check(unit), UnitVerdict::New) {
             self.window.insert(unit);
         }
@@ -233,7 +248,7 @@ impl Session {
             return Ok(());
         }
         if planted::is(Fault::AckBeforeQueued) && unit.unit.0 % 64 == 63 {
-            self.mark_unit(unit.unit.0);
+            self.mark_unit(unit.unit.0, shared);
             return Ok(());
         }
         let cost = credit::cost(unit.length);
@@ -254,7 +269,7 @@ impl Session {
                 return Err(what);
             }
         }
-        self.mark_unit(unit.unit.0);
+        self.mark_unit(unit.unit.0, shared);
         self.consumed(cost, shared);
         Ok(())
     }
@@ -271,7 +286,7 @@ impl Session {
         let index = self.key.index;
         let kind = match *header {
             RecordHeader::Ordered { channel, sequence } => {
-                let place = Place::Packet { offset, payload };
+                let place = OrderedBody::Packet { offset, payload };
                 return self.on_ordered(channel, sequence, place, shared, deliveries);
             }
             ref other => match self.kind_of(other, shared)? {
@@ -287,7 +302,7 @@ impl Session {
     /// What an unordered record is to the application; `None` for a reply nobody waits for.
     // Handed back through memory, its three nested parts would be read before they are written whole.
     #[inline(always)]
-    fn kind_of(
+    pub(super) fn kind_of(
         &mut self,
         header: &RecordHeader,
         shared: &mut Shared,
@@ -316,11 +331,11 @@ impl Session {
         }))
     }
 
-    fn on_ordered(
+    pub(super) fn on_ordered(
         &mut self,
         channel: ChannelId,
         sequence: u64,
-        place: Place<'_>,
+        place: OrderedBody<'_>,
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
@@ -332,8 +347,10 @@ impl Session {
                 shared.counters.messages_delivered += 1;
                 shared.counters.payload_delivered += place.len() as u64;
                 match place {
-                    Place::Packet { offset, payload } => deliveries.push(index, kind, offset, payload.len()),
-                    Place::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
+                    OrderedBody::Packet { offset, payload } => {
+                        deliveries.push(index, kind, offset, payload.len())
+                    }
+                    OrderedBody::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
                 }
                 while let Some(bytes) = self.channels_in.pop_ready(channel) {
                     shared.counters.messages_delivered += 1;
@@ -346,7 +363,7 @@ impl Session {
         Ok(())
     }
 
-    fn on_fragment(
+    pub(super) fn on_fragment(
         &mut self,
         unit: &FragmentUnit,
         frames: &[u8],
@@ -365,7 +382,7 @@ impl Session {
             .reassemblies
             .on_fragment(&unit.header, data, cost.unwrap_or(0), &mut shared.reserve)
             .map_err(|_| "fragments that do not make a message")?;
-        self.mark_unit(unit.unit.0);
+        self.mark_unit(unit.unit.0, shared);
         self.consumed(progress.credit, shared);
         if let Some(complete) = progress.complete {
             shared.reserve.give_back(complete.reserved);
@@ -385,7 +402,7 @@ impl Session {
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
         if let RecordHeader::Ordered { channel, sequence } = *record {
-            return self.on_ordered(channel, sequence, Place::Owned(bytes), shared, deliveries);
+            return self.on_ordered(channel, sequence, OrderedBody::Owned(bytes), shared, deliveries);
         }
         if let Some(kind) = self.kind_of(record, shared)? {
             shared.counters.payload_delivered += bytes.len() as u64;
@@ -407,13 +424,13 @@ impl Session {
     }
 
     /// The application has what `cost` was charged for: its credit goes back.
-    fn consumed(&mut self, cost: u64, shared: &Shared) {
+    pub(super) fn consumed(&mut self, cost: u64, shared: &Shared) {
         self.credit_in.consume(cost);
         self.credit_in.set_share(shared.credit_share(self.rtt.min_ns()));
         self.control.credit |= self.credit_in.update_due().is_some();
     }
 
-    fn charge(&mut self, cost: u64) -> Result<(), &'static str> {
+    pub(super) fn charge(&mut self, cost: u64) -> Result<(), &'static str> {
         self.credit_in.charge(cost).map_err(|_| "more bytes than the session's credit")
     }
 
@@ -426,23 +443,23 @@ impl Session {
 }
 
 /// Where an ordered message's bytes are when it arrives.
-enum Place<'a> {
+pub(super) enum OrderedBody<'a> {
     Packet { offset: usize, payload: &'a [u8] },
     Owned(Vec<u8>),
 }
 
-impl Place<'_> {
+impl OrderedBody<'_> {
     fn len(&self) -> usize {
         match self {
-            Place::Packet { payload, .. } => payload.len(),
-            Place::Owned(bytes) => bytes.len(),
+            OrderedBody::Packet { payload, .. } => payload.len(),
+            OrderedBody::Owned(bytes) => bytes.len(),
         }
     }
 
     fn to_vec(&self) -> Vec<u8> {
         match self {
-            Place::Packet { payload, .. } => payload.to_vec(),
-            Place::Owned(bytes) => bytes.clone(),
+            OrderedBody::Packet { payload, .. } => payload.to_vec(),
+            OrderedBody::Owned(bytes) => bytes.clone(),
         }
     }
 }
