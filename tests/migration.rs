@@ -1,5 +1,5 @@
 //! A peer whose address changes keeps its session; whoever only replays, forwards or guesses does not get
-//! it (P-14, RFC 9000 §9). Under a virtual clock; `tests/rebinding.rs` does it over real sockets.
+//! it (P-15, RFC 9000 §9). Under a virtual clock; `tests/rebinding.rs` does it over real sockets.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -67,7 +67,7 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
-    /// The session goes on at another address of its peer's (P-14.4).
+    /// The session goes on at another address of its peer's (P-15.4).
     AddressChanged {
         /// Which.
         session: SessionKey,

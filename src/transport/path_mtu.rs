@@ -8,7 +8,7 @@
 //!    +-- large packets vanish, small ones pass: a black hole (§4.3, L53); and the search begins again
 //! ```
 //!
-//! A lost probe is no congestion signal; three lost ones give the size up (§5.1.2, L52). On a path whose
+//! A lost probe is no congestion signal; three lost ones give the size up. On a path whose
 //! route already tells its size the first probe asks for all of it, one round trip after opening. What is
 //! acknowledged confirms the size in use, so that no timer has to (§5.1.1: CONFIRMATION_TIMER is for
 //! transports without acks).
@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 /// Sizes worth trying before halving what is unknown, in bytes of UDP payload: jumbo frames over IPv4,
 /// over IPv6, with a tunnel; Ethernet over IPv4, over IPv6, with PPPoE, and what most tunnels leave.
 const LADDER: [usize; 7] = [8_972, 8_952, 8_928, 1_472, 1_452, 1_444, 1_380];
-/// RFC 8899 §5.1.2: MAX_PROBES.
+/// L52, RFC 8899 §5.1.2: "The default value of MAX_PROBES is 3."
 const ATTEMPTS_MAX: u8 = 3;
 /// RFC 8899 §5.1.1: PMTU_RAISE_TIMER.
 const RAISE_AFTER_NS: u64 = 600_000_000_000;
@@ -194,7 +194,8 @@ impl PathMtu {
         self.suspicion.probed = true;
     }
 
-    /// After what was lost has been told: whether large packets vanish, so that the size is the base size
+    /// L53, RFC 8899 §4.3: "When the method detects that the current PLPMTU is not supported, DPLPMTUD sets a
+    /// lower PLPMTU". After what was lost has been told: whether large packets vanish, so that the size is the base size
     /// from now on. The size that fell is tried again at once: if it was chance, it is back after a round
     /// trip.
     #[must_use]
@@ -278,6 +279,7 @@ mod tests {
 
     #[test]
     fn three_lost_probes_give_a_size_up_and_the_next_smaller_is_tried() {
+        // RFC 8899 §5.1.2, L52
         let mut mtu = PathMtu::new(9_972);
         for _ in 0..3 {
             assert_eq!(mtu.probe(NOW), Some(9_972));

@@ -63,7 +63,7 @@ pub enum Frame<'a> {
     },
     /// What the peer counted.
     Stats(Stats),
-    /// Proof is asked that the receiver takes packets where this one was sent (P-14.2).
+    /// Proof is asked that the receiver takes packets where this one was sent (P-15.2).
     PathChallenge {
         /// What the proof repeats: nothing that can be guessed.
         data: u64,

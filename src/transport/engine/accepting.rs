@@ -261,7 +261,7 @@ impl Engine {
     }
 
     /// A client that proved its key asks from another address for the session it was given already, its
-    /// ACCEPT having been lost with the old one: it gets the same again, and the session follows (P-14.2).
+    /// ACCEPT having been lost with the old one: it gets the same again, and the session follows (P-15.2).
     fn accepts_again(&mut self, asked: &Asked, peer: Option<&PublicKey>) -> bool {
         let Some(&index) = self.attempts.get(&(asked.remote.0, asked.boot)) else { return false };
         let Slot::Open(session) = self.table.slot(index) else { return false };

@@ -1,5 +1,5 @@
 //! A session whose peer's address changes goes on at the new one, once the peer has proven that it
-//! receives there (P-14; RFC 9000 §8.2, §9).
+//! receives there (P-15; RFC 9000 §8.2, §9).
 //!
 //! ```text
 //!  opener                          network                        acceptor
@@ -12,8 +12,8 @@
 //!    |------------------------------------------------------------->| the session lives at B
 //! ```
 //!
-//! Only the end that accepted a session follows, and only where it is sealed: keys, not addresses, are
-//! identity. Until the proof has come everything goes on being sent to the old address.
+//! Only the end that accepted the handshake follows, in the session it led to and its lanes, and only where
+//! they are sealed: keys, not addresses, are identity. Until the proof has come everything goes on being sent to the old address.
 
 use std::net::IpAddr;
 
@@ -27,12 +27,13 @@ use crate::transport::delivery::Deliveries;
 use crate::transport::engine::Meta;
 use crate::transport::path_mtu::PathMtu;
 use crate::transport::path_validation::{CHALLENGES_MAX, Candidate};
+use crate::transport::resume::Resume;
 use crate::transport::rtt::Rtt;
 use crate::transport::sent::carried;
 use crate::transport::session::transmit::encode_header;
 use crate::transport::session::{Session, first_pacer};
 use crate::transport::shared::Shared;
-use crate::transport::sink::{PacketSink, PathIndex};
+use crate::transport::sink::{PacketSink, PathIndex, Way};
 use crate::wire::{self, Header, Writer};
 
 /// What is known of addresses beside the session's own.
@@ -82,7 +83,7 @@ impl Session {
     }
 
     fn follows(&self) -> bool {
-        self.accepted && self.protector.is_secure() && !self.is_closed()
+        self.trust.gated && self.protector.is_secure() && !self.is_closed()
     }
 
     /// Handles a packet that came by another path than the session's.
@@ -229,6 +230,7 @@ impl Session {
     fn forget_path(&mut self, now: Timestamp, rtt_ns: u64) {
         self.mtu = PathMtu::new(PACKET_SIZE_MIN.min(self.packet_size_max));
         self.congestion.restart(CongestionConfig::new(self.mtu.size() as u64));
+        self.resume = Resume::new(self.congestion.window(), now);
         self.pacer = first_pacer(&self.congestion);
         self.rtt = Rtt::new(rtt_ns);
         self.loss.recovery_start = now;
@@ -285,7 +287,7 @@ impl Session {
         sink: &mut impl PacketSink,
         write: impl FnOnce(&mut Writer<'_>),
     ) -> bool {
-        let Some(packet) = sink.packet(path, size) else { return false };
+        let Some(packet) = sink.packet(Way { path, ..self.way() }, size) else { return false };
         let number = self.next_number(now);
         encode_header(packet, (self.remote, self.protector.epoch()), number, size);
         packet[HEADER_SIZE..size - TAG_SIZE].fill(0);
