@@ -22,7 +22,7 @@ use siphasher::sip::SipHasher24;
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE};
 use crate::time::Timestamp;
 use crate::transport::Event;
-use crate::transport::congestion::CongestionConfig;
+use crate::transport::congestion::{CongestionConfig, Controller};
 use crate::transport::delivery::Deliveries;
 use crate::transport::engine::Meta;
 use crate::transport::path_mtu::PathMtu;
