@@ -388,14 +388,19 @@ impl Engine {
         if secure {
             session.await_client(now, cookie);
         }
+        self.enter(&meta, remote, session);
+    }
+
+    /// `session`, which `remote` asked for from where `meta` says, is open, and its ACCEPT leaves.
+    fn enter(&mut self, meta: &Meta, remote: SessionId, session: Session) {
         session.announce(&mut self.shared);
         self.shared.counters.handshakes_sent += 1;
-        let accept = session.accept.clone();
+        let (accept, index) = (session.accept.clone(), session.key.index);
         self.answer(meta.path, PacketKind::Accept, remote, |out| copy(&accept, out));
-        self.accepted.insert((meta.path, remote.0, boot), key.index);
-        self.attempts.insert((remote.0, boot), key.index);
-        self.table.fill(key.index, Slot::Open(Box::new(session)));
-        self.touch(key.index);
+        self.accepted.insert(session.origin_key(), index);
+        self.attempts.insert((remote.0, session.peer_boot), index);
+        self.table.fill(index, Slot::Open(Box::new(session)));
+        self.touch(index);
     }
 
     pub(super) fn refuse(&mut self, meta: &Meta, session: SessionId, (code, reason): (u16, &str)) {

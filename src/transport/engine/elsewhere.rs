@@ -37,6 +37,24 @@ impl Engine {
         }
     }
 
+    /// A session is over: its place is free, and no table names it any more.
+    pub(super) fn remove(&mut self, index: u32) {
+        self.wheel.cancel(index);
+        if let Slot::Open(session) = self.table.slot(index)
+            && session.accepted
+            // A lane has no INIT, and its peer may call it as it called another session.
+            && session.lane_of().is_none()
+        {
+            let origin = session.origin_key();
+            self.accepted.remove(&origin);
+            let attempt = (origin.1, origin.2);
+            if self.attempts.get(&attempt) == Some(&index) {
+                self.attempts.remove(&attempt);
+            }
+        }
+        self.table.remove(index);
+    }
+
     /// The largest packet size of any open session, in bytes of UDP payload; `None` without one.
     #[must_use]
     pub fn packet_size_max(&self) -> Option<usize> {

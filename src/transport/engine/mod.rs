@@ -294,23 +294,6 @@ impl Engine {
         }
     }
 
-    fn remove(&mut self, index: u32) {
-        self.wheel.cancel(index);
-        if let Slot::Open(session) = self.table.slot(index)
-            && session.accepted
-            // A lane has no INIT, and its peer may call it as it called another session.
-            && session.lane_of().is_none()
-        {
-            let origin = session.origin_key();
-            self.accepted.remove(&origin);
-            let attempt = (origin.1, origin.2);
-            if self.attempts.get(&attempt) == Some(&index) {
-                self.attempts.remove(&attempt);
-            }
-        }
-        self.table.remove(index);
-    }
-
     /// The oldest event not taken yet. Taken in batches: see [`Engine::drain_events`].
     pub fn drain_events(&mut self, into: &mut Vec<Event>) {
         into.append(&mut self.shared.events);

@@ -193,6 +193,7 @@ impl Session {
         migration.candidate = None;
         migration.asked_home.clear();
         self.path = path;
+        self.timers.unproven = false;
         // RFC 9000 §9.4: another port alone is a NAT that forgot; the way there is the same.
         let same_host = self.path_change.peer_host.replace(host) == Some(host);
         self.abandon_flight(now, shared);
@@ -266,7 +267,9 @@ impl Session {
             return;
         }
         let ask = |writer: &mut Writer<'_>| wire::encode_path_challenge(writer, home);
-        let asked_home = self.send_path_frame(now, self.path, ASK_SIZE, shared, sink, ask);
+        // An address that was never proven is sent nothing.
+        let asked_home =
+            !self.timers.unproven && self.send_path_frame(now, self.path, ASK_SIZE, shared, sink, ask);
         let Some(migration) = &mut self.path_change.migration else { return };
         if let Some(candidate) = &mut migration.candidate {
             candidate.on_sent(now, data, size);

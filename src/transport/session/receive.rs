@@ -70,7 +70,8 @@ impl Session {
             return false;
         }
         self.timers.last_heard = now;
-        self.timers.unproven = false;
+        // A packet from elsewhere proves nothing of the address that the client asked from (L55).
+        self.timers.unproven &= self.path_change.elsewhere.is_some();
         if let Some(since) = self.timers.measured_from {
             self.first_heard(now, since);
         }

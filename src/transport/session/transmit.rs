@@ -61,7 +61,13 @@ impl Session {
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> bool {
-        if matches!(self.phase, Phase::Closed) || self.timers.unproven {
+        if matches!(self.phase, Phase::Closed) {
+            return false;
+        }
+        if self.path_change.migration.is_some() {
+            self.transmit_path_frames(now, shared, sink);
+        }
+        if self.timers.unproven {
             return false;
         }
         self.look_after_keys(now, shared);
@@ -70,9 +76,6 @@ impl Session {
         }
         if self.resume.is_quiet(now) && self.sent.packets_in_flight() == 0 {
             self.end_quiet(now);
-        }
-        if self.path_change.migration.is_some() {
-            self.transmit_path_frames(now, shared, sink);
         }
         while self.has_more(now) {
             match self.transmit_one(now, shared, sink) {
@@ -121,6 +124,7 @@ impl Session {
     }
 
     fn plan(&mut self, now: Timestamp, shared: &mut Shared) -> Plan {
+        // L11, RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller."
         let is_probe = self.loss.probes_due > 0;
         let pick = self.pick(now, is_probe, shared);
         let (body, unit_size) = match pick {
@@ -176,11 +180,11 @@ impl Session {
     }
 
     /// The controller's window, or less after silence.
-    fn window_now(&self) -> u64 {
+    pub(super) fn window_now(&self) -> u64 {
         self.resume.window(self.congestion.window())
     }
 
-    fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
+    pub(super) fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
         let small = self.queue.peek();
         let large = self.large.peek();
         if small.is_none() && large.is_none() {
