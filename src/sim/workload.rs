@@ -108,14 +108,6 @@ impl Workload {
         }
     }
 
-    /// `node` says something on each of its sessions that its peers must answer.
-    pub fn speak(&mut self, world: &mut World<SimApp>, node: usize) {
-        let Some(worker) = world.worker(node) else { return };
-        for to in worker.app().sessions().to_vec() {
-            self.one(worker, to, Kind::SmallCall);
-        }
-    }
-
     /// Answers the deferred calls that are due.
     pub fn answer_deferred(&mut self, world: &mut World<SimApp>) {
         let now = world.now();

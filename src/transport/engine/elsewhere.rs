@@ -30,7 +30,8 @@ impl Engine {
         }
         if origin != moved {
             // A repeated INIT from there is this session's, and its route may carry more or less.
-            if self.accepted.remove(&origin).is_some() {
+            if self.accepted.get(&origin) == Some(&index) {
+                self.accepted.remove(&origin);
                 self.accepted.insert(moved, index);
             }
             self.routes_wanted.push(path);
