@@ -133,6 +133,7 @@ impl PathMtu {
         }
         self.probe_at = now;
         self.attempts += 1;
+        // L52, RFC 8899 §5.1.2: "The default value of MAX_PROBES is 3."
         if self.attempts >= ATTEMPTS_MAX {
             self.fails_at = size;
             self.search(now);
