@@ -15,6 +15,7 @@ mod control;
 mod frames;
 mod key_update;
 mod lanes;
+mod limits;
 mod migration;
 mod parts;
 #[cfg(feature = "planted-faults")]
@@ -30,16 +31,18 @@ mod trust;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
+use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY};
 use crate::crypto::Protector;
 use crate::time::Timestamp;
 use crate::transport::ack_tracker::{AckPolicy, AckTracker};
 use crate::transport::calls::{CallTable, OpenCalls};
 use crate::transport::channel::{ChannelsIn, ChannelsOut};
 use crate::transport::config::{Config, Profile};
-use crate::transport::congestion::{Congestion, CongestionConfig, Controller};
+use crate::transport::congestion::delivery_rate::DeliveryRate;
+use crate::transport::congestion::{Congestion, CongestionConfig, CongestionKind, Controller};
 use crate::transport::connecting::Connecting;
 use crate::transport::credit::{CreditIn, CreditOut};
+use crate::transport::ecn::EcnPath;
 use crate::transport::large_out::LargeQueue;
 use crate::transport::pacer::Pacer;
 use crate::transport::parts_in::PartsIn;
@@ -89,10 +92,14 @@ pub(crate) struct Session {
     open_calls: OpenCalls,
     received: Received,
     acks: AckTracker,
+    marks: Marks,
+    ecn: EcnPath,
     window: UnitWindow,
     rtt: Rtt,
     congestion: Congestion,
     resume: Resume,
+    /// For a controller that wants samples.
+    rate: Option<Box<DeliveryRate>>,
     loss: LossState,
     credit_out: CreditOut,
     credit_in: CreditIn,
@@ -158,6 +165,15 @@ struct PathChange {
     peer_host: Option<IpAddr>,
 }
 
+/// What the next ack says of the marks that packets came with (P-3.9).
+#[derive(Debug, Default)]
+struct Marks {
+    /// Packets that came with CE, modulo 256.
+    ce: u8,
+    /// One came without a mark since the last ack.
+    bleached: bool,
+}
+
 /// Bytes of small and large units sent in this busy period: whoever sent less goes next.
 #[derive(Debug, Default)]
 struct Turns {
@@ -171,6 +187,7 @@ pub(crate) struct Tuning {
     is_dc: bool,
     /// The profile follows the round trip.
     follows_rtt: bool,
+    congestion: CongestionKind,
     pto_floor_ns: u64,
     granularity_ns: u64,
     peer_ack_delay_ns: u64,
@@ -219,7 +236,10 @@ impl Session {
         let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
         let packet_size_max = config.packet_size_max.min(peer.packet_size_max as usize);
         let packet_size = opening.route_size_max.min(packet_size_max);
-        let congestion = Congestion::new(config.congestion, CongestionConfig::new(packet_size as u64));
+        let kind = tuning.congestion.resolve(tuning.is_dc);
+        let mtu = PathMtu::new(packet_size);
+        // What the path carries now, not what it may turn out to: windows are counted in packets.
+        let congestion = Congestion::new(kind, CongestionConfig::new(mtu.size() as u64));
         Self {
             phase: Phase::Open,
             path: opening.path,
@@ -235,16 +255,19 @@ impl Session {
             open_calls: OpenCalls::new(opening.own.call_slots),
             received: Received::new(),
             acks: tuning.acks(opening.handshake_rtt_ns),
+            marks: Marks::default(),
+            ecn: EcnPath::new(),
             window: UnitWindow::new(config.unit_window),
             rtt: Rtt::new(opening.handshake_rtt_ns),
             resume: Resume::new(congestion.window(), now),
-            pacer: first_pacer(&congestion),
+            pacer: Pacer::new(),
             congestion,
+            rate: sampler(kind),
             loss: LossState::default(),
             credit_out: CreditOut::new(peer.credit),
             credit_in: CreditIn::new(shared.initial_credit()),
             timers: Timers::new(now),
-            mtu: PathMtu::new(packet_size),
+            mtu,
             large: LargeQueue::default(),
             datagrams: VecDeque::new(),
             channels_in: ChannelsIn::new(),
@@ -331,6 +354,17 @@ impl Session {
         if self.tuning.follows_rtt && is_dc != self.tuning.is_dc {
             self.tuning.set_dc(is_dc);
             self.acks.set_policy(self.tuning.ack_policy());
+            self.follow_profile();
+        }
+    }
+
+    /// P-10.6: with `auto` the controller follows the profile. What the other one learned is of no use.
+    #[cold]
+    fn follow_profile(&mut self) {
+        if self.tuning.congestion == CongestionKind::Auto {
+            let kind = self.tuning.congestion.resolve(self.tuning.is_dc);
+            self.congestion = Congestion::new(kind, CongestionConfig::new(self.mtu.size() as u64));
+            self.rate = sampler(kind);
         }
     }
 
@@ -377,10 +411,8 @@ impl Session {
     }
 }
 
-/// The pacer of a path nothing was sent on yet. L41, RFC 9002 §7.7: no burst beyond the first window, and
-/// a train is one burst, however few system calls it takes.
-fn first_pacer(congestion: &Congestion) -> Pacer {
-    Pacer::new(congestion.window().min(TRAIN_SIZE_MAX as u64))
+fn sampler(kind: CongestionKind) -> Option<Box<DeliveryRate>> {
+    kind.samples().then(Box::default)
 }
 
 impl Tuning {
@@ -398,6 +430,7 @@ impl Tuning {
         let mut tuning = Self {
             is_dc,
             follows_rtt: config.profile == Profile::Auto,
+            congestion: config.congestion,
             pto_floor_ns: 0,
             granularity_ns: 0,
             // L32, RFC 9000 §18.2: "the maximum amount of time in milliseconds by which the endpoint will delay
