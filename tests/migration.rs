@@ -180,7 +180,11 @@ impl Scene {
         let list = format!("{} peer\n", identity(1).public_key());
         let list = std::sync::Arc::new(AllowList::parse(&list).expect("a good list"));
         let mut server = BareServer::new(Config::default(), list, Echo::default());
-        let peer = server.connect(1, 1).expect("it is on the list");
+        let mut peer = server.connect(1, 1).expect("it is on the list");
+        // As any client does: until then the server says nothing to the address it came from.
+        let packet = peer.say(encode_ping);
+        server.hear(&peer, packet);
+        server.run(1_000);
         Self { server, peer, calls: 0 }
     }
 
