@@ -47,6 +47,7 @@ impl Pacer {
     pub fn delay_ns(&self, now: Timestamp, bytes: u64, pace: Option<Pace>) -> u64 {
         let Some(Pace { rate, burst }) = pace else { return 0 };
         let spare_ns = time_ns(burst - bytes.min(burst), rate);
+        // L41, RFC 9002 §7.7: "Senders MUST either use pacing or limit such bursts."
         self.drained.since_ns(now).saturating_sub(spare_ns)
     }
 
