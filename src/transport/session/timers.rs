@@ -111,9 +111,8 @@ impl Session {
     fn backed_off_ns(&self) -> u64 {
         let pto_ns = self.pto_ns();
         let most_ns = pto_ns.max(self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE);
-        let backoff = self.loss.pto_count.min(PTO_BACKOFF_MAX);
-        let wait_ns = (pto_ns << backoff).min(most_ns);
-        let spreads = backoff >= SPREAD_FROM && self.tuning.is_dc;
+        let wait_ns = (pto_ns << self.loss.pto_count.min(PTO_BACKOFF_MAX)).min(most_ns);
+        let spreads = self.loss.pto_count >= SPREAD_FROM && self.tuning.is_dc;
         wait_ns + if spreads { spread(self.local.0, self.sent.next(), wait_ns) } else { 0 }
     }
 
