@@ -322,11 +322,11 @@ fn verify_names_the_knob_that_helped_and_calls_the_other_no_effect() {
     slow_down_and_plan(&net, &folder, plan, state);
     let before = net.seen_from_outside();
     let target = ["--target", &peer.address, "--server-key", &peer.key, "--state", state, "--ablate", better];
-    let measure = "--measure rate --window 16 --rounds 8 --least 10% --poll adaptive --json";
+    let measure = "--measure rate --window 16 --rounds 6 --least 10% --poll adaptive --json";
     let measure: Vec<&str> = measure.split(' ').collect();
     // Where other work on the machine comes in between, the tool asks for another run or a longer one.
     let mut last = String::new();
-    let named = ["200ms", "200ms", "600ms", "1s"].iter().any(|length| {
+    let named = ["150ms", "150ms", "300ms", "1s"].iter().any(|length| {
         let words = [&["verify", plan][..], &target, &measure, &["--duration", length]].concat();
         let (status, out, err) = net.run(&[&[env!("CARGO_BIN_EXE_ringwire"), "tune"], &words[..]].concat());
         assert_eq!(net.seen_from_outside(), before, "verify leaves the host as it was");
