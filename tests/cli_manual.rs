@@ -120,8 +120,8 @@ fn run_in(folder: &Folder, line: &str) -> String {
 
 /// A machine that is busy with something else needs longer for a figure that is valid.
 fn run_for_as_long_as_it_takes(folder: &Folder, line: &str) {
-    let quick = |length: &&str| run_of(folder, &format!("{line} --duration {length}")).status.success();
-    if !["100ms", "500ms", "2s"].iter().any(|length| quick(&length)) {
+    let quick = |length: &str| run_of(folder, &format!("{line} --duration {length}")).status.success();
+    if !["100ms", "500ms", "2s"].into_iter().any(quick) {
         run_in(folder, &format!("{line} --duration 5s"));
     }
 }

@@ -32,6 +32,20 @@ struct News {
     lied: bool,
 }
 
+impl News {
+    #[inline]
+    fn note(&mut self, number: u64, packet: &SentPacket) {
+        self.smallest = if self.packets == 0 { number } else { self.smallest.min(number) };
+        self.packets += 1;
+        if self.largest.is_none_or(|(n, _)| n < number) {
+            self.largest = Some((number, *packet));
+        }
+        self.repeated += u64::from(packet.carried & carried::REPEATED != 0);
+        self.newest_sent_at = self.newest_sent_at.max(packet.sent_at);
+        self.ack_largest = self.ack_largest.max(packet.ack_largest);
+    }
+}
+
 impl Session {
     /// Takes an ACK frame in: it is read once the turn's packets have left. An ack of something never
     /// sent is an attack or a bug, and ends the session.
@@ -177,14 +191,7 @@ impl Session {
                         return;
                     }
                 };
-                news.smallest = if news.packets == 0 { number } else { news.smallest.min(number) };
-                news.packets += 1;
-                if news.largest.is_none_or(|(n, _)| n < number) {
-                    news.largest = Some((number, packet));
-                }
-                news.repeated += u64::from(packet.carried & carried::REPEATED != 0);
-                news.newest_sent_at = news.newest_sent_at.max(packet.sent_at);
-                news.ack_largest = news.ack_largest.max(packet.ack_largest);
+                news.note(number, &packet);
                 probes.note(&packet);
                 if usize::from(packet.size) >= watched {
                     probes.passed = probes.passed.max(Some(number));

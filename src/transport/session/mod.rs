@@ -233,13 +233,7 @@ impl Session {
         shared: &mut Shared,
     ) -> Self {
         let Opening { config, now, peer, .. } = *opening;
-        let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
-        let packet_size_max = config.packet_size_max.min(peer.packet_size_max as usize);
-        let packet_size = opening.route_size_max.min(packet_size_max);
-        let kind = tuning.congestion.resolve(tuning.is_dc);
-        let mtu = PathMtu::new(packet_size);
-        // What the path carries now, not what it may turn out to: windows are counted in packets.
-        let congestion = Congestion::new(kind, CongestionConfig::new(mtu.size() as u64));
+        let Start { tuning, mtu, congestion, rate } = Start::of(opening);
         Self {
             phase: Phase::Open,
             path: opening.path,
@@ -262,7 +256,7 @@ impl Session {
             resume: Resume::new(congestion.window(), now),
             pacer: Pacer::new(),
             congestion,
-            rate: sampler(kind),
+            rate,
             loss: LossState::default(),
             credit_out: CreditOut::new(peer.credit),
             credit_in: CreditIn::new(shared.initial_credit()),
@@ -288,7 +282,7 @@ impl Session {
             accepted: opening.accepted,
             accept: Box::default(),
             origin: None,
-            packet_size_max,
+            packet_size_max: opening.packet_size_max(),
             close_code: None,
         }
     }
@@ -408,6 +402,32 @@ impl Session {
         assert!(self.units.next() - self.units.floor() <= u64::from(self.peer.unit_window));
         assert!(self.sent.packets_in_flight() > 0 || self.sent.bytes_in_flight() == 0);
         assert!(self.window.floor() <= self.window.floor() + self.window.held());
+    }
+}
+
+/// What a session begins with on its path.
+struct Start {
+    tuning: Tuning,
+    mtu: PathMtu,
+    congestion: Congestion,
+    rate: Option<Box<DeliveryRate>>,
+}
+
+impl Start {
+    fn of(opening: &Opening<'_>) -> Self {
+        let tuning = Tuning::new(opening.config, &opening.peer, opening.handshake_rtt_ns);
+        let mtu = PathMtu::new(opening.route_size_max.min(opening.packet_size_max()));
+        let kind = tuning.congestion.resolve(tuning.is_dc);
+        // What the path carries now, not what it may turn out to: windows are counted in packets.
+        let congestion = Congestion::new(kind, CongestionConfig::new(mtu.size() as u64));
+        Self { tuning, mtu, congestion, rate: sampler(kind) }
+    }
+}
+
+impl Opening<'_> {
+    /// The largest packet that both ends take.
+    fn packet_size_max(&self) -> usize {
+        self.config.packet_size_max.min(self.peer.packet_size_max as usize)
     }
 }
 

@@ -44,8 +44,7 @@ impl Session {
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> bool {
-        let length = usize::from(header.length);
-        let packet = &mut packet[..length];
+        let packet = &mut packet[..usize::from(header.length)];
         if planted::is(Fault::KeyUpdateNotFollowed) && header.epoch > 0 {
             return false;
         }
@@ -77,7 +76,7 @@ impl Session {
             self.first_heard(now, since);
         }
         self.wake(shared);
-        let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
+        let frames = &packet[HEADER_SIZE..packet.len() - TAG_SIZE];
         let handled = self.handle_frames(now, frames, shared, deliveries);
         self.settle_packet(now, shared);
         let Some(seen) = handled else { return false };

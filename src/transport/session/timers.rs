@@ -94,7 +94,7 @@ impl Session {
 
     /// L09, RFC 9002 §6.2.1: "A sender SHOULD restart its PTO timer every time an ack-eliciting packet is sent or
     /// acknowledged": it runs from the newest such packet, and not while the time-threshold loss timer does.
-    /// L08: "When a PTO timer expires, the PTO backoff MUST be increased".
+    /// L08, RFC 9002 §6.2.1: "When a PTO timer expires, the PTO backoff MUST be increased".
     fn probe_at(&self) -> Option<Timestamp> {
         if self.sent.packets_in_flight() == 0 || self.loss.time.is_some() {
             return None;
