@@ -9,13 +9,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use ringwire::testing::said::said;
-use ringwire::testing::scripted::{acked, peers, pieces};
 use ringwire::wire::check;
 use wire_support::{root, vectors};
 
 type Check = fn(&[u8]) -> usize;
 
-const TARGETS: [(&str, Check); 10] = [
+const TARGETS: [(&str, Check); 7] = [
     ("header", check::header),
     ("frames", check::frames),
     ("records", check::records),
@@ -23,9 +22,6 @@ const TARGETS: [(&str, Check); 10] = [
     ("handshake", check::handshake),
     ("sealed", said),
     ("durable", check::durable),
-    ("pieces", pieces),
-    ("acked", acked),
-    ("peers", peers),
 ];
 
 #[test]

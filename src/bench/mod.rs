@@ -24,7 +24,6 @@ pub mod env;
 pub mod flight;
 pub mod host;
 pub mod limits;
-pub mod losses;
 pub mod one_way;
 pub mod payload;
 pub mod placement;

@@ -13,7 +13,6 @@ use super::report::{Packets, Report, Sides};
 use super::validity::{Circumstances, reasons};
 use crate::time::{Clock, MonotonicClock};
 use crate::worker::IdlePolicy;
-use crate::worker::{Ledger, LossCounters};
 
 /// A run and who watches it.
 pub struct Run<'a> {
@@ -161,7 +160,7 @@ impl Run<'_> {
             lanes: plan.lanes as u64,
             target: plan.target.to_string(),
             backend: first.backend.clone(),
-            congestion: self.host.congestion.name(),
+            congestion: congestion_name(self.host),
             poll: poll_name(self.host.idle),
             packet_size: first.packet_size.map(|size| size as u64),
             packets: first.balance.packets,
@@ -173,18 +172,16 @@ impl Run<'_> {
         report.cpu_s.client = Some(first.balance.cpu_s);
         report.cores =
             Sides { client: Some(self.cores.to_vec()), server: self.server_cores.map(<[usize]>::to_vec) };
-        let mut losses = vec![first.balance.losses];
         let (mut delivered, mut cut_short) = (first.delivered, first.cut_short.take());
         for other in all {
             first.recorder.merge(other.recorder);
             report.packets = report.packets.plus(other.balance.packets);
-            losses.push(other.balance.losses);
             report.cpu_s.client = report.cpu_s.client.map(|sum| sum + other.balance.cpu_s);
             report.skipped = report.skipped.zip(other.skipped).map(|(a, b)| a + b);
             delivered = delivered.zip(other.delivered).map(|(a, b)| a.plus(b));
             cut_short = cut_short.or(other.cut_short);
         }
-        take_server(&mut report, &first, losses);
+        take_server(&mut report, &first);
         report.tally = *first.recorder.tally();
         report.seconds =
             delivered.map_or_else(|| first.recorder.window().seconds(), |delivered| delivered.seconds);
@@ -212,16 +209,12 @@ impl Run<'_> {
 }
 
 /// The server's part: what it counted between its two answers. Unknown where it gave none.
-fn take_server(report: &mut Report, measured: &Measured, mut losses: Vec<LossCounters>) {
+fn take_server(report: &mut Report, measured: &Measured) {
     let Some((start, end)) = &measured.balance.server else {
         report.packets = Packets::default();
         return;
     };
     report.packets = report.packets.plus(end.packets.since(start.packets));
-    report.losses = end.losses.zip(start.losses).map(|(end, start)| {
-        losses.push(end.since(start));
-        Ledger::of(losses)
-    });
     report.cpu_s.server = end.cpu_s.zip(start.cpu_s).map(|(end, start)| end - start);
     report.cores.server = end.cores.clone();
 }
@@ -243,5 +236,12 @@ fn poll_name(idle: IdlePolicy) -> &'static str {
         IdlePolicy::Spin => "spin",
         IdlePolicy::Adaptive => "adaptive",
         IdlePolicy::Park => "park",
+    }
+}
+
+fn congestion_name(host: &Host) -> &'static str {
+    match host.congestion {
+        crate::transport::CongestionKind::Dc => "dc",
+        crate::transport::CongestionKind::Cubic => "cubic",
     }
 }

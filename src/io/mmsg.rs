@@ -85,11 +85,6 @@ impl Backend for Mmsg {
         self.port.register_path(path, remote);
     }
 
-    fn mark(&mut self, path: PathId, ecn: Ecn) {
-        // From the first marked path on every receive takes control messages: a lone packet's mark counts.
-        self.shows_ecn |= self.port.paths.mark(path, ecn);
-    }
-
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         batch.clear();
         // After an empty look the next packet is most likely alone, and a recvfrom costs half of a recvmsg,
@@ -191,32 +186,6 @@ const PENDING_ERRORS_MAX: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_batch_that_the_kernel_cut_short_goes_on_where_it_was_cut() {
-        let config = Config::new("127.0.0.1:0".parse().unwrap());
-        let (mut here, mut there) = (Mmsg::open(&config).unwrap(), Mmsg::open(&config).unwrap());
-        here.register_path(PathId(0), there.local_addr());
-        for mark in 0..5 {
-            let mut buffer = here.lend().unwrap();
-            buffer.bytes_mut()[..40].fill(mark);
-            here.submit(Train { buffer, length: 40, segment_size: 40, path: PathId(0) });
-        }
-        // As if a call of five had answered that it took two: three are left to send.
-        here.sender.pretend_sent(&mut here.port, 2);
-        here.flush().unwrap();
-        let (mut batch, mut marks) = (Vec::new(), Vec::new());
-        for _ in 0..20 {
-            there.receive(&mut batch).unwrap();
-            for received in batch.clone() {
-                let bytes = &there.buffer_mut(received.buffer)[..received.length as usize];
-                marks.extend(bytes.chunks(40).map(|packet| packet[0]));
-            }
-            there.release();
-        }
-        assert_eq!(marks, [2, 3, 4]);
-        assert_eq!((here.counters(false).packets_sent, here.counters(false).send_dropped), (5, 0));
-    }
 
     #[test]
     fn gso_that_fails_in_use_is_switched_off_once_and_loses_nothing() {

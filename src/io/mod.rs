@@ -167,17 +167,11 @@ pub struct IoCounters {
     pub receive_calls: u64,
     /// Packets dropped because the kernel refused them.
     pub send_dropped: u64,
-    /// Of these, those it had no room for, after some tries.
-    pub dropped_no_room: u64,
-    /// And those whose segmentation it failed on.
-    pub dropped_offload: u64,
     /// Packets the kernel dropped for want of room in our socket's buffer (SK_MEMINFO_DROPS), as of
     /// the last look.
     pub socket_drops: u64,
     /// Receives cut short because the buffer was too small.
     pub truncated: u64,
-    /// Packets for this worker that came in elsewhere and found its ring full.
-    pub ring_dropped: u64,
 }
 
 /// One way to move trains and packets. Called per batch, so it is `dyn`.
@@ -197,12 +191,6 @@ pub trait Backend {
 
     /// Tells the backend where `path` leads. Ids come in order from 0; a known id is re-pointed.
     fn register_path(&mut self, path: PathId, remote: SocketAddr);
-
-    /// From here on packets to `path` carry `ecn`, and the marks of what arrives are shown. A backend marks
-    /// nothing that stays on this host: there is no queue on the way that could mark it.
-    fn mark(&mut self, path: PathId, ecn: Ecn) {
-        let _ = (path, ecn);
-    }
 
     /// Clears `batch` and fills it with what has arrived, without waiting. True when the batch came
     /// back full: more may be waiting. All earlier received buffers must have been released.

@@ -15,26 +15,15 @@
 
 mod app;
 pub mod checker;
-pub mod clock;
 pub mod contents;
-pub mod crash;
-pub mod experiment;
 pub mod facts;
-pub mod hazards;
-pub mod link;
 pub mod network;
-pub mod overtaking;
-pub mod partition;
 pub mod plan;
 mod report;
 mod run;
-pub mod shape;
-pub mod swarm;
-pub mod table;
-pub mod topology;
 mod workload;
 pub mod world;
 
 pub use plan::Plan;
-pub use report::{Runs, Seeds, Summary, run_seeds};
+pub use report::{Seeds, Summary, run_seeds};
 pub use run::{RunReport, run};

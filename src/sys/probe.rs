@@ -37,7 +37,7 @@ fn train_arrives(v6: bool, gro: bool) -> io::Result<Vec<usize>> {
     let sender = scratch(v6, false)?;
     let bytes = [7u8; PACKET + PACKET / 2];
     let to = RawAddress::new(receiver.local_addr());
-    let train = Outgoing { bytes: &bytes, segment_size: Some(PACKET as u16), to: Some(&to), class: None };
+    let train = Outgoing { bytes: &bytes, segment_size: Some(PACKET as u16), to: Some(&to) };
     if SendBatch::new(1).send(&sender, std::iter::once(train)).is_err() {
         return Ok(Vec::new());
     }
@@ -47,8 +47,7 @@ fn train_arrives(v6: bool, gro: bool) -> io::Result<Vec<usize>> {
         if wait_readable([receiver.as_fd()], Some(PATIENCE))? == 0 {
             break;
         }
-        // A sandbox that forbids the call would leave the socket readable for ever.
-        let Ok(count) = arena.receive(&receiver, 2) else { break };
+        let count = arena.receive(&receiver, 2).unwrap_or(0);
         sizes.extend((0..count).map(|index| arena.arrived(index).length as usize));
     }
     Ok(sizes)

@@ -80,8 +80,6 @@ counters! {
     congestion_limited,
     /// Congestion events that cut a window.
     congestion_cuts,
-    /// Acks that told of packets marked "congestion experienced".
-    ce_marks,
     /// Active blocks returned by sessions gone idle.
     idle_returns,
     /// Sessions opened.
@@ -132,8 +130,6 @@ counters! {
     datagrams_dropped,
     /// The peers' socket drops, as their STATS last told.
     peer_socket_drops,
-    /// Packets that reached the peers damaged, as their STATS last told.
-    peer_corrupt,
     /// Packets the backend had no memory for; they were built in a later turn.
     train_waits,
     /// First messages that might be copies: their senders were asked for a cookie.
@@ -162,18 +158,4 @@ counters! {
     lanes_refused,
     /// Lanes refused because their session, or their peer, has as many as it may.
     over_lanes,
-    /// Times the packet size fell back because large packets vanished or were refused.
-    black_holes,
-    /// Parts sent of units that no longer fit a packet.
-    parts_sent,
-    /// Parts received.
-    parts_received,
-    /// Parts refused for want of memory: they come again.
-    parts_refused,
-    /// Addresses from which a peer was heard and was asked whether it receives there.
-    paths_challenged,
-    /// Sessions that went on at another address of their peer's.
-    paths_changed,
-    /// Addresses that did not prove to be the peer's.
-    paths_refused,
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::bounds::{HANDLER_CALLS_MAX, HANDLER_TIME_MAX, HEADER_SIZE};
 use crate::io::{Ecn, Event as IoEvent};
 use crate::time::{Timestamp, saturating_ns};
-use crate::transport::ecn::Mark;
 use crate::transport::planted::{self, Fault};
 use crate::transport::security::Denied;
 use crate::transport::{
@@ -105,7 +104,7 @@ impl<A: App> Worker<A> {
         for i in 0..self.batch.len() {
             let received = self.batch[i];
             let path = self.path_to(received.from);
-            let meta = Meta { path, remote: received.from, mark: mark_of(received.ecn) };
+            let meta = Meta { path, remote: received.from, ce: received.ecn == Ecn::Ce };
             let length = received.length as usize;
             let segment = (received.segment_size as usize).max(1);
             let buffer = &mut self.backend.buffer_mut(received.buffer)[..length];
@@ -230,8 +229,6 @@ impl<A: App> Worker<A> {
             EngineEvent::OverQuota { session, peer, quota } => {
                 self.app.on_event(&mut cx, Event::OverQuota { session, peer, quota });
             }
-            // The worker's affair alone: it asks for the route, below.
-            EngineEvent::AddressChanged { .. } => {}
             EngineEvent::MessageEnded { session, ordinal, fate } => {
                 self.app.on_event(&mut cx, Event::MessageEnded { session, ordinal, fate });
             }
@@ -276,7 +273,7 @@ impl<A: App> Worker<A> {
         self.backend.poll_events(&mut self.io_events);
         for event in self.io_events.drain(..) {
             if let IoEvent::PacketTooBig { path, segment_size } = event {
-                self.engine.on_packet_refused(self.now, PathIndex(path.0), segment_size);
+                self.engine.on_packet_refused(PathIndex(path.0), segment_size);
             }
         }
         if self.now.since_ns(self.looked_at) >= LOOK_INTERVAL_NS {
@@ -296,14 +293,6 @@ impl<A: App> Worker<A> {
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
         if self.wants_turn() { self.now } else { self.engine.poll_timeout().unwrap_or(Timestamp::NEVER) }
-    }
-}
-
-fn mark_of(ecn: Ecn) -> Mark {
-    match ecn {
-        Ecn::NotEct => Mark::None,
-        Ecn::Ect0 | Ecn::Ect1 => Mark::Capable,
-        Ecn::Ce => Mark::Experienced,
     }
 }
 

@@ -67,39 +67,6 @@ impl Net {
         quiet(inside(id, &["ip", "route", "add", "default", "via", "10.77.0.2"]))
     }
 
-    /// Lets the kernel join no packets on the link, so that each is held against the far side's size.
-    pub fn carry_single_packets(&self) {
-        for host in &self.hosts {
-            let single = ["ip", "link", "set", "dev", "link0", "gso_max_segs", "1"];
-            quiet(inside(host.0.id(), &single)).expect("the link is ours");
-        }
-    }
-
-    /// From here on `host` takes packets of `mtu` bytes at most: what is larger vanishes on its way there.
-    pub fn set_mtu(&self, host: Host, mtu: u32) {
-        let id = self.hosts[host as usize].0.id();
-        let set = ["ip", "link", "set", "dev", "link0", "mtu", &mtu.to_string()];
-        quiet(inside(id, &set)).expect("the link is ours");
-    }
-
-    /// Gives the client another address, and takes the one it had.
-    pub fn renumber_client(&self) {
-        self.exchange("10.77.0.22/24", "10.77.0.2/24");
-    }
-
-    /// And back.
-    pub fn renumber_client_back(&self) {
-        self.exchange("10.77.0.2/24", "10.77.0.22/24");
-    }
-
-    fn exchange(&self, new: &str, old: &str) {
-        let client = self.hosts[Host::Client as usize].0.id();
-        // In this order: a second address of one network goes with the first.
-        for (what, address) in [("del", old), ("add", new)] {
-            quiet(inside(client, &["ip", "addr", what, address, "dev", "link0"])).expect("the link is ours");
-        }
-    }
-
     /// Takes the link down or up, at the server's end.
     pub fn set_link(&self, state: &str) {
         let server = self.hosts[Host::Server as usize].0.id();

@@ -1,7 +1,6 @@
 //! All sessions of one worker, and what belongs to none: handshakes, resets, timers.
 
 mod accepting;
-mod elsewhere;
 mod handshake;
 mod jobs;
 mod lanes;
@@ -9,9 +8,8 @@ mod opening;
 mod reset;
 mod submit;
 mod table;
-mod waiting;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
@@ -23,7 +21,7 @@ use crate::transport::security::{Denied, Security};
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::timer_wheel::TimerWheel;
-use crate::transport::{Config, Counters, Deliveries, Event, Mark, PacketSink, PathIndex, SendError};
+use crate::transport::{Config, Counters, Deliveries, Event, PacketSink, PathIndex, SendError};
 use crate::wire::{Header, PacketKind};
 
 use accepting::{Asked, UnprovenBudget};
@@ -40,8 +38,8 @@ pub struct Meta {
     pub path: PathIndex,
     /// Its source address: cookies are bound to it.
     pub remote: SocketAddr,
-    /// Its ECN mark.
-    pub mark: Mark,
+    /// Whether the network marked it "congestion experienced".
+    pub ce: bool,
 }
 
 /// The sessions of one worker.
@@ -69,9 +67,6 @@ pub struct Engine {
     last_reset: Timestamp,
     /// Sessions accepted from (path, the client's id, its boot id): a repeated INIT finds its session.
     accepted: FxHashMap<(PathIndex, u64, u64), u32>,
-    /// The same by (the client's id, its boot id), for one that proved its key from another address.
-    // A tree, not a hash table: the peer chooses the keys (S11).
-    attempts: BTreeMap<(u64, u64), u32>,
     /// Largest packet the route of each path carries.
     route_sizes: FxHashMap<PathIndex, usize>,
     /// Paths of new sessions whose route size nobody has told yet.
@@ -113,7 +108,6 @@ impl Engine {
             stateless: VecDeque::new(),
             last_reset: Timestamp(0),
             accepted: FxHashMap::default(),
-            attempts: BTreeMap::new(),
             route_sizes: FxHashMap::default(),
             routes_wanted: Vec::new(),
             workers: 0,
@@ -171,10 +165,7 @@ impl Engine {
             self.answer_unknown(now, meta, header, packet.len());
             return;
         };
-        if session.path != meta.path {
-            return self.on_data_elsewhere(now, meta, header, packet, deliveries);
-        }
-        session.handle_packet(now, meta.mark, header, packet, &mut self.shared, deliveries);
+        session.handle_packet(now, meta.ce, header, packet, &mut self.shared, deliveries);
         if !session.listed {
             session.listed = true;
             self.ready.push_back(index);
@@ -294,6 +285,18 @@ impl Engine {
         }
     }
 
+    fn remove(&mut self, index: u32) {
+        self.wheel.cancel(index);
+        if let Slot::Open(session) = self.table.slot(index)
+            && session.accepted
+            // A lane has no INIT, and its peer may call it as it called another session.
+            && session.lane_of().is_none()
+        {
+            self.accepted.remove(&session.origin_key());
+        }
+        self.table.remove(index);
+    }
+
     /// The oldest event not taken yet. Taken in batches: see [`Engine::drain_events`].
     pub fn drain_events(&mut self, into: &mut Vec<Event>) {
         into.append(&mut self.shared.events);
@@ -327,12 +330,12 @@ impl Engine {
     }
 
     /// The kernel refused a packet of `size` on `path`.
-    pub fn on_packet_refused(&mut self, now: Timestamp, path: PathIndex, size: usize) {
+    pub fn on_packet_refused(&mut self, path: PathIndex, size: usize) {
         for index in 0..self.table.len() {
             if let Slot::Open(session) = self.table.slot_mut(index)
                 && session.path == path
             {
-                session.on_packet_refused(now, size, &mut self.shared);
+                session.on_packet_refused(size);
                 self.touch(index);
             }
         }

@@ -2,7 +2,6 @@
 
 use crate::time::Timestamp;
 use crate::transport::congestion::{AckInfo, Controller, LossInfo};
-use crate::transport::ecn::EcnNews;
 use crate::transport::late_ack::Waiting;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{Acked, NO_UNIT, SentPacket, Thresholds, carried};
@@ -20,8 +19,6 @@ struct News {
     largest: Option<(u64, SentPacket)>,
     newest_sent_at: Timestamp,
     bytes: u64,
-    packets: u64,
-    smallest: u64,
     ack_largest: u64,
     spurious: u64,
     /// How long ago the oldest of them was sent.
@@ -30,20 +27,6 @@ struct News {
     repeated: u64,
     /// A number that was left out on purpose was acknowledged.
     lied: bool,
-}
-
-impl News {
-    #[inline]
-    fn note(&mut self, number: u64, packet: &SentPacket) {
-        self.smallest = if self.packets == 0 { number } else { self.smallest.min(number) };
-        self.packets += 1;
-        if self.largest.is_none_or(|(n, _)| n < number) {
-            self.largest = Some((number, *packet));
-        }
-        self.repeated += u64::from(packet.carried & carried::REPEATED != 0);
-        self.newest_sent_at = self.newest_sent_at.max(packet.sent_at);
-        self.ack_largest = self.ack_largest.max(packet.ack_largest);
-    }
 }
 
 impl Session {
@@ -110,15 +93,9 @@ impl Session {
             self.loss.largest_acked = Some(self.loss.largest_acked.map_or(largest, |l| l.max(largest)));
             self.key_use.on_acked(largest);
         }
-        let marks = EcnNews {
-            newly_acked: news.packets,
-            smallest: news.smallest,
-            ce: ack.head.ecn_ce,
-            intact: ack.head.ecn_intact,
-            in_order: news.largest.is_some_and(|(number, _)| number == ack.largest().0),
-        };
-        if self.ecn.on_ack(&marks) > 0 {
-            shared.counters.ce_marks += 1;
+        let ce_more = self.timers.ce_reported != ack.head.ecn_ce;
+        self.timers.ce_reported = ack.head.ecn_ce;
+        if ce_more {
             self.congestion.on_congestion_experienced(now, news.newest_sent_at);
         }
         if news.bytes > 0 {
@@ -140,7 +117,6 @@ impl Session {
                 bytes_in_flight: self.sent.bytes_in_flight(),
                 app_limited: !limited,
                 round_end,
-                sample: self.rate.as_mut().and_then(|rate| rate.sample(self.rtt.min_ns())),
             });
             // L08, RFC 9002 §6.2.1: "The PTO backoff factor is reset when an acknowledgment is received".
             self.loss.pto_count = 0;
@@ -164,10 +140,6 @@ impl Session {
 
     fn acknowledge(&mut self, now: Timestamp, ack: &Ack<'_>, shared: &mut Shared) -> News {
         let mut news = News::default();
-        let (watched, path_began) = (self.mtu.watched_size(), self.loss.path_began);
-        // Never allocates unless units travel in parts.
-        let mut parts = Vec::new();
-        let rate = &mut self.rate;
         let mut units = std::mem::take(&mut shared.acked_units);
         let mut probes = ProbeNews::default();
         for (smallest, largest) in ack.ranges.iter() {
@@ -175,15 +147,11 @@ impl Session {
                 let packet = match acked {
                     Acked::Newly(packet) => {
                         news.bytes += u64::from(packet.size);
-                        rate.iter_mut().for_each(|rate| rate.on_acked(number, now));
                         packet
                     }
                     Acked::Spurious(packet) => {
-                        if number >= path_began {
-                            news.spurious += 1;
-                            news.spurious_age_ns = news.spurious_age_ns.max(now.since_ns(packet.sent_at));
-                        }
-                        rate.iter_mut().for_each(|rate| rate.on_spurious(u64::from(packet.size), now));
+                        news.spurious += 1;
+                        news.spurious_age_ns = news.spurious_age_ns.max(now.since_ns(packet.sent_at));
                         packet
                     }
                     Acked::NeverSent => {
@@ -191,14 +159,14 @@ impl Session {
                         return;
                     }
                 };
-                news.note(number, &packet);
-                probes.note(&packet);
-                if usize::from(packet.size) >= watched {
-                    probes.passed = probes.passed.max(Some(number));
+                if news.largest.is_none_or(|(n, _)| n < number) {
+                    news.largest = Some((number, packet));
                 }
-                if packet.carried & carried::PART != 0 {
-                    parts.push((packet.unit, number));
-                } else if packet.unit != NO_UNIT {
+                news.repeated += u64::from(packet.carried & carried::REPEATED != 0);
+                news.newest_sent_at = news.newest_sent_at.max(packet.sent_at);
+                news.ack_largest = news.ack_largest.max(packet.ack_largest);
+                probes.note(&packet);
+                if packet.unit != NO_UNIT {
                     units.push((packet.unit, packet.carried & carried::PROBE != 0));
                 }
             });
@@ -209,32 +177,17 @@ impl Session {
         }
         shared.acked_units = units;
         shared.counters.probes_repairing += u64::from(probes.repaired);
-        if !parts.is_empty() {
-            self.on_parts_acked(&parts, shared);
+        if let Some(size) = probes.size_probe {
+            self.mtu.on_probe_acked(size);
         }
-        self.note_sizes(now, &probes);
         if probes.grants_arrived && self.reassemblies.is_empty() {
             self.control.granted.clear();
         }
         news
     }
 
-    /// What was acknowledged shows which packet sizes pass.
-    fn note_sizes(&mut self, now: Timestamp, probes: &ProbeNews) {
-        if let Some(size) = probes.size_probe {
-            self.mtu.on_probe_acked(now, size);
-            self.congestion.set_packet_size(self.mtu.size() as u64);
-        }
-        if let Some(number) = probes.passed {
-            self.mtu.on_passed(number);
-        }
-    }
-
     /// The peer has `unit`: its memory comes back. True the first time.
-    pub(super) fn release_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
-        if self.path_change.parts_out.is_some() {
-            self.forget_parts_out(unit);
-        }
+    fn release_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
         match self.units.on_acked(unit) {
             Some(Body::Packed(packed)) => {
                 if !planted::is(Fault::SlotReusedBeforeAck) {
@@ -254,8 +207,7 @@ impl Session {
     /// wants an ack itself: the delay that the peer reports is that packet's.
     fn sample_rtt(&mut self, now: Timestamp, ack: &Ack<'_>, news: &News) {
         let Some((number, packet)) = news.largest else { return };
-        // RFC 9000 §9.4: nor one of another path.
-        if number != ack.largest().0 || number < self.loss.path_began {
+        if number != ack.largest().0 {
             return;
         }
         let latest_ns = now.since_ns(packet.sent_at);
@@ -306,29 +258,22 @@ impl Session {
     fn on_lost(&mut self, now: Timestamp, lost: &[(u64, SentPacket)], flight: u64, shared: &mut Shared) {
         let mut bytes = 0;
         let mut newest = Timestamp(0);
-        let mut lost_flight = None;
         for (number, packet) in lost {
             shared.counters.lost += 1;
             self.on_control_lost(packet);
             if packet.carried & carried::SIZE_PROBE != 0 {
                 // RFC 8899 §3: the loss of a probe is no sign of congestion.
-                self.mtu.on_probe_lost(now, usize::from(packet.size));
+                self.mtu.on_probe_lost(usize::from(packet.size));
                 continue;
             }
-            self.ecn.on_lost(1);
-            self.mtu.on_lost(*number, usize::from(packet.size));
-            self.on_unit_lost(*number, packet);
+            if packet.unit != NO_UNIT {
+                self.units.on_lost(packet.unit, *number);
+            }
             bytes += u64::from(packet.size);
             newest = newest.max(packet.sent_at);
-            if let Some(rate) = &mut self.rate {
-                lost_flight = rate.on_lost(*number).or(lost_flight);
-            }
         }
         if bytes == 0 {
             return;
-        }
-        if self.mtu.is_black_hole(now) {
-            self.on_shrunk(shared);
         }
         if newest >= self.loss.recovery_start {
             self.loss.recovery_start = now;
@@ -340,17 +285,7 @@ impl Session {
             packets_lost: lost.len() as u64,
             largest_lost_sent_at: newest,
             flight_bytes: flight,
-            lost_flight,
         });
-    }
-
-    /// The unit that a lost packet carried is to be sent again.
-    pub(super) fn on_unit_lost(&mut self, number: u64, packet: &SentPacket) {
-        if packet.carried & carried::PART != 0 {
-            self.on_part_lost(packet.unit, number);
-        } else if packet.unit != NO_UNIT && !planted::is(Fault::LostUnitNotRequeued) {
-            self.units.on_lost(packet.unit, number);
-        }
     }
 
     /// Everything sent for `stretch_ns` was lost.
@@ -368,7 +303,7 @@ impl Session {
     }
 
     /// A packet's control frames are made anew from what is true now.
-    pub(super) fn on_control_lost(&mut self, packet: &SentPacket) {
+    fn on_control_lost(&mut self, packet: &SentPacket) {
         if planted::is(Fault::LostCreditNeverProbed) {
             return;
         }
@@ -392,8 +327,6 @@ impl Session {
 struct ProbeNews {
     repaired: bool,
     size_probe: Option<usize>,
-    /// The newest packet large enough to show that large packets pass.
-    passed: Option<u64>,
     grants_arrived: bool,
 }
 

@@ -1,7 +1,6 @@
 //! Writing control frames: each is made anew from what is true when its packet leaves.
 
 use crate::time::Timestamp;
-use crate::transport::planted::{self, Fault};
 use crate::transport::sent::carried;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::{Pick, Plan};
@@ -45,9 +44,8 @@ impl Session {
             wire::encode_grant(writer, message, offset);
             frames.add(carried::GRANT);
         }
-        if (self.control.stats || self.tells_damage(now)) && writer.remaining() >= wire::STATS_SIZE {
-            self.control.stats = false;
-            (self.control.arrivals.untold, self.control.arrivals.told_at) = (false, now);
+        if control.stats && writer.remaining() >= wire::STATS_SIZE {
+            control.stats = false;
             self.write_stats(writer, shared);
         }
         if self.write_lanes(now, writer) {
@@ -58,21 +56,17 @@ impl Session {
     }
 
     fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
-        // Planted: behind a gap one unit more is claimed than arrived.
-        let claimed = u64::from(planted::is(Fault::UnitFloorTooHigh) && self.window.held() > 0);
         let head = AckHead {
-            unit_floor: UnitNumber(self.window.floor() + claimed),
+            unit_floor: UnitNumber(self.window.floor()),
             ack_delay_ns: u32::try_from(self.acks.delay_ns(now)).unwrap_or(u32::MAX),
             // L18, RFC 2883: used "to report the sequence numbers of the packet that triggered the
             // acknowledgement"; the ranges name it here, the flag says that it came twice.
             duplicate_seen: self.control.duplicate_seen,
-            ecn_ce: self.marks.ce,
-            ecn_intact: !self.marks.bleached,
+            ecn_ce: self.timers.ce_count,
         };
         let ranges = self.received.ranges().map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
         let Some(PacketNumber(largest)) = wire::encode_ack(writer, &head, ranges) else { return };
         self.control.duplicate_seen = false;
-        self.marks.bleached = false;
         self.acks.on_ack_sent();
         frames.ack_largest = largest;
         // Ranges below gaps that never fill are pruned only by an ack of an ack: ask for one.
@@ -84,9 +78,9 @@ impl Session {
     fn write_stats(&mut self, writer: &mut Writer<'_>, shared: &Shared) {
         let stats = wire::Stats {
             socket_drops: shared.socket_drops,
-            packets_received: self.control.arrivals.opened,
-            corrupt: self.control.arrivals.corrupt,
-            duplicate: self.control.arrivals.duplicate,
+            packets_received: shared.counters.packets_received,
+            corrupt: shared.counters.corrupt,
+            duplicate: shared.counters.duplicate_packets,
         };
         stats.encode(writer);
     }
@@ -98,7 +92,7 @@ impl Session {
         shared: &Shared,
         frames: &mut ControlFrames,
     ) {
-        let burst_ends = !matches!(plan.pick, Pick::Nothing) && !plan.fill;
+        let burst_ends = matches!(plan.pick, Pick::New(_) | Pick::Again(..)) && !plan.fill;
         let last_of_burst = burst_ends
             && self.queue.full_units() == 0
             && self.sent.packets_in_flight() > 0

@@ -15,12 +15,6 @@ mod control;
 mod frames;
 mod key_update;
 mod lanes;
-mod limits;
-mod migration;
-mod parts;
-#[cfg(feature = "planted-faults")]
-mod planted_calls;
-mod probe;
 mod quotas;
 mod receive;
 mod submit;
@@ -29,24 +23,19 @@ mod transmit;
 mod trust;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
-use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY};
+use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::crypto::Protector;
 use crate::time::Timestamp;
 use crate::transport::ack_tracker::{AckPolicy, AckTracker};
 use crate::transport::calls::{CallTable, OpenCalls};
 use crate::transport::channel::{ChannelsIn, ChannelsOut};
 use crate::transport::config::{Config, Profile};
-use crate::transport::congestion::delivery_rate::DeliveryRate;
-use crate::transport::congestion::{Congestion, CongestionConfig, CongestionKind, Controller};
+use crate::transport::congestion::{Congestion, CongestionConfig, Controller};
 use crate::transport::connecting::Connecting;
 use crate::transport::credit::{CreditIn, CreditOut};
-use crate::transport::ecn::EcnPath;
 use crate::transport::large_out::LargeQueue;
 use crate::transport::pacer::Pacer;
-use crate::transport::parts_in::PartsIn;
-use crate::transport::parts_out::PartsOut;
 use crate::transport::path_mtu::PathMtu;
 use crate::transport::quota::Allowance;
 use crate::transport::reassembly::Reassemblies;
@@ -68,8 +57,6 @@ use control::Control;
 use key_update::{KeyUse, Skips};
 use lanes::Lanes;
 pub(crate) use lanes::{LaneOf, LaneRoot};
-use migration::Migration;
-pub(crate) use migration::PATHS_HELD_MAX;
 use quotas::Ledger;
 pub(crate) use submit::Payload;
 use timers::Timers;
@@ -92,14 +79,10 @@ pub(crate) struct Session {
     open_calls: OpenCalls,
     received: Received,
     acks: AckTracker,
-    marks: Marks,
-    ecn: EcnPath,
     window: UnitWindow,
     rtt: Rtt,
     congestion: Congestion,
     resume: Resume,
-    /// For a controller that wants samples.
-    rate: Option<Box<DeliveryRate>>,
     loss: LossState,
     credit_out: CreditOut,
     credit_in: CreditIn,
@@ -111,7 +94,6 @@ pub(crate) struct Session {
     channels_in: ChannelsIn<Vec<u8>>,
     channels_out: ChannelsOut,
     reassemblies: Reassemblies,
-    path_change: PathChange,
     next_ordinal: u64,
     turns: Turns,
     tuning: Tuning,
@@ -143,35 +125,10 @@ pub(crate) struct LossState {
     pto_count: u32,
     probes_due: u8,
     reordering: Reordering,
-    /// Packets below this number left on an earlier path: what becomes of them is no news of this one.
-    path_began: u64,
     /// A round ends when this packet number is acknowledged.
     round_end: u64,
     /// Sent before this moment means: belongs to a loss episode that was already answered.
     recovery_start: Timestamp,
-}
-
-/// What is there only because the path is no longer what it was: nothing, as a rule.
-#[derive(Debug, Default)]
-struct PathChange {
-    /// Units that it no longer carries whole, and the peer's.
-    parts_out: Option<Box<PartsOut>>,
-    parts_in: Option<Box<PartsIn>>,
-    /// The peer was heard from elsewhere, or asks whether this end receives.
-    migration: Option<Box<Migration>>,
-    /// While a packet is handled that came by another path than the session's: that path.
-    elsewhere: Option<PathIndex>,
-    /// The peer's host, as far as it was proven: for the end that follows it.
-    peer_host: Option<IpAddr>,
-}
-
-/// What the next ack says of the marks that packets came with (P-3.9).
-#[derive(Debug, Default)]
-struct Marks {
-    /// Packets that came with CE, modulo 256.
-    ce: u8,
-    /// One came without a mark since the last ack.
-    bleached: bool,
 }
 
 /// Bytes of small and large units sent in this busy period: whoever sent less goes next.
@@ -187,7 +144,6 @@ pub(crate) struct Tuning {
     is_dc: bool,
     /// The profile follows the round trip.
     follows_rtt: bool,
-    congestion: CongestionKind,
     pto_floor_ns: u64,
     granularity_ns: u64,
     peer_ack_delay_ns: u64,
@@ -233,7 +189,10 @@ impl Session {
         shared: &mut Shared,
     ) -> Self {
         let Opening { config, now, peer, .. } = *opening;
-        let Start { tuning, mtu, congestion, rate } = Start::of(opening);
+        let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
+        let packet_size_max = config.packet_size_max.min(peer.packet_size_max as usize);
+        let packet_size = opening.route_size_max.min(packet_size_max);
+        let congestion = Congestion::new(config.congestion, CongestionConfig::new(packet_size as u64));
         Self {
             phase: Phase::Open,
             path: opening.path,
@@ -249,25 +208,21 @@ impl Session {
             open_calls: OpenCalls::new(opening.own.call_slots),
             received: Received::new(),
             acks: tuning.acks(opening.handshake_rtt_ns),
-            marks: Marks::default(),
-            ecn: EcnPath::new(),
             window: UnitWindow::new(config.unit_window),
             rtt: Rtt::new(opening.handshake_rtt_ns),
             resume: Resume::new(congestion.window(), now),
-            pacer: Pacer::new(),
             congestion,
-            rate,
             loss: LossState::default(),
             credit_out: CreditOut::new(peer.credit),
             credit_in: CreditIn::new(shared.initial_credit()),
             timers: Timers::new(now),
-            mtu,
+            mtu: PathMtu::new(packet_size),
+            pacer: Pacer::new(TRAIN_SIZE_MAX as u64),
             large: LargeQueue::default(),
             datagrams: VecDeque::new(),
             channels_in: ChannelsIn::new(),
             channels_out: ChannelsOut::new(),
             reassemblies: Reassemblies::new(opening.own.message_size_max),
-            path_change: PathChange::default(),
             next_ordinal: 0,
             turns: Turns::default(),
             tuning,
@@ -282,7 +237,7 @@ impl Session {
             accepted: opening.accepted,
             accept: Box::default(),
             origin: None,
-            packet_size_max: opening.packet_size_max(),
+            packet_size_max,
             close_code: None,
         }
     }
@@ -340,6 +295,11 @@ impl Session {
         self.mtu.size()
     }
 
+    /// The kernel refused a packet of `size` on this session's path.
+    pub(crate) fn on_packet_refused(&mut self, size: usize) {
+        self.mtu.on_refused(size);
+    }
+
     /// The profile follows the smallest round trip, unless it was set: a first guess may be wrong, or
     /// have measured an ACCEPT that had to be said twice.
     #[inline]
@@ -348,17 +308,6 @@ impl Session {
         if self.tuning.follows_rtt && is_dc != self.tuning.is_dc {
             self.tuning.set_dc(is_dc);
             self.acks.set_policy(self.tuning.ack_policy());
-            self.follow_profile();
-        }
-    }
-
-    /// P-10.6: with `auto` the controller follows the profile. What the other one learned is of no use.
-    #[cold]
-    fn follow_profile(&mut self) {
-        if self.tuning.congestion == CongestionKind::Auto {
-            let kind = self.tuning.congestion.resolve(self.tuning.is_dc);
-            self.congestion = Congestion::new(kind, CongestionConfig::new(self.mtu.size() as u64));
-            self.rate = sampler(kind);
         }
     }
 
@@ -394,7 +343,7 @@ impl Session {
 
     /// Bytes that the worker set aside for this session's large messages.
     pub(crate) fn reserved(&self) -> u64 {
-        self.reassemblies.reserved_size() + self.parts_kept()
+        self.reassemblies.reserved_size()
     }
 
     /// Walks the invariants: for tests and the simulator.
@@ -403,36 +352,6 @@ impl Session {
         assert!(self.sent.packets_in_flight() > 0 || self.sent.bytes_in_flight() == 0);
         assert!(self.window.floor() <= self.window.floor() + self.window.held());
     }
-}
-
-/// What a session begins with on its path.
-struct Start {
-    tuning: Tuning,
-    mtu: PathMtu,
-    congestion: Congestion,
-    rate: Option<Box<DeliveryRate>>,
-}
-
-impl Start {
-    fn of(opening: &Opening<'_>) -> Self {
-        let tuning = Tuning::new(opening.config, &opening.peer, opening.handshake_rtt_ns);
-        let mtu = PathMtu::new(opening.route_size_max.min(opening.packet_size_max()));
-        let kind = tuning.congestion.resolve(tuning.is_dc);
-        // What the path carries now, not what it may turn out to: windows are counted in packets.
-        let congestion = Congestion::new(kind, CongestionConfig::new(mtu.size() as u64));
-        Self { tuning, mtu, congestion, rate: sampler(kind) }
-    }
-}
-
-impl Opening<'_> {
-    /// The largest packet that both ends take.
-    fn packet_size_max(&self) -> usize {
-        self.config.packet_size_max.min(self.peer.packet_size_max as usize)
-    }
-}
-
-fn sampler(kind: CongestionKind) -> Option<Box<DeliveryRate>> {
-    kind.samples().then(Box::default)
 }
 
 impl Tuning {
@@ -450,7 +369,6 @@ impl Tuning {
         let mut tuning = Self {
             is_dc,
             follows_rtt: config.profile == Profile::Auto,
-            congestion: config.congestion,
             pto_floor_ns: 0,
             granularity_ns: 0,
             // L32, RFC 9000 §18.2: "the maximum amount of time in milliseconds by which the endpoint will delay

@@ -11,7 +11,6 @@ use crate::transport::channel::Accepted;
 use crate::transport::congestion::Controller;
 use crate::transport::credit;
 use crate::transport::delivery::{Deliveries, DeliveryKind};
-use crate::transport::ecn::Mark;
 use crate::transport::planted::{self, Fault};
 use crate::transport::received::{Order, Verdict};
 use crate::transport::session::Session;
@@ -33,67 +32,59 @@ struct Seen {
 }
 
 impl Session {
-    /// Handles one DATA packet of this session, header included. True when it was authentic, new, and
-    /// nothing was wrong with it.
+    /// Handles one DATA packet of this session, header included.
     pub(crate) fn handle_packet(
         &mut self,
         now: Timestamp,
-        mark: Mark,
+        ce: bool,
         header: &Header,
         packet: &mut [u8],
         shared: &mut Shared,
         deliveries: &mut Deliveries,
-    ) -> bool {
-        let packet = &mut packet[..usize::from(header.length)];
-        if planted::is(Fault::KeyUpdateNotFollowed) && header.epoch > 0 {
-            return false;
-        }
+    ) {
+        let length = usize::from(header.length);
+        let packet = &mut packet[..length];
         // L28, RFC 9000 §13.1: "A packet MUST NOT be acknowledged until packet protection has been successfully
         // removed and all frames contained in the packet have been processed."
         if self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified) {
-            self.note_corrupt(shared);
-            return false;
+            shared.counters.corrupt += 1;
+            return;
         }
-        self.control.arrivals.opened += 1;
         let number = header.number.0;
         match self.received.check(number) {
             Verdict::New => {}
             _ if planted::is(Fault::ReplayWindowOff) => {}
             Verdict::Duplicate | Verdict::TooOld => {
                 shared.counters.duplicate_packets += 1;
-                self.control.arrivals.duplicate += 1;
                 self.control.duplicate_seen = true;
-                return false;
+                return;
             }
         }
         if self.is_closed() {
-            return false;
+            return;
         }
         self.timers.last_heard = now;
-        // A packet from elsewhere proves nothing of the address that the client asked from (L55).
-        self.timers.unproven &= self.path_change.elsewhere.is_some();
+        self.timers.unproven = false;
         if let Some(since) = self.timers.measured_from {
             self.first_heard(now, since);
         }
         self.wake(shared);
-        let frames = &packet[HEADER_SIZE..packet.len() - TAG_SIZE];
+        let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
         let handled = self.handle_frames(now, frames, shared, deliveries);
         self.settle_packet(now, shared);
-        let Some(seen) = handled else { return false };
+        let Some(seen) = handled else { return };
         // L25, RFC 9002 §4.4: "QUIC does not allow a packet acknowledgment to be reneged": what cannot be kept is
         // not acknowledged.
         if seen.refused {
-            return false;
+            return;
         }
         let order = self.received.insert(number);
         let out_of_order = !matches!(order, Order::Next);
+        if ce {
+            self.timers.ce_count = self.timers.ce_count.wrapping_add(1);
+        }
         let (eliciting, asked) = (seen.eliciting, seen.asked);
-        let marked = mark == Mark::Experienced;
-        // Only what its sender will see acknowledged: more marks than packets would be a lie (L42).
-        self.marks.ce = self.marks.ce.wrapping_add(u8::from(marked && eliciting));
-        self.marks.bleached |= mark == Mark::None;
-        self.acks.on_packet(&Arrival { at: now, number, eliciting, asked, out_of_order, marked });
-        true
+        self.acks.on_packet(&Arrival { at: now, number, eliciting, asked, out_of_order, marked: ce });
     }
 
     fn handle_frames(
@@ -111,17 +102,30 @@ impl Session {
             };
             seen.eliciting |= frame.is_ack_eliciting();
             let handled = match frame {
+                Frame::Ping => Ok(()),
                 Frame::AckRequest => {
                     seen.asked = true;
                     Ok(())
                 }
                 Frame::Ack(ack) => self.on_ack_frame(now, &ack, shared),
                 Frame::Credit { limit } => self.on_credit(limit),
+                Frame::Blocked { message, limit } => {
+                    self.on_blocked(message, limit, shared);
+                    Ok(())
+                }
+                Frame::Grant { message, offset } => {
+                    self.large.on_grant(message, offset);
+                    Ok(())
+                }
                 Frame::Close { code, .. } => {
                     self.fail(now, CloseReason::Peer(code), shared);
                     return None;
                 }
                 Frame::LaneRequest { .. } | Frame::LaneGrant { .. } => self.on_lane_frame(&frame, shared),
+                Frame::Stats(stats) => {
+                    self.on_stats(now, &stats, shared);
+                    Ok(())
+                }
                 Frame::Messages(unit) => {
                     seen.refused |= self.refuses_unit(unit.unit.0, true, shared);
                     if seen.refused { Ok(()) } else { self.on_messages(&unit, frames, shared, deliveries) }
@@ -130,17 +134,9 @@ impl Session {
                     seen.refused |= self.refuses_unit(unit.unit.0, false, shared);
                     if seen.refused { Ok(()) } else { self.on_fragment(&unit, frames, shared, deliveries) }
                 }
-                Frame::Part(part) => {
-                    let handled = self.on_part(&part, frames, shared, deliveries);
-                    handled.map(|refused| seen.refused |= refused)
-                }
                 Frame::Datagram { offset, length } => {
                     shared.counters.datagrams_received += 1;
                     deliveries.push(self.key.index, DeliveryKind::Datagram, HEADER_SIZE + offset, length);
-                    Ok(())
-                }
-                other => {
-                    self.on_control(now, &other, shared);
                     Ok(())
                 }
             };
@@ -150,21 +146,6 @@ impl Session {
             }
         }
         Some(seen)
-    }
-
-    /// The control frames that are rare, and can only be right.
-    fn on_control(&mut self, now: Timestamp, frame: &Frame<'_>, shared: &mut Shared) {
-        match *frame {
-            Frame::Blocked { message, limit } => self.on_blocked(message, limit, shared),
-            Frame::Grant { message, offset } => {
-                self.large.on_grant(message, offset);
-            }
-            Frame::Stats(stats) => self.on_stats(now, &stats, shared),
-            Frame::PathChallenge { data } => self.on_path_challenge(data),
-            Frame::PathResponse { data } => self.on_path_response(now, data, shared),
-            // A PING asks by being there.
-            _ => {}
-        }
     }
 
     fn on_credit(&mut self, limit: u64) -> Result<(), &'static str> {
@@ -198,15 +179,12 @@ impl Session {
             self.congestion.on_peer_drops(now, more);
         }
         self.timers.peer_socket_drops = Some(stats.socket_drops);
-        // A STATS that a later one overtook tells less.
-        shared.counters.peer_corrupt += stats.corrupt.saturating_sub(self.timers.peer_corrupt);
-        self.timers.peer_corrupt = self.timers.peer_corrupt.max(stats.corrupt);
     }
 
     /// True when a unit can neither be delivered nor counted as received: beyond the window, or, for
     /// messages, while those held behind gaps have filled their bound. The lowest missing unit is always
     /// taken: it is the one that can close the gap.
-    pub(super) fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
+    fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
         match self.window.check(unit) {
             UnitVerdict::Beyond => {
                 shared.counters.beyond_window += 1;
@@ -220,7 +198,7 @@ impl Session {
     }
 
     /// True the first time a unit comes; counts it out when it came before.
-    pub(super) fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+    fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
         if matches!(self.window.check(unit), UnitVerdict::New) {
             return true;
         }
@@ -229,10 +207,7 @@ impl Session {
         planted::is(Fault::NoDuplicateSuppression)
     }
 
-    pub(super) fn mark_unit(&mut self, unit: u64, shared: &mut Shared) {
-        if let Some(parts) = &mut self.path_change.parts_in {
-            parts.forget(unit, &mut shared.reserve);
-        }
+    fn mark_unit(&mut self, unit: u64) {
         if matches!(self.window.check(unit), UnitVerdict::New) {
             self.window.insert(unit);
         }
@@ -250,7 +225,7 @@ impl Session {
             return Ok(());
         }
         if planted::is(Fault::AckBeforeQueued) && unit.unit.0 % 64 == 63 {
-            self.mark_unit(unit.unit.0, shared);
+            self.mark_unit(unit.unit.0);
             return Ok(());
         }
         let cost = credit::cost(unit.length);
@@ -271,7 +246,7 @@ impl Session {
                 return Err(what);
             }
         }
-        self.mark_unit(unit.unit.0, shared);
+        self.mark_unit(unit.unit.0);
         self.consumed(cost, shared);
         Ok(())
     }
@@ -288,7 +263,7 @@ impl Session {
         let index = self.key.index;
         let kind = match *header {
             RecordHeader::Ordered { channel, sequence } => {
-                let place = OrderedBody::Packet { offset, payload };
+                let place = Place::Packet { offset, payload };
                 return self.on_ordered(channel, sequence, place, shared, deliveries);
             }
             ref other => match self.kind_of(other, shared)? {
@@ -304,7 +279,7 @@ impl Session {
     /// What an unordered record is to the application; `None` for a reply nobody waits for.
     // Handed back through memory, its three nested parts would be read before they are written whole.
     #[inline(always)]
-    pub(super) fn kind_of(
+    fn kind_of(
         &mut self,
         header: &RecordHeader,
         shared: &mut Shared,
@@ -333,11 +308,11 @@ impl Session {
         }))
     }
 
-    pub(super) fn on_ordered(
+    fn on_ordered(
         &mut self,
         channel: ChannelId,
         sequence: u64,
-        place: OrderedBody<'_>,
+        place: Place<'_>,
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
@@ -349,10 +324,8 @@ impl Session {
                 shared.counters.messages_delivered += 1;
                 shared.counters.payload_delivered += place.len() as u64;
                 match place {
-                    OrderedBody::Packet { offset, payload } => {
-                        deliveries.push(index, kind, offset, payload.len())
-                    }
-                    OrderedBody::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
+                    Place::Packet { offset, payload } => deliveries.push(index, kind, offset, payload.len()),
+                    Place::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
                 }
                 while let Some(bytes) = self.channels_in.pop_ready(channel) {
                     shared.counters.messages_delivered += 1;
@@ -365,7 +338,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_fragment(
+    fn on_fragment(
         &mut self,
         unit: &FragmentUnit,
         frames: &[u8],
@@ -384,7 +357,7 @@ impl Session {
             .reassemblies
             .on_fragment(&unit.header, data, cost.unwrap_or(0), &mut shared.reserve)
             .map_err(|_| "fragments that do not make a message")?;
-        self.mark_unit(unit.unit.0, shared);
+        self.mark_unit(unit.unit.0);
         self.consumed(progress.credit, shared);
         if let Some(complete) = progress.complete {
             shared.reserve.give_back(complete.reserved);
@@ -404,7 +377,7 @@ impl Session {
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
         if let RecordHeader::Ordered { channel, sequence } = *record {
-            return self.on_ordered(channel, sequence, OrderedBody::Owned(bytes), shared, deliveries);
+            return self.on_ordered(channel, sequence, Place::Owned(bytes), shared, deliveries);
         }
         if let Some(kind) = self.kind_of(record, shared)? {
             shared.counters.payload_delivered += bytes.len() as u64;
@@ -426,13 +399,13 @@ impl Session {
     }
 
     /// The application has what `cost` was charged for: its credit goes back.
-    pub(super) fn consumed(&mut self, cost: u64, shared: &Shared) {
+    fn consumed(&mut self, cost: u64, shared: &Shared) {
         self.credit_in.consume(cost);
         self.credit_in.set_share(shared.credit_share(self.rtt.min_ns()));
         self.control.credit |= self.credit_in.update_due().is_some();
     }
 
-    pub(super) fn charge(&mut self, cost: u64) -> Result<(), &'static str> {
+    fn charge(&mut self, cost: u64) -> Result<(), &'static str> {
         self.credit_in.charge(cost).map_err(|_| "more bytes than the session's credit")
     }
 
@@ -445,23 +418,23 @@ impl Session {
 }
 
 /// Where an ordered message's bytes are when it arrives.
-pub(super) enum OrderedBody<'a> {
+enum Place<'a> {
     Packet { offset: usize, payload: &'a [u8] },
     Owned(Vec<u8>),
 }
 
-impl OrderedBody<'_> {
+impl Place<'_> {
     fn len(&self) -> usize {
         match self {
-            OrderedBody::Packet { payload, .. } => payload.len(),
-            OrderedBody::Owned(bytes) => bytes.len(),
+            Place::Packet { payload, .. } => payload.len(),
+            Place::Owned(bytes) => bytes.len(),
         }
     }
 
     fn to_vec(&self) -> Vec<u8> {
         match self {
-            OrderedBody::Packet { payload, .. } => payload.to_vec(),
-            OrderedBody::Owned(bytes) => bytes.clone(),
+            Place::Packet { payload, .. } => payload.to_vec(),
+            Place::Owned(bytes) => bytes.clone(),
         }
     }
 }

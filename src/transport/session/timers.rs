@@ -17,7 +17,8 @@ pub(crate) struct Timers {
     pub(super) blocked_probe: Option<Timestamp>,
     pub(super) blocked_probe_count: u32,
     pub(super) peer_socket_drops: Option<u64>,
-    pub(super) peer_corrupt: u64,
+    pub(super) ce_count: u8,
+    pub(super) ce_reported: u8,
     pub(super) dormant: bool,
     /// Since when the peer may be a new incarnation.
     pub(super) suspected: Option<Timestamp>,
@@ -38,7 +39,8 @@ impl Timers {
             blocked_probe: None,
             blocked_probe_count: 0,
             peer_socket_drops: None,
-            peer_corrupt: 0,
+            ce_count: 0,
+            ce_reported: 0,
             dormant: false,
             suspected: None,
             measured_from: None,
@@ -52,8 +54,6 @@ impl Timers {
 const GRANULARITY_PARTS: u64 = 4;
 /// Probe timeouts double at most this often: 75 µs becomes 77 ms.
 const PTO_BACKOFF_MAX: u32 = 10;
-/// Backed off as far as may be, a probe still leaves this often within the idle timeout.
-const PROBES_BEFORE_IDLE: u64 = 8;
 /// A session quiet this long gives its active block back.
 const DORMANT_AFTER_NS: u64 = 100_000_000;
 /// How long a peer whose incarnation is in doubt has to prove it is there.
@@ -62,22 +62,6 @@ const SUSPECT_WAIT_NS: u64 = 500_000_000;
 const SUSPECT_AFTER_PROBES: u32 = 6;
 /// How often a blocked sender with nothing in flight asks again, doubling.
 const BLOCKED_PROBE_NS: u64 = 1_000_000;
-
-/// STATS that tell of damage are this far apart at least.
-const TELL_INTERVAL_NS: u64 = 10_000_000;
-
-/// Up to half of `wait_ns`, by chances that a session's name and next packet number are: a hundred senders
-/// whose flights met in one queue have the same timers, and their probes would meet in it again and again
-/// (Floyd and Jacobson 1994).
-fn spread(session: u64, number: u64, wait_ns: u64) -> u64 {
-    let mixed = (session ^ number.wrapping_mul(MIX)).wrapping_mul(MIX) >> 48;
-    ((u128::from(wait_ns) * u128::from(mixed)) >> 17) as u64
-}
-
-/// Probes that find a queue full this often in a row do so because others come at the same moment.
-const SPREAD_FROM: u32 = 4;
-/// An odd number without a pattern in its bits: 2^64 over the golden ratio.
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Session {
     pub(super) fn pto_ns(&self) -> u64 {
@@ -94,7 +78,7 @@ impl Session {
 
     /// L09, RFC 9002 §6.2.1: "A sender SHOULD restart its PTO timer every time an ack-eliciting packet is sent or
     /// acknowledged": it runs from the newest such packet, and not while the time-threshold loss timer does.
-    /// L08, RFC 9002 §6.2.1: "When a PTO timer expires, the PTO backoff MUST be increased".
+    /// L08: "When a PTO timer expires, the PTO backoff MUST be increased".
     fn probe_at(&self) -> Option<Timestamp> {
         if self.sent.packets_in_flight() == 0 || self.loss.time.is_some() {
             return None;
@@ -102,26 +86,8 @@ impl Session {
         if planted::is(Fault::ProbeTimerNeverArmed) {
             return None;
         }
-        Some(self.sent.last_eliciting_at().after_ns(self.backed_off_ns()))
-    }
-
-    /// The probe timeout, doubled for each expiry in a row. Not beyond an eighth of the idle timeout, unless it
-    /// is longer to begin with (P-13.20): after an outage that the session outlives, it must be asked before it
-    /// dies of what is left of its time.
-    fn backed_off_ns(&self) -> u64 {
-        let pto_ns = self.pto_ns();
-        let most_ns = pto_ns.max(self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE);
-        let wait_ns = (pto_ns << self.loss.pto_count.min(PTO_BACKOFF_MAX)).min(most_ns);
-        let spreads = self.loss.pto_count >= SPREAD_FROM && self.tuning.is_dc;
-        wait_ns + if spreads { spread(self.local.0, self.sent.next(), wait_ns) } else { 0 }
-    }
-
-    /// How long this session may wait before it probes, silence having doubled it so often.
-    pub(crate) fn probe_timeout_ns(&self) -> u64 {
-        let probe_ns = self.backed_off_ns();
-        let asks_again = self.timers.blocked_probe.is_some();
-        let blocked_ns = BLOCKED_PROBE_NS << self.timers.blocked_probe_count.min(PTO_BACKOFF_MAX);
-        if asks_again { probe_ns.max(blocked_ns) } else { probe_ns }
+        let backoff = self.loss.pto_count.min(PTO_BACKOFF_MAX);
+        Some(self.sent.last_eliciting_at().after_ns(self.pto_ns() << backoff))
     }
 
     fn idle_at(&self) -> Timestamp {
@@ -182,7 +148,6 @@ impl Session {
             && self.large.is_all_cut()
             && self.sent.packets_in_flight() == 0
             && self.reassemblies.is_empty()
-            && !self.has_parts()
             && !self.acks.wanted()
     }
 
@@ -207,7 +172,6 @@ impl Session {
         at = earliest(at, self.dormant_at());
         at = earliest(at, self.watch_at());
         at = earliest(at, self.lanes.repeat_at());
-        at = earliest(at, self.migration_at());
         Some(earliest(at, self.origin_at()))
     }
 
@@ -242,7 +206,6 @@ impl Session {
         }
         self.on_watch_timer(now, shared);
         self.on_lane_timer(now);
-        self.on_migration_timer(now, shared);
         self.on_flush_timer(now, shared);
     }
 
@@ -253,12 +216,7 @@ impl Session {
             // L10, RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss": one probe, then two.
             shared.counters.probes += 1;
             self.loss.pto_count += 1;
-            self.ecn.on_probe_timeout(self.loss.pto_count);
-            let is_large = self.probes_large();
-            if is_large {
-                self.mtu.on_probe_timer();
-            }
-            self.loss.probes_due = if self.loss.pto_count > 1 || is_large { 2 } else { 1 };
+            self.loss.probes_due = if self.loss.pto_count > 1 { 2 } else { 1 };
             self.control.ask = true;
             if self.loss.pto_count >= SUSPECT_AFTER_PROBES && self.origin.is_some() {
                 self.suspect(now);
@@ -306,21 +264,6 @@ impl Session {
         }
     }
 
-    /// A packet of this session came damaged, or was forged. The peer is told along with what is said anyway:
-    /// nothing that fails its tag is answered (P-11.3).
-    #[cold]
-    pub(super) fn note_corrupt(&mut self, shared: &mut Shared) {
-        shared.counters.corrupt += 1;
-        self.control.arrivals.corrupt += 1;
-        self.control.arrivals.untold = true;
-    }
-
-    /// True when a packet that leaves at `now` should tell of damage: once in ten milliseconds.
-    #[inline]
-    pub(super) fn tells_damage(&self, now: Timestamp) -> bool {
-        self.control.arrivals.untold && now.since_ns(self.control.arrivals.told_at) >= TELL_INTERVAL_NS
-    }
-
     /// Tells the peer when our socket dropped packets, so that it slows down.
     pub(crate) fn note_socket_drops(&mut self, drops: u64) {
         if drops != self.timers.stats_drops {
@@ -335,10 +278,8 @@ impl Session {
         self.timers.dormant = true;
         shared.active_sessions -= 1;
         self.sent.release();
-        self.rate.iter_mut().for_each(|rate| rate.release());
         self.units.release();
         self.window.release();
         self.queue.release();
-        self.release_parts();
     }
 }

@@ -7,7 +7,6 @@ use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZ
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
 use crate::transport::credit;
-use crate::transport::parts_out::Part;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{NO_UNIT, carried};
 use crate::transport::session::frames::ControlFrames;
@@ -17,7 +16,7 @@ use crate::transport::sink::PacketSink;
 use crate::transport::units_out::Body;
 use crate::wire::{
     self, FRAGMENT_HEAD_SIZE, FragmentHeader, Header, MESSAGES_HEAD_SIZE, PacketKind, PacketNumber,
-    UNIT_PART_HEAD_SIZE, UnitNumber, Writer,
+    UnitNumber, Writer,
 };
 
 /// What the next packet carries beside control frames.
@@ -29,14 +28,12 @@ pub(super) enum Pick {
     Again(u64, Body),
     /// A unit sent for the first time.
     New(Body),
-    /// A part of a unit that no longer fits a packet.
-    Part(Part, Body),
 }
 
 /// A packet's parts as they are decided.
 pub(super) struct Plan {
     pub(super) pick: Pick,
-    pub(super) unit_size: usize,
+    unit_size: usize,
     /// Padded to the packet size, so that the train goes on.
     pub(super) fill: bool,
     pub(super) is_probe: bool,
@@ -61,17 +58,10 @@ impl Session {
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> bool {
-        if matches!(self.phase, Phase::Closed) {
-            return false;
-        }
-        if self.path_change.migration.is_some() {
-            self.transmit_path_frames(now, shared, sink);
-        }
-        if self.timers.unproven {
+        if matches!(self.phase, Phase::Closed) || self.timers.unproven {
             return false;
         }
         self.look_after_keys(now, shared);
-        self.look_after_marks(sink);
         if self.is_closed() {
             return false;
         }
@@ -81,10 +71,7 @@ impl Session {
         while self.has_more(now) {
             match self.transmit_one(now, shared, sink) {
                 Sent::Packet => {}
-                Sent::Nothing => {
-                    self.note_app_limit(now);
-                    return false;
-                }
+                Sent::Nothing => return false,
                 Sent::NoMemory => {
                     shared.counters.train_waits += 1;
                     return true;
@@ -105,18 +92,14 @@ impl Session {
             || self.loss.probes_due > 0
             || !self.large.is_all_cut()
             || !self.datagrams.is_empty()
-            || self.mtu.probe(now).is_some()
-            || self.path_change.parts_out.is_some()
+            || self.mtu.probe().is_some()
     }
 
     fn transmit_one(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Sent {
-        if let Some(size) = self.size_probe_wanted(now) {
+        if let Some(size) = self.size_probe_wanted() {
             return self.send_size_probe(now, size, shared, sink);
         }
-        let mut plan = self.plan(now, shared);
-        if self.speaks_alone(now, &plan) {
-            plan = Plan { pick: Pick::Nothing, unit_size: 0, fill: false, is_probe: false };
-        }
+        let plan = self.plan(now, shared);
         let wanted = !matches!(plan.pick, Pick::Nothing)
             || self.control.wants_packet()
             || self.may_send_datagram()
@@ -131,7 +114,6 @@ impl Session {
     }
 
     fn plan(&mut self, now: Timestamp, shared: &mut Shared) -> Plan {
-        // L11, RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller."
         let is_probe = self.loss.probes_due > 0;
         let pick = self.pick(now, is_probe, shared);
         let (body, unit_size) = match pick {
@@ -142,10 +124,6 @@ impl Session {
                 }
                 return Plan { pick, unit_size: 0, fill: false, is_probe };
             }
-            Pick::Part(part, _) => {
-                let fill = part.end < part.total && part.size() == self.part_size_max();
-                return Plan { pick, unit_size: UNIT_PART_HEAD_SIZE + part.size(), fill, is_probe };
-            }
             Pick::Again(_, body) | Pick::New(body) => (body, unit_size(body)),
         };
         let more = self.units.has_lost() || self.queue.full_units() > 1 || self.large.peek().is_some();
@@ -154,40 +132,46 @@ impl Session {
                 unit_size + CONTROL_SIZE_RESERVED + HEADER_SIZE + TAG_SIZE
                     > self.mtu.size() - self.mtu.size() / PADDING_PART_MAX
             }
-            Body::Fragment { .. } => unit_size + CONTROL_SIZE_RESERVED >= self.unit_size_max(),
+            Body::Fragment { .. } => unit_size >= self.fragment_size_max() + FRAGMENT_HEAD_SIZE,
         };
         Plan { pick, unit_size, fill: more && is_full, is_probe }
     }
 
+    /// Bytes of data in a full fragment.
+    fn fragment_size_max(&self) -> usize {
+        self.mtu.size() - HEADER_SIZE - TAG_SIZE - CONTROL_SIZE_RESERVED - FRAGMENT_HEAD_SIZE
+    }
+
     fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
         if is_probe {
-            return self.pick_probe(now, shared);
+            // L11, RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller."
+            // L10, RFC 9002 §6.2.4: "An endpoint SHOULD include new data in packets that are sent on PTO expiration."
+            // Its ack tells whether anything was lost at all. Of two probes the first repeats the oldest unit
+            // (P-13.5), and so does a lone one that ends what there is to say: that repairs a tail at once.
+            if self.loss.probes_due == 1
+                && let Pick::New(body) = self.pick_new(now, u64::MAX, shared)
+            {
+                return Pick::New(body);
+            }
+            let skip = usize::from(self.loss.probes_due == 1 && self.loss.pto_count > 1);
+            let oldest = self.units.oldest(skip).or_else(|| self.units.oldest(0));
+            return oldest.map_or(Pick::Nothing, |(unit, body)| Pick::Again(unit, body));
         }
         let budget = self.window_now().saturating_sub(self.sent.bytes_in_flight());
-        if self.path_change.parts_out.is_some()
-            && let Some(pick) = self.pick_part(budget)
-        {
-            return pick;
-        }
         if let Some((unit, body)) = self.units.peek_lost() {
-            if !self.fits(unit_size(body)) {
-                self.cut_unit(unit, body);
-                return self.pick_part(budget).unwrap_or(Pick::Nothing);
-            }
             // RFC 9002 §7: retransmissions are governed by the window like anything else.
             let fits = (unit_size(body) as u64) < budget || self.sent.packets_in_flight() == 0;
-            // L41: and paced like anything else.
-            return if fits && self.pace(now).is_none() { Pick::Again(unit, body) } else { Pick::Nothing };
+            return if fits { Pick::Again(unit, body) } else { Pick::Nothing };
         }
         self.pick_new(now, budget, shared)
     }
 
     /// The controller's window, or less after silence.
-    pub(super) fn window_now(&self) -> u64 {
+    fn window_now(&self) -> u64 {
         self.resume.window(self.congestion.window())
     }
 
-    pub(super) fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
+    fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
         let small = self.queue.peek();
         let large = self.large.peek();
         if small.is_none() && large.is_none() {
@@ -221,11 +205,6 @@ impl Session {
         if !self.within_credit(body, shared) {
             return Pick::Nothing;
         }
-        if !self.fits(unit_size(body)) {
-            let unit = self.number_unit(body, self.sent.next());
-            self.cut_unit(unit, body);
-            return self.pick_part(budget).unwrap_or(Pick::Nothing);
-        }
         Pick::New(body)
     }
 
@@ -248,6 +227,14 @@ impl Session {
             self.control.message_blocked_at = Some((message, limit));
             shared.counters.grant_waits += 1;
         }
+    }
+
+    /// When the pacer lets the next packet go; `None`: now.
+    fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let rate = self.congestion.pacing_rate(&self.rtt);
+        let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, rate);
+        self.timers.pacing = (wait_ns > 0).then(|| now.after_ns(wait_ns));
+        self.timers.pacing
     }
 
     fn build(
@@ -304,10 +291,6 @@ impl Session {
                 self.write_unit(unit, body, &mut packet[at..at + plan.unit_size], shared);
                 unit
             }
-            Pick::Part(part, body) => {
-                self.write_part(&part, body, &mut packet[at..at + plan.unit_size], shared);
-                part.unit
-            }
         };
         at += plan.unit_size;
         packet[at..size - TAG_SIZE].fill(0);
@@ -348,7 +331,7 @@ impl Session {
         self.units.push(body, number)
     }
 
-    pub(super) fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
+    fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
         match body {
             Body::Packed(packed) => {
                 let end = MESSAGES_HEAD_SIZE + usize::from(packed.size);
@@ -418,10 +401,6 @@ impl Session {
             shared.counters.bytes_retransmitted += size as u64;
             carries |= carried::REPEAT;
         }
-        if let Pick::Part(part, _) = plan.pick {
-            self.note_part_sent(&part, number, shared);
-            carries |= carried::PART;
-        }
         let eliciting = unit != NO_UNIT || frames.eliciting;
         if !eliciting {
             shared.counters.acks_alone += 1;
@@ -434,21 +413,48 @@ impl Session {
         }
         self.note_flight(now);
         self.sent.push(now, unit, frames.ack_largest, size as u16, carries);
-        let flight = self.sent.bytes_in_flight();
-        self.congestion.on_sent(now, size as u64, flight);
-        self.rate.iter_mut().for_each(|rate| rate.on_sent(number, now, size as u64, flight));
-        self.pacer.on_sent(now, size as u64, self.congestion.pace(&self.rtt));
+        self.congestion.on_sent(now, size as u64, self.sent.bytes_in_flight());
+        self.pacer.on_sent(now, size as u64, self.congestion.pacing_rate(&self.rtt));
+    }
+
+    fn size_probe_wanted(&self) -> Option<usize> {
+        let open = matches!(self.phase, Phase::Open);
+        if open { self.mtu.probe() } else { None }
+    }
+
+    /// RFC 8899 §4.1: a PING padded to the size in question.
+    fn send_size_probe(
+        &mut self,
+        now: Timestamp,
+        size: usize,
+        shared: &mut Shared,
+        sink: &mut impl PacketSink,
+    ) -> Sent {
+        let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
+        let number = self.next_number(now);
+        encode_header(packet, (self.remote, self.protector.epoch()), number, size);
+        packet[HEADER_SIZE..size - TAG_SIZE].fill(0);
+        let mut writer = Writer::new(&mut packet[HEADER_SIZE..]);
+        wire::encode_ping(&mut writer);
+        wire::encode_ack_request(&mut writer);
+        self.protector.seal(packet);
+        shared.counters.packets_sent += 1;
+        shared.counters.bytes_sent += size as u64;
+        self.mtu.on_probe_sent();
+        self.note_flight(now);
+        self.sent.push(now, NO_UNIT, 0, size as u16, carried::SIZE_PROBE);
+        self.timers.last_sent = now;
+        Sent::Packet
     }
 }
 
-pub(super) enum Sent {
+enum Sent {
     Packet,
     Nothing,
     NoMemory,
 }
 
-/// Bytes of a unit with its head.
-pub(super) fn unit_size(body: Body) -> usize {
+fn unit_size(body: Body) -> usize {
     match body {
         Body::Packed(packed) => MESSAGES_HEAD_SIZE + usize::from(packed.size),
         Body::Fragment { size, .. } => FRAGMENT_HEAD_SIZE + usize::from(size),
