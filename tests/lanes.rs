@@ -231,14 +231,16 @@ fn a_lane_that_is_given_up_while_it_is_opened_leaves_nothing_behind() {
     let server = endpoint(2).start().expect("two workers");
     let client = endpoint(2).start().expect("two workers");
     let over = client.connect(server.local_addr()).wait().expect("a session");
-    for round in 0..50 {
+    // A worker on another core may answer before the first poll asks: such a lane is held, then let go.
+    let (mut given_up, mut round) = (0, 0);
+    while given_up < 50 {
+        assert!(round < 5_000, "{given_up} of {round} lanes were given up while they were opened");
         let opening = client.open_lane(&over).from_worker(round % 2);
         let mut opening = std::pin::pin!(opening);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(
-            std::future::Future::poll(opening.as_mut(), &mut context).is_pending(),
-            "it takes a round trip"
-        );
+        let opened = std::future::Future::poll(opening.as_mut(), &mut context);
+        given_up += u32::from(opened.is_pending());
+        round += 1;
     }
     // Whichever the server opened in between has ended there, long before its idle timeout.
     let mut open = 0;
