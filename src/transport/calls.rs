@@ -27,18 +27,24 @@ pub struct CallTable {
 struct Slot {
     token: u64,
     deadline: Timestamp,
-    generation: u16,
+    // Both four bytes wide, as they are read: a load that is wider than the store before it, or spans two of
+    // them, waits for the cache.
+    generation: u32,
     state: State,
 }
 
-// Four bytes wide, so that no load of the generation spans a state just written: it would wait for that
-// store to reach the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 enum State {
     Free,
     Waiting,
     Abandoned,
+}
+
+impl Slot {
+    fn call(&self, index: u32) -> CallId {
+        CallId::new(index as u16, self.generation as u16)
+    }
 }
 
 /// What a reply's call id turned out to be.
@@ -79,7 +85,7 @@ impl CallTable {
         slot.state = State::Waiting;
         self.earliest = self.earliest.min(deadline);
         self.waiting += 1;
-        Some(CallId::new(index as u16, slot.generation))
+        Some(slot.call(index))
     }
 
     #[cold]
@@ -109,7 +115,7 @@ impl CallTable {
     pub fn take(&mut self, call: CallId) -> ReplyTo {
         let index = u32::from(call.slot());
         let Some(slot) = self.slots.get_mut(index as usize) else { return ReplyTo::Nobody };
-        if slot.generation != call.generation() || slot.state == State::Free {
+        if slot.generation != u32::from(call.generation()) || slot.state == State::Free {
             return ReplyTo::Nobody;
         }
         let answer = match slot.state {
@@ -120,7 +126,7 @@ impl CallTable {
             _ => ReplyTo::Abandoned,
         };
         slot.state = State::Free;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = (slot.generation + 1) & u32::from(u16::MAX);
         self.free.push(index);
         answer
     }
@@ -168,7 +174,7 @@ impl CallTable {
     pub fn fail(&mut self, mut each: impl FnMut(CallId, u64)) {
         for (index, slot) in self.slots.iter().enumerate() {
             if slot.state == State::Waiting {
-                each(CallId::new(index as u16, slot.generation), slot.token);
+                each(slot.call(index as u32), slot.token);
             }
         }
         *self = Self::new(self.slots_max as u32);

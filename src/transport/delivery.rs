@@ -1,5 +1,6 @@
 //! What the engine found in received packets, for handlers to run after it has returned.
 
+use super::buffer::Buffer;
 use crate::wire::{CallId, ChannelId};
 
 /// One thing delivered to the application.
@@ -56,7 +57,7 @@ pub enum BodyRef {
 #[derive(Debug, Default)]
 pub struct Deliveries {
     list: Vec<Delivery>,
-    owned: Vec<Vec<u8>>,
+    owned: Vec<Buffer>,
     buffer: u32,
     base: u32,
 }
@@ -77,7 +78,7 @@ impl Deliveries {
     }
 
     /// Adds something whose bytes were copied out.
-    pub fn push_owned(&mut self, session: u32, kind: DeliveryKind, bytes: Vec<u8>) {
+    pub fn push_owned(&mut self, session: u32, kind: DeliveryKind, bytes: Buffer) {
         let body = BodyRef::Owned(self.owned.len() as u32);
         self.owned.push(bytes);
         self.list.push(Delivery { session, kind, body });
@@ -113,7 +114,7 @@ impl Deliveries {
     }
 
     /// Forgets all, handing owned buffers to `recycle`.
-    pub fn clear(&mut self, recycle: impl FnMut(Vec<u8>)) {
+    pub fn clear(&mut self, recycle: impl FnMut(Buffer)) {
         self.list.clear();
         self.owned.drain(..).for_each(recycle);
     }

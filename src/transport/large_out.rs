@@ -4,11 +4,33 @@
 //! Messages that a grant blocks do not hold up others.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 
 use bytes::Bytes;
 
+use super::buffer::Buffer;
 use crate::bounds::{REASSEMBLIES_MAX, UNGRANTED_SIZE_MAX};
 use crate::wire::{ChannelId, MessageId, RecordHeader};
+
+/// Where a large message's bytes are until it has arrived.
+#[derive(Debug)]
+pub enum LargeBody {
+    /// In the caller's buffer.
+    Kept(Bytes),
+    /// In a copy, whose memory goes back to the [`Reserve`](super::reassembly::Reserve).
+    Copied(Buffer),
+}
+
+impl Deref for LargeBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            LargeBody::Kept(bytes) => bytes,
+            LargeBody::Copied(buffer) => buffer,
+        }
+    }
+}
 
 /// One large message.
 #[derive(Debug)]
@@ -17,8 +39,8 @@ pub struct LargeOut {
     pub id: MessageId,
     /// What it is: a call, a reply, a message.
     pub header: RecordHeader,
-    /// The caller's bytes.
-    pub payload: Bytes,
+    /// Its bytes.
+    pub payload: LargeBody,
     /// The ordinal of a one-way message.
     pub ordinal: Option<u64>,
     cut: u64,
@@ -69,7 +91,7 @@ const STARTED_MAX: usize = REASSEMBLIES_MAX / 2;
 
 impl LargeQueue {
     /// Queues a message.
-    pub fn push(&mut self, header: RecordHeader, payload: Bytes, ordinal: Option<u64>) {
+    pub fn push(&mut self, header: RecordHeader, payload: LargeBody, ordinal: Option<u64>) {
         let id = MessageId(self.next_id);
         self.next_id += 1;
         self.uncut_size += payload.len() as u64;
@@ -134,16 +156,21 @@ impl LargeQueue {
         self.messages.get(index as usize)?.as_ref()
     }
 
-    /// `size` bytes of message `index` arrived; a message that has arrived whole is forgotten.
-    pub fn on_acked(&mut self, index: u32, size: u64) {
-        let Some(slot) = self.messages.get_mut(index as usize) else { return };
-        let Some(message) = slot.as_mut() else { return };
+    /// `size` bytes of message `index` arrived; a message that has arrived whole is forgotten. The memory of
+    /// a copy comes back for the next.
+    pub fn on_acked(&mut self, index: u32, size: u64) -> Option<Buffer> {
+        let slot = self.messages.get_mut(index as usize)?;
+        let message = slot.as_mut()?;
         message.acked += size;
-        if message.acked == message.total() {
-            self.kept_size -= message.total();
-            *slot = None;
-            self.started -= 1;
-            self.free.push(index);
+        if message.acked < message.total() {
+            return None;
+        }
+        self.kept_size -= message.total();
+        self.started -= 1;
+        self.free.push(index);
+        match slot.take()?.payload {
+            LargeBody::Copied(buffer) => Some(buffer),
+            LargeBody::Kept(_) => None,
         }
     }
 
@@ -203,11 +230,15 @@ impl LargeQueue {
 mod tests {
     use super::*;
 
+    fn zeros(size: usize) -> LargeBody {
+        LargeBody::Kept(Bytes::from(vec![0; size]))
+    }
+
     #[test]
     fn a_message_beyond_64_kib_waits_for_its_grant_and_does_not_hold_up_the_next() {
         let mut queue = LargeQueue::default();
-        queue.push(RecordHeader::Message, Bytes::from(vec![0; 100_000]), Some(0));
-        queue.push(RecordHeader::Message, Bytes::from(vec![0; 20_000]), Some(1));
+        queue.push(RecordHeader::Message, zeros(100_000), Some(0));
+        queue.push(RecordHeader::Message, zeros(20_000), Some(1));
         assert_eq!(queue.peek(), Some((0, 0, UNGRANTED_SIZE_MAX)));
         queue.cut(0, UNGRANTED_SIZE_MAX);
         assert_eq!(queue.blocked(), Some((MessageId(0), UNGRANTED_SIZE_MAX)));
@@ -221,8 +252,8 @@ mod tests {
     fn a_later_message_of_the_same_channel_is_not_cut_first() {
         let mut queue = LargeQueue::default();
         let ordered = |sequence| RecordHeader::Ordered { channel: ChannelId(7), sequence };
-        queue.push(ordered(0), Bytes::from(vec![0; 100_000]), Some(0));
-        queue.push(ordered(1), Bytes::from(vec![0; 20_000]), Some(1));
+        queue.push(ordered(0), zeros(100_000), Some(0));
+        queue.push(ordered(1), zeros(20_000), Some(1));
         queue.cut(0, UNGRANTED_SIZE_MAX);
         assert_eq!(queue.peek(), None, "the first waits for its grant, the second for the first");
         assert!(queue.holds_channel(ChannelId(7)));
@@ -234,11 +265,20 @@ mod tests {
     #[test]
     fn a_message_acknowledged_whole_is_forgotten() {
         let mut queue = LargeQueue::default();
-        queue.push(RecordHeader::Message, Bytes::from(vec![0; 20_000]), Some(0));
+        queue.push(RecordHeader::Message, zeros(20_000), Some(0));
         queue.cut(0, 20_000);
-        queue.on_acked(0, 12_000);
+        assert!(queue.on_acked(0, 12_000).is_none());
         assert!(queue.get(0).is_some());
-        queue.on_acked(0, 8_000);
+        assert!(queue.on_acked(0, 8_000).is_none(), "the buffer is its caller's");
         assert!(queue.get(0).is_none());
+    }
+
+    #[test]
+    fn the_memory_of_a_copy_comes_back_once_it_has_arrived() {
+        let mut queue = LargeQueue::default();
+        queue.push(RecordHeader::Message, LargeBody::Copied(Buffer::zeroed(20_000)), Some(0));
+        queue.cut(0, 20_000);
+        assert!(queue.on_acked(0, 12_000).is_none());
+        assert_eq!(queue.on_acked(0, 8_000).map(|buffer| buffer.len()), Some(20_000));
     }
 }

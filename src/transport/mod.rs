@@ -18,6 +18,7 @@
 
 mod accounts;
 pub mod ack_tracker;
+pub mod buffer;
 pub mod calls;
 pub mod channel;
 mod config;

@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 
+use super::buffer::Buffer;
 use super::planted::{self, Fault};
 pub use super::reserve::Reserve;
 use super::spans::{SpanError, Spans};
@@ -85,7 +86,7 @@ pub struct Complete {
     /// What it is.
     pub record: RecordHeader,
     /// All its bytes. Give it to [`Reserve::recycle`] when the application is done.
-    pub buffer: Vec<u8>,
+    pub buffer: Buffer,
     /// Session credit to return when the application has taken it.
     pub credit: u64,
     /// Bytes for [`Reserve::give_back`] when the application has taken it.
@@ -140,7 +141,7 @@ struct Partial {
     reserved: u64,
     /// Session credit held for it.
     credit: u64,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     spans: Spans,
 }
 
@@ -216,7 +217,7 @@ impl Reassemblies {
                     continue;
                 }
                 self.kept_size += more;
-                credit += partial.reserve();
+                credit += partial.reserve(reserve);
             }
             if let Some(offset) = partial.grant(share) {
                 out.push(Grant { message, offset });
@@ -324,7 +325,7 @@ impl Reassemblies {
             return Err(ReassemblyError::TooMany);
         }
         let granted = header.total.min(UNGRANTED_SIZE_MAX);
-        let buffer = reserve.buffer(granted as usize);
+        let buffer = reserve.buffer(granted as usize, header.total as usize);
         // What needs no grant moves to reserved memory at once, if there is some: its bytes have left
         // the socket's buffer, which is what session credit protects. Held on credit instead, 64 KiB
         // that wait for a grant would stop every small message of a session whose share is less.
@@ -395,12 +396,15 @@ impl Partial {
     }
 
     /// The worker set the whole aside: the buffer grows to it, and the credit comes free.
-    fn reserve(&mut self) -> u64 {
+    fn reserve(&mut self, reserve: &mut Reserve) -> u64 {
         self.reserved = self.total;
-        // Fresh zeroed pages cost nothing until written; growing in place would write them all.
-        let mut whole = vec![0; self.total as usize];
-        whole[..self.buffer.len()].copy_from_slice(&self.buffer);
-        self.buffer = whole;
+        let size = self.total as usize;
+        if self.buffer.room() < size {
+            let mut whole = reserve.buffer(size, size);
+            whole[..self.buffer.len()].copy_from_slice(&self.buffer);
+            reserve.recycle(std::mem::replace(&mut self.buffer, whole));
+        }
+        self.buffer.show(size);
         std::mem::take(&mut self.credit)
     }
 

@@ -1,5 +1,6 @@
 //! The memory that one worker sets aside for large messages: counted here, held by the messages themselves.
 
+use super::buffer::{Buffer, BufferPool};
 use crate::bounds::REASSEMBLY_BYTES_MAX;
 
 /// The memory one worker sets aside for large messages of all its sessions.
@@ -7,8 +8,7 @@ use crate::bounds::REASSEMBLY_BYTES_MAX;
 pub struct Reserve {
     available: u64,
     size: u64,
-    /// Buffers for messages to come.
-    pool: Vec<Vec<u8>>,
+    pool: BufferPool,
 }
 
 impl Default for Reserve {
@@ -22,7 +22,7 @@ impl Reserve {
     /// never begin otherwise.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        Self { available: bytes, size: bytes, pool: Vec::new() }
+        Self { available: bytes, size: bytes, pool: BufferPool::default() }
     }
 
     /// Bytes not set aside.
@@ -43,17 +43,26 @@ impl Reserve {
     }
 
     /// Takes a buffer back for messages to come.
-    pub fn recycle(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() <= POOLED_SIZE_MAX && self.pool.len() < POOLED_MAX {
-            self.pool.push(buffer);
-        }
+    pub fn recycle(&mut self, buffer: Buffer) {
+        self.pool.put(buffer);
     }
 
-    pub(super) fn buffer(&mut self, size: usize) -> Vec<u8> {
-        let mut buffer = self.pool.pop().unwrap_or_default();
-        // Old bytes may stay: a message is complete only when all of them were overwritten.
-        buffer.resize(size, 0);
-        buffer
+    /// `size` bytes, of which those of an earlier message may stay: the caller writes all of them before it
+    /// shows them to anyone. If such is kept, in memory with room for the `total` that the message may come to.
+    pub(super) fn buffer(&mut self, size: usize, total: usize) -> Buffer {
+        let kept = self.pool.take(total, size).or_else(|| self.pool.take(size, size));
+        kept.unwrap_or_else(|| Buffer::zeroed(size))
+    }
+
+    /// A copy of `bytes`.
+    pub(super) fn copy(&mut self, bytes: &[u8]) -> Buffer {
+        match self.pool.take(bytes.len(), bytes.len()) {
+            Some(mut buffer) => {
+                buffer.copy_from_slice(bytes);
+                buffer
+            }
+            None => Buffer::from(bytes.to_vec()),
+        }
     }
 
     pub(super) fn take(&mut self, bytes: u64) -> bool {
@@ -75,8 +84,5 @@ impl Reserve {
 
 /// One part in so many of a [`Reserve`] is for the first 64 KiB of messages alone.
 const HEADS_PART: u64 = 16;
-/// Buffers kept for messages to come, and the largest worth keeping.
-const POOLED_MAX: usize = 16;
-const POOLED_SIZE_MAX: usize = 1 << 20;
 
 const _: () = assert!(crate::bounds::MESSAGE_SIZE_DEFAULT <= REASSEMBLY_BYTES_MAX);

@@ -225,7 +225,14 @@ impl ReplyWriter<'_> {
     /// Replies with a copy of `payload`.
     #[inline]
     pub fn send(&mut self, payload: &[u8]) {
-        self.send_with(payload.len(), |place| place.copy_from_slice(payload));
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        if let Some(place) = self.engine.reserve_reply(self.session, self.call, status::OK, payload.len()) {
+            place.copy_from_slice(payload);
+            return;
+        }
+        self.finish_copied(payload);
     }
 
     /// Replies with `size` bytes that `write` puts in place. It must write all of them.
@@ -253,6 +260,16 @@ impl ReplyWriter<'_> {
     #[cold]
     fn finish_owned(&mut self, payload: Bytes) {
         let sent = self.engine.reply_owned(self.session, self.call, status::OK, payload);
+        self.finish(sent);
+    }
+
+    #[cold]
+    fn finish_copied(&mut self, payload: &[u8]) {
+        let sent = self.engine.reply(self.session, self.call, status::OK, payload);
+        self.finish(sent);
+    }
+
+    fn finish(&mut self, sent: Result<(), SendError>) {
         if let Err(SendError::MessageTooLarge { .. }) = sent {
             let told = self.engine.reply(self.session, self.call, status::REPLY_TOO_LARGE, &[]);
             debug_assert!(told.is_ok());

@@ -378,7 +378,7 @@ impl Engine {
     }
 
     /// A buffer that carried a large message is no longer needed: the next one may use it.
-    pub fn recycle(&mut self, buffer: Vec<u8>) {
+    pub fn recycle(&mut self, buffer: super::buffer::Buffer) {
         self.shared.reserve.recycle(buffer);
     }
 

@@ -196,7 +196,9 @@ impl Session {
                 true
             }
             Some(Body::Fragment { large, size, .. }) => {
-                self.large.on_acked(large, u64::from(size));
+                if let Some(buffer) = self.large.on_acked(large, u64::from(size)) {
+                    shared.reserve.recycle(buffer);
+                }
                 true
             }
             None => false,

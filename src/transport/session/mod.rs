@@ -28,6 +28,7 @@ use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::crypto::Protector;
 use crate::time::Timestamp;
 use crate::transport::ack_tracker::{AckPolicy, AckTracker};
+use crate::transport::buffer::Buffer;
 use crate::transport::calls::{CallTable, OpenCalls};
 use crate::transport::channel::{ChannelsIn, ChannelsOut};
 use crate::transport::config::{Config, Profile};
@@ -91,7 +92,7 @@ pub(crate) struct Session {
     pacer: Pacer,
     large: LargeQueue,
     datagrams: VecDeque<Vec<u8>>,
-    channels_in: ChannelsIn<Vec<u8>>,
+    channels_in: ChannelsIn<Buffer>,
     channels_out: ChannelsOut,
     reassemblies: Reassemblies,
     next_ordinal: u64,

@@ -6,6 +6,7 @@
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
 use crate::time::Timestamp;
 use crate::transport::ack_tracker::Arrival;
+use crate::transport::buffer::Buffer;
 use crate::transport::calls::ReplyTo;
 use crate::transport::channel::Accepted;
 use crate::transport::congestion::Controller;
@@ -318,7 +319,7 @@ impl Session {
     ) -> Result<(), &'static str> {
         let kind = DeliveryKind::Message(Some(channel));
         let index = self.key.index;
-        let accepted = self.channels_in.accept(channel, sequence, || place.to_vec());
+        let accepted = self.channels_in.accept(channel, sequence, || place.to_buffer());
         match accepted.map_err(|_| "an ordered channel beyond its bounds, or a message sent twice")? {
             Accepted::Deliver => {
                 shared.counters.messages_delivered += 1;
@@ -372,7 +373,7 @@ impl Session {
     fn deliver_large(
         &mut self,
         record: &RecordHeader,
-        bytes: Vec<u8>,
+        bytes: Buffer,
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
@@ -420,7 +421,7 @@ impl Session {
 /// Where an ordered message's bytes are when it arrives.
 enum Place<'a> {
     Packet { offset: usize, payload: &'a [u8] },
-    Owned(Vec<u8>),
+    Owned(Buffer),
 }
 
 impl Place<'_> {
@@ -431,10 +432,10 @@ impl Place<'_> {
         }
     }
 
-    fn to_vec(&self) -> Vec<u8> {
+    fn to_buffer(&self) -> Buffer {
         match self {
-            Place::Packet { payload, .. } => payload.to_vec(),
-            Place::Owned(bytes) => bytes.clone(),
+            Place::Packet { payload, .. } => Buffer::from(payload.to_vec()),
+            Place::Owned(bytes) => Buffer::from(bytes.to_vec()),
         }
     }
 }

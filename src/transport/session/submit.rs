@@ -5,6 +5,8 @@ use bytes::Bytes;
 
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, RECORD_SIZE_MAX, SEND_QUEUE_SIZE_MAX, TAG_SIZE};
 use crate::time::Timestamp;
+use crate::transport::large_out::LargeBody;
+use crate::transport::reassembly::Reserve;
 use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
 use crate::transport::{Event, Fate, SendError};
@@ -36,10 +38,10 @@ impl Payload<'_> {
         }
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_body(self, reserve: &mut Reserve) -> LargeBody {
         match self {
-            Payload::Copied(bytes) => Bytes::copy_from_slice(bytes),
-            Payload::Owned(bytes) => bytes,
+            Payload::Copied(bytes) => LargeBody::Copied(reserve.copy(bytes)),
+            Payload::Owned(bytes) => LargeBody::Kept(bytes),
         }
     }
 }
@@ -160,7 +162,7 @@ impl Session {
                 return Ok(());
             }
         }
-        self.large.push(header, payload.into_bytes(), None);
+        self.large.push(header, payload.into_body(&mut shared.reserve), None);
         // At once: the calls behind this one may come to as much.
         self.settle(shared);
         Ok(())
@@ -217,7 +219,7 @@ impl Session {
     ) -> Result<(), SendError> {
         let is_large = payload.len() > self.small_size_max(&header);
         if is_large || self.waits_behind_large(&header, payload.len()) {
-            self.large.push(header, payload.into_bytes(), ordinal);
+            self.large.push(header, payload.into_body(&mut shared.reserve), ordinal);
             return Ok(());
         }
         let reserved = self.reserve(&header, payload.len(), ordinal, shared).ok_or(SendError::WouldBlock)?;

@@ -1,0 +1,137 @@
+//! The memory of one large message, and the pool it comes from and goes back to.
+
+use std::ops::{Deref, DerefMut};
+
+/// Bytes of one message, in memory that may be longer. The rest was written for an earlier message and is
+/// not shown; shortened to fit, it would have to be zeroed when a longer message takes the memory next.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    memory: Vec<u8>,
+    size: usize,
+}
+
+impl Buffer {
+    /// `size` zeroed bytes of fresh memory. Pages from the kernel are zero: they cost nothing until written.
+    #[must_use]
+    pub fn zeroed(size: usize) -> Self {
+        Self { memory: vec![0; size], size }
+    }
+
+    /// Bytes that may be shown without another allocation.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Shows `size` bytes; what was not written since the memory was taken is of an earlier message.
+    ///
+    /// # Panics
+    /// When `size` is more than the [room](Self::room).
+    pub fn show(&mut self, size: usize) {
+        assert!(size <= self.memory.len(), "{size} bytes of {}", self.memory.len());
+        self.size = size;
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(memory: Vec<u8>) -> Self {
+        let size = memory.len();
+        Self { memory, size }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.size]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[..self.size]
+    }
+}
+
+/// Memory kept for messages to come.
+#[derive(Debug, Default)]
+pub struct BufferPool {
+    kept: Vec<Buffer>,
+}
+
+impl BufferPool {
+    /// The smallest kept memory of at least `room` bytes, showing `size` of them.
+    #[must_use]
+    pub fn take(&mut self, room: usize, size: usize) -> Option<Buffer> {
+        let fitting = self.kept.iter().enumerate().filter(|(_, buffer)| buffer.room() >= room.max(size));
+        let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.room())?;
+        let mut buffer = self.kept.swap_remove(at);
+        buffer.show(size);
+        Some(buffer)
+    }
+
+    /// Keeps the memory, if it is worth it: the larger of two when there are too many.
+    pub fn put(&mut self, buffer: Buffer) {
+        if !(POOLED_SIZE_MIN..=POOLED_SIZE_MAX).contains(&buffer.room()) {
+            return;
+        }
+        if self.kept.len() < POOLED_MAX {
+            self.kept.push(buffer);
+        } else if let Some(least) = self.kept.iter_mut().min_by_key(|kept| kept.room())
+            && least.room() < buffer.room()
+        {
+            *least = buffer;
+        }
+    }
+}
+
+/// Buffers kept for messages to come: as many as one session's calls at a common window.
+const POOLED_MAX: usize = 32;
+/// Smaller ones cost an allocator little.
+const POOLED_SIZE_MIN: usize = 8 << 10;
+/// The largest worth keeping: a pool never holds more than 32 MiB.
+const POOLED_SIZE_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_memory_that_fits_is_taken_and_shows_what_was_asked_for() {
+        let mut pool = BufferPool::default();
+        for room in [100_000, 20_000, 60_000] {
+            pool.put(Buffer::zeroed(room));
+        }
+        let buffer = pool.take(30_000, 25_000).unwrap();
+        assert_eq!((buffer.room(), buffer.len()), (60_000, 25_000));
+        let buffer = pool.take(0, 70_000).unwrap();
+        assert_eq!((buffer.room(), buffer.len()), (100_000, 70_000));
+        assert!(pool.take(30_000, 25_000).is_none());
+    }
+
+    #[test]
+    fn a_shown_part_does_not_shorten_the_memory() {
+        let mut pool = BufferPool::default();
+        pool.put(Buffer::zeroed(100_000));
+        for size in [70_000, 100_000, 9_000, 100_000] {
+            let buffer = pool.take(size, size).unwrap();
+            assert_eq!(buffer.len(), size);
+            pool.put(buffer);
+        }
+    }
+
+    #[test]
+    fn a_full_pool_keeps_the_larger_and_nothing_that_is_too_small_or_too_large() {
+        let mut pool = BufferPool::default();
+        pool.put(Buffer::zeroed(POOLED_SIZE_MIN - 1));
+        pool.put(Buffer::zeroed(POOLED_SIZE_MAX + 1));
+        assert!(pool.kept.is_empty());
+        (0..POOLED_MAX).for_each(|_| pool.put(Buffer::zeroed(10_000)));
+        pool.put(Buffer::zeroed(9_000));
+        pool.put(Buffer::zeroed(50_000));
+        assert_eq!(pool.kept.len(), POOLED_MAX);
+        assert!(pool.take(50_000, 50_000).is_some());
+        assert!(pool.kept.iter().all(|buffer| buffer.room() == 10_000));
+    }
+}
