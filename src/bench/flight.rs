@@ -58,7 +58,9 @@ impl Flight {
     pub fn next_seat(&self) -> Option<Seat> {
         let slot = *self.free.last()?;
         let token = (self.issued << SLOT_BITS) | u64::from(slot);
-        Some(Seat { token, session: (slot % self.sessions) as usize })
+        // A division takes as long as the rest of a call's bookkeeping.
+        let session = if self.sessions == 1 { 0 } else { slot % self.sessions };
+        Some(Seat { token, session: session as usize })
     }
 
     /// Takes note of the call that [`Self::next_seat`] offered.

@@ -14,6 +14,20 @@ pub struct Delivery {
     pub body: BodyRef,
 }
 
+impl Delivery {
+    /// Whether both came to one session, and lie in one receive buffer or in memory of their own.
+    #[inline]
+    #[must_use]
+    pub fn lies_beside(&self, other: &Self) -> bool {
+        self.session == other.session
+            && match (self.body, other.body) {
+                (BodyRef::Received { buffer: a, .. }, BodyRef::Received { buffer: b, .. }) => a == b,
+                (BodyRef::Owned(_), _) => true,
+                (BodyRef::Received { .. }, BodyRef::Owned(_)) => false,
+            }
+    }
+}
+
 /// What was delivered.
 #[derive(Clone, Copy, Debug)]
 pub enum DeliveryKind {

@@ -24,7 +24,7 @@ impl SendQueue {
     /// `capacity` bytes of records, closing it first when it is full, and returns the record's place: the
     /// caller writes all of it. `ordinal` is the message's, for one-way messages. `None` when the slab is
     /// exhausted.
-    #[inline]
+    #[inline(always)]
     pub fn reserve<'a>(
         &mut self,
         slab: &'a mut Slab,
@@ -34,6 +34,38 @@ impl SendQueue {
     ) -> Option<&'a mut [u8]> {
         debug_assert!(record_size <= capacity);
         debug_assert!(record_size <= RECORD_HEAD_SIZE_MAX + RECORD_SIZE_MAX);
+        // Nearly every record is a call or a reply, which no ordinal counts, and finds room.
+        if ordinal.is_none()
+            && let Some(open) = &mut self.open
+            && usize::from(open.size) + record_size <= capacity
+        {
+            return Some(Self::extend(open, &mut self.queued_size, slab, record_size));
+        }
+        self.reserve_anew(slab, capacity, record_size, ordinal)
+    }
+
+    /// Lengthens the open unit by a record, and returns its place.
+    #[inline(always)]
+    fn extend<'a>(
+        open: &mut Packed,
+        queued_size: &mut usize,
+        slab: &'a mut Slab,
+        record_size: usize,
+    ) -> &'a mut [u8] {
+        let start = MESSAGES_HEAD_SIZE + usize::from(open.size);
+        open.size += record_size as u16;
+        *queued_size += record_size;
+        &mut slab.bytes_mut(open.slot)[start..start + record_size]
+    }
+
+    #[inline(never)]
+    fn reserve_anew<'a>(
+        &mut self,
+        slab: &'a mut Slab,
+        capacity: usize,
+        record_size: usize,
+        ordinal: Option<u64>,
+    ) -> Option<&'a mut [u8]> {
         if let Some(open) = &self.open {
             let gap = ordinal
                 .is_some_and(|o| self.open_messages > 0 && open.first_ordinal + self.open_messages != o);
@@ -53,10 +85,7 @@ impl SendQueue {
             }
             self.open_messages += 1;
         }
-        let start = MESSAGES_HEAD_SIZE + usize::from(open.size);
-        open.size += record_size as u16;
-        self.queued_size += record_size;
-        Some(&mut slab.bytes_mut(open.slot)[start..start + record_size])
+        Some(Self::extend(open, &mut self.queued_size, slab, record_size))
     }
 
     fn close(&mut self) {

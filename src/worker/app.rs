@@ -160,6 +160,21 @@ impl Cx<'_> {
         self.engine.call(session, method, payload, deadline, token)
     }
 
+    /// [`Cx::call`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn call_owned(
+        &mut self,
+        session: SessionKey,
+        method: u32,
+        payload: Bytes,
+        deadline: Timestamp,
+        token: u64,
+    ) -> Result<(), SendError> {
+        self.engine.call_owned(session, method, payload, deadline, token)
+    }
+
     /// Sends a one-way message.
     ///
     /// # Errors
@@ -171,6 +186,19 @@ impl Cx<'_> {
         payload: &[u8],
     ) -> Result<u64, SendError> {
         self.engine.message(session, channel, payload)
+    }
+
+    /// [`Cx::send`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn send_owned(
+        &mut self,
+        session: SessionKey,
+        channel: Option<ChannelId>,
+        payload: Bytes,
+    ) -> Result<u64, SendError> {
+        self.engine.message_owned(session, channel, payload)
     }
 
     /// Sends a datagram.
@@ -187,6 +215,14 @@ impl Cx<'_> {
     /// [`SendError`].
     pub fn reply(&mut self, token: CallToken, status: u8, payload: &[u8]) -> Result<(), SendError> {
         self.engine.reply(token.session, token.call, status, payload)
+    }
+
+    /// [`Cx::reply`] with a buffer that is kept, not copied, when it is large.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn reply_owned(&mut self, token: CallToken, status: u8, payload: Bytes) -> Result<(), SendError> {
+        self.engine.reply_owned(token.session, token.call, status, payload)
     }
 
     /// The application keeps `size` delivered bytes past this turn: the peer may send so much less

@@ -14,6 +14,7 @@
 
 mod app;
 pub mod front_door;
+mod handling;
 mod idle;
 pub mod impair;
 mod jobs;

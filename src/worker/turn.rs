@@ -1,24 +1,19 @@
 //! One turn, in the order that keeps latency low: what came in first, then what it made ready.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::bounds::{HANDLER_CALLS_MAX, HANDLER_TIME_MAX, HEADER_SIZE};
+use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE};
 use crate::io::{Ecn, Event as IoEvent};
-use crate::time::{Timestamp, saturating_ns};
+use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
-use crate::transport::security::Denied;
-use crate::transport::{
-    BodyRef, Delivery, DeliveryKind, Event as EngineEvent, Fate, Meta, PathIndex, SessionKey,
-};
-use crate::worker::app::{App, Cx, Event, Message, Outcome, ReplyWriter, Request, status};
+use crate::transport::{BodyRef, Event as EngineEvent, Fate, Meta, PathIndex, SessionKey};
+use crate::worker::app::{App, Cx, Event, Outcome};
+use crate::worker::handling::{Handling, Pace};
 use crate::worker::trains::TrainSink;
 use crate::worker::{Turn, Worker};
 
 /// Handlers run between two looks at the clock.
 const CALLS_BETWEEN_LOOKS: usize = 32;
-/// A stretch of handlers beyond this many budgets is counted as slow.
-const SLOW_FACTOR: u64 = 20;
 /// How often the kernel is asked what it dropped.
 const LOOK_INTERVAL_NS: u64 = 10_000_000;
 
@@ -119,78 +114,56 @@ impl<A: App> Worker<A> {
     }
 
     fn run_handlers(&mut self) {
-        let budget_ns = saturating_ns(HANDLER_TIME_MAX);
-        let (mut since_transmit, mut looked) = (0, self.now);
-        let mut transmitted = self.now;
-        for i in 0..self.deliveries.len() {
-            let delivery = self.deliveries.at(i);
-            let Some(session) = self.engine.key_at(delivery.session) else { continue };
-            self.deliver(session, &delivery);
-            since_transmit += 1;
-            let mut leave = self.engine.is_train_ready(session);
-            self.counters.early_trains += u64::from(leave);
-            if i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1 {
-                let now = self.clock.now();
-                self.counters.slow_handlers += u64::from(now.since_ns(looked) > SLOW_FACTOR * budget_ns);
-                looked = now;
-                leave |= now.since_ns(transmitted) > budget_ns;
-            }
-            if leave || since_transmit >= HANDLER_CALLS_MAX {
+        let mut pace = Pace { since_transmit: 0, looked: self.now, transmitted: self.now };
+        let mut at = 0;
+        while at < self.deliveries.len() {
+            let (next, leave) = self.run_stretch(at, &mut pace);
+            at = next;
+            if leave {
                 self.transmit();
-                since_transmit = 0;
-                transmitted = looked;
+                pace.since_transmit = 0;
+                pace.transmitted = pace.looked;
             }
         }
         let engine = &mut self.engine;
         self.deliveries.clear(|buffer| engine.recycle(buffer));
     }
 
-    #[inline]
-    fn deliver(&mut self, session: SessionKey, delivery: &Delivery) {
-        let Self { engine, backend, app, deliveries, counters, now, .. } = self;
-        let payload: &[u8] = match delivery.body {
-            BodyRef::Received { buffer, offset, size } => {
-                let start = offset as usize;
-                debug_assert!(start >= HEADER_SIZE);
-                &backend.buffer_mut(buffer)[start..start + size as usize]
-            }
-            BodyRef::Owned(index) => deliveries.owned(index),
+    /// Runs the handlers of deliveries from `from` on that came to one session in one buffer, so that both are
+    /// looked up once. Returns where it stopped, and whether packets should leave before the rest is run.
+    fn run_stretch(&mut self, from: usize, pace: &mut Pace) -> (usize, bool) {
+        let Self { engine, backend, app, deliveries, counters, now, clock, .. } = self;
+        let first = deliveries.at(from);
+        let Some(session) = engine.key_at(first.session) else { return (from + 1, false) };
+        let received: &[u8] = match first.body {
+            BodyRef::Received { buffer, .. } => backend.buffer_mut(buffer),
+            BodyRef::Owned(_) => &[],
         };
-        match delivery.kind {
-            DeliveryKind::Request { call, method } => {
-                let admitted = engine.admit_call(*now, session, method);
-                let mut reply = ReplyWriter { engine, session, call, done: false };
-                if let Err(denied) = admitted {
-                    let (status, why) = denial(denied);
-                    return reply.fail(status, why);
-                }
-                let request = Request { session, method, payload };
-                let ran = catch_unwind(AssertUnwindSafe(|| app.on_request(request, &mut reply)));
-                if ran.is_err() {
-                    counters.handler_panics += 1;
-                    reply.fail(status::PANICKED, b"the handler panicked");
-                } else if !reply.done {
-                    reply.fail(status::NO_REPLY, b"the handler did not reply");
-                }
+        for i in from..deliveries.len() {
+            let delivery = deliveries.at(i);
+            if !delivery.lies_beside(&first) {
+                return (i, false);
             }
-            DeliveryKind::Reply { token, status } => {
-                let mut cx = Cx { engine, now: *now };
-                let outcome = match status {
-                    status::OK => Outcome::Replied(payload),
-                    status => Outcome::Failed { status, message: payload },
-                };
-                app.on_outcome(&mut cx, token, outcome);
-                if planted::is(Fault::CompletionReportedTwice) {
-                    app.on_outcome(&mut cx, token, outcome);
+            let payload: &[u8] = match delivery.body {
+                BodyRef::Received { offset, size, .. } => {
+                    let start = offset as usize;
+                    debug_assert!(start >= HEADER_SIZE);
+                    &received[start..start + size as usize]
                 }
+                BodyRef::Owned(index) => deliveries.owned(index),
+            };
+            Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
+            pace.since_transmit += 1;
+            let mut leave = engine.is_train_ready(session);
+            counters.early_trains += u64::from(leave);
+            if i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1 {
+                leave |= pace.look(clock.now(), counters);
             }
-            DeliveryKind::Message(channel) => {
-                app.on_message(&mut Cx { engine, now: *now }, Message { session, channel, payload });
-            }
-            DeliveryKind::Datagram => {
-                app.on_datagram(&mut Cx { engine, now: *now }, Message { session, channel: None, payload });
+            if leave || pace.since_transmit >= HANDLER_CALLS_MAX {
+                return (i + 1, true);
             }
         }
+        (deliveries.len(), false)
     }
 
     /// Tells the application what happened to sessions, calls and messages.
@@ -293,19 +266,5 @@ impl<A: App> Worker<A> {
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
         if self.wants_turn() { self.now } else { self.engine.poll_timeout().unwrap_or(Timestamp::NEVER) }
-    }
-}
-
-/// How a call that may not run is answered.
-#[cold]
-fn denial(denied: Denied) -> (u8, &'static [u8]) {
-    match denied {
-        Denied::Forbidden => {
-            (status::FORBIDDEN, b"the server does not allow this key to call this method")
-        }
-        Denied::OverQuota => (
-            status::OVER_QUOTA,
-            b"this key has as many calls open, or bytes unacknowledged, as the server allows it: try again later",
-        ),
     }
 }

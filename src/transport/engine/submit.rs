@@ -5,11 +5,28 @@ use bytes::Bytes;
 
 use crate::time::Timestamp;
 use crate::transport::SendError;
+use crate::transport::engine::table::Slot;
 use crate::transport::engine::{Engine, SessionKey};
-use crate::transport::session::Payload;
+use crate::transport::session::{Payload, Session};
+use crate::transport::shared::Shared;
 use crate::wire::{CallId, ChannelId};
 
 impl Engine {
+    /// The open session of `key`, on the list of those that may have something to send.
+    #[inline]
+    fn active(&mut self, key: SessionKey) -> Result<(&mut Session, &mut Shared), SendError> {
+        match self.table.by_key(key) {
+            Some(Slot::Open(session)) => {
+                if !std::mem::replace(&mut session.listed, true) {
+                    self.ready.push_back(key.index);
+                }
+                Ok((session, &mut self.shared))
+            }
+            Some(Slot::Connecting(_) | Slot::Joining(_)) => Err(SendError::NotOpen),
+            _ => Err(SendError::Closed),
+        }
+    }
+
     /// Issues a call: see [`SendError`] for why it may be refused. `token` comes back with its
     /// outcome, exactly once.
     ///
@@ -24,10 +41,8 @@ impl Engine {
         deadline: Timestamp,
         token: u64,
     ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.call(method, Payload::Copied(payload), deadline, token, shared)?;
-        self.touch(key.index);
-        Ok(())
+        let (session, shared) = self.active(key)?;
+        session.call(method, Payload::Copied(payload), deadline, token, shared)
     }
 
     /// [`Engine::call`] with a buffer that is kept, not copied, when it is large.
@@ -42,10 +57,8 @@ impl Engine {
         deadline: Timestamp,
         token: u64,
     ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.call(method, Payload::Owned(payload), deadline, token, shared)?;
-        self.touch(key.index);
-        Ok(())
+        let (session, shared) = self.active(key)?;
+        session.call(method, Payload::Owned(payload), deadline, token, shared)
     }
 
     /// Sends a one-way message, in order on `channel` or in none. Returns its ordinal, by which an
@@ -120,10 +133,8 @@ impl Engine {
         status: u8,
         payload: &[u8],
     ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.reply(call, status, Payload::Copied(payload), shared)?;
-        self.touch(key.index);
-        Ok(())
+        let (session, shared) = self.active(key)?;
+        session.reply(call, status, Payload::Copied(payload), shared)
     }
 
     /// [`Engine::reply`] with a buffer that is kept, not copied, when it is large.
@@ -137,10 +148,8 @@ impl Engine {
         status: u8,
         payload: Bytes,
     ) -> Result<(), SendError> {
-        let (session, shared) = self.parts(key)?;
-        session.reply(call, status, Payload::Owned(payload), shared)?;
-        self.touch(key.index);
-        Ok(())
+        let (session, shared) = self.active(key)?;
+        session.reply(call, status, Payload::Owned(payload), shared)
     }
 
     /// Room for a small reply, written in place: `None` when it must go through [`Engine::reply`].
@@ -152,8 +161,7 @@ impl Engine {
         status: u8,
         size: usize,
     ) -> Option<&mut [u8]> {
-        self.touch(key.index);
-        let (session, shared) = self.parts(key).ok()?;
+        let (session, shared) = self.active(key).ok()?;
         session.reserve_reply(call, status, size, shared)
     }
 

@@ -115,6 +115,7 @@ impl Table {
         Some(key)
     }
 
+    #[inline]
     pub(super) fn slot(&self, index: u32) -> &Slot {
         self.slots.get(index as usize).map_or(&Slot::Free, |(_, slot)| slot)
     }

@@ -77,7 +77,8 @@ impl Session {
     }
 
     /// Issues a call. `token` comes back with its outcome.
-    #[inline]
+    // Its arguments do not fit registers: a call of its own would pass half of them through memory.
+    #[inline(always)]
     pub(crate) fn call(
         &mut self,
         method: u32,
