@@ -12,7 +12,6 @@ use crate::worker::{App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, 
 pub struct ClientApp {
     // Boxed: the driver takes it out and puts it back at every turn.
     caller: Option<Box<Caller>>,
-    in_place: bool,
     opened: Vec<SessionKey>,
     closed: Vec<(SessionKey, CloseReason)>,
     answers: FxHashMap<u64, Option<Status>>,
@@ -20,10 +19,9 @@ pub struct ClientApp {
 }
 
 impl ClientApp {
-    /// Puts a caller to work. With `in_place`, the room that an outcome makes is used at once.
-    pub fn employ(&mut self, caller: Caller, in_place: bool) {
+    /// Puts a caller to work: the room that an outcome makes is used at once.
+    pub fn employ(&mut self, caller: Caller) {
         self.caller = Some(Box::new(caller));
-        self.in_place = in_place;
     }
 
     /// Takes the caller out, to use it between turns.
@@ -84,9 +82,7 @@ impl App for ClientApp {
         }
         let Some(caller) = &mut self.caller else { return };
         caller.on_outcome(token, outcome);
-        if self.in_place {
-            caller.issue_next(cx);
-        }
+        caller.issue_next(cx);
     }
 
     fn on_event(&mut self, _: &mut Cx<'_>, event: Event) {

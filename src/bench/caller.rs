@@ -36,7 +36,7 @@ impl<A: App> Issue for Worker<A> {
         deadline: Timestamp,
         token: u64,
     ) -> Result<(), SendError> {
-        if payload.len() <= IN_PLACE_SIZE_MAX {
+        if payload.len() <= COPIED_SIZE_MAX {
             self.call(session, method, payload, deadline, token)
         } else {
             self.call_owned(session, method, payload.clone(), deadline, token)
@@ -54,12 +54,16 @@ impl Issue for Cx<'_> {
         deadline: Timestamp,
         token: u64,
     ) -> Result<(), SendError> {
-        self.call(session, method, payload, deadline, token)
+        if payload.len() <= COPIED_SIZE_MAX {
+            self.call(session, method, payload, deadline, token)
+        } else {
+            self.call_owned(session, method, payload.clone(), deadline, token)
+        }
     }
 }
 
-/// Larger calls are issued between turns only, where the worker keeps their buffer.
-pub const IN_PLACE_SIZE_MAX: usize = 8 * 1024;
+/// Larger payloads are handed over by reference: no packet holds them anyway.
+const COPIED_SIZE_MAX: usize = 8 * 1024;
 
 /// When calls are issued.
 #[derive(Debug)]

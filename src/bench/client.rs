@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::caller::{Answer, Caller, CallerConfig, IN_PLACE_SIZE_MAX, Pace};
+use super::caller::{Answer, Caller, CallerConfig, Pace};
 use super::connected::{Balance, Connected, OUTCOME_GRACE};
 use super::flight::Flight;
 use super::host::{Host, HostError, Place};
@@ -149,8 +149,7 @@ impl Client<'_> {
 
     fn measure_calls(&self, connected: &mut Connected, window: Window) -> Measured {
         let caller = self.caller(connected, window);
-        let in_place = self.plan.size <= IN_PLACE_SIZE_MAX;
-        connected.worker.app_mut().employ(caller, in_place);
+        connected.worker.app_mut().employ(caller);
         let mut cut_short = self.load_until(connected, window.start);
         let books = connected.open_books(self.plan.deadline);
         if cut_short.is_none() {
