@@ -3,7 +3,7 @@
 
 use ringwire::endpoint::AllowList;
 use ringwire::testing::bare::{BareServer, identity};
-use ringwire::transport::{Config, PacketSink, PathIndex, Way};
+use ringwire::transport::{Config, Extent, PacketSink, PathIndex, Way};
 use ringwire::wire::{AckHead, PacketNumber, UnitNumber, Writer, encode_ack, encode_close, encode_ping};
 use ringwire::worker::{App, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey};
 
@@ -133,7 +133,7 @@ fn what_is_built_departs_before_the_rest_is_settled() {
         engine.finish_job(now, job.run());
     }
     let mut log = Log::default();
-    engine.poll_transmit(now, &mut log);
+    engine.poll_transmit(now, Extent::All, &mut log);
     assert_eq!(log.said[..2], ["packet", "depart"], "the INIT leaves");
     assert!(log.said[2..].iter().all(|said| *said == "depart"), "{:?}", log.said);
 }

@@ -63,5 +63,5 @@ pub use engine::{Engine, Job, JobDone, Meta, SessionKey};
 pub use error::{ConnectError, SendError};
 pub use event::{CloseReason, Event, Fate};
 pub use lane::{LaneNote, LaneParent};
-pub use sink::{PacketSink, PathIndex, Way};
+pub use sink::{Extent, PacketSink, PathIndex, Way};
 pub use token::CallToken;

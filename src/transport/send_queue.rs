@@ -17,6 +17,8 @@ pub struct SendQueue {
     open_messages: u64,
     closed: VecDeque<Packed>,
     queued_size: usize,
+    /// The open unit waits for more records.
+    held: bool,
 }
 
 impl SendQueue {
@@ -94,10 +96,15 @@ impl SendQueue {
         }
     }
 
-    /// The unit to send next: a full one, else the one still open.
+    /// The unit to send next: a full one, else the one still open, unless it is held.
     #[must_use]
     pub fn peek(&self) -> Option<Packed> {
-        self.closed.front().copied().or(self.open)
+        self.closed.front().copied().or(if self.held { None } else { self.open })
+    }
+
+    /// Whether the open unit stays back for now.
+    pub fn hold_open(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// The unit that `peek` showed leaves.

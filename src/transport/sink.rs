@@ -38,3 +38,13 @@ pub trait PacketSink {
     /// What was asked for since the last call is whole and may leave.
     fn depart(&mut self);
 }
+
+/// How much of what waits leaves now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    All,
+    /// All but units that still have room, because more is about to be said: a train that leaves in the
+    /// middle of a turn would carry a last packet of one record, and cost the kernel as much as two.
+    FullUnits,
+}

@@ -6,7 +6,7 @@ use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE};
 use crate::io::{Ecn, Event as IoEvent};
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
-use crate::transport::{BodyRef, Event as EngineEvent, Fate, Meta, PathIndex, SessionKey};
+use crate::transport::{BodyRef, Event as EngineEvent, Extent, Fate, Meta, PathIndex, SessionKey};
 use crate::worker::app::{App, Cx, Event, Outcome};
 use crate::worker::handling::{Handling, Pace};
 use crate::worker::trains::TrainSink;
@@ -35,7 +35,7 @@ impl<A: App> Worker<A> {
         let worked = engine.wants_job() && jobs.run(engine, &**clock, *now, received || fired);
         self.exchange_lanes();
         self.tell_events();
-        self.transmit();
+        self.transmit(Extent::All);
         if received {
             self.backend.release();
             self.batch.clear();
@@ -119,10 +119,12 @@ impl<A: App> Worker<A> {
         while at < self.deliveries.len() {
             let (next, leave) = self.run_stretch(at, &mut pace);
             at = next;
-            if leave {
-                self.transmit();
-                pace.since_transmit = 0;
-                pace.transmitted = pace.looked;
+            if let Some(extent) = leave {
+                self.transmit(extent);
+                if extent == Extent::All {
+                    pace.since_transmit = 0;
+                    pace.transmitted = pace.looked;
+                }
             }
         }
         let engine = &mut self.engine;
@@ -130,11 +132,11 @@ impl<A: App> Worker<A> {
     }
 
     /// Runs the handlers of deliveries from `from` on that came to one session in one buffer, so that both are
-    /// looked up once. Returns where it stopped, and whether packets should leave before the rest is run.
-    fn run_stretch(&mut self, from: usize, pace: &mut Pace) -> (usize, bool) {
+    /// looked up once. Returns where it stopped, and which packets should leave before the rest is run.
+    fn run_stretch(&mut self, from: usize, pace: &mut Pace) -> (usize, Option<Extent>) {
         let Self { engine, backend, app, deliveries, counters, now, clock, .. } = self;
         let first = deliveries.at(from);
-        let Some(session) = engine.key_at(first.session) else { return (from + 1, false) };
+        let Some(session) = engine.key_at(first.session) else { return (from + 1, None) };
         let received: &[u8] = match first.body {
             BodyRef::Received { buffer, .. } => backend.buffer_mut(buffer),
             BodyRef::Owned(_) => &[],
@@ -142,7 +144,7 @@ impl<A: App> Worker<A> {
         for i in from..deliveries.len() {
             let delivery = deliveries.at(i);
             if !delivery.lies_beside(&first) {
-                return (i, false);
+                return (i, None);
             }
             let payload: &[u8] = match delivery.body {
                 BodyRef::Received { offset, size, .. } => {
@@ -154,16 +156,17 @@ impl<A: App> Worker<A> {
             };
             Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
             pace.since_transmit += 1;
-            let mut leave = engine.is_train_ready(session);
-            counters.early_trains += u64::from(leave);
-            if i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1 {
-                leave |= pace.look(clock.now(), counters);
+            let train = engine.is_train_ready(session);
+            counters.early_trains += u64::from(train);
+            let looks = i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1;
+            if looks && pace.look(clock.now(), counters) || pace.since_transmit >= HANDLER_CALLS_MAX {
+                return (i + 1, Some(Extent::All));
             }
-            if leave || pace.since_transmit >= HANDLER_CALLS_MAX {
-                return (i + 1, true);
+            if train {
+                return (i + 1, Some(Extent::FullUnits));
             }
         }
-        (deliveries.len(), false)
+        (deliveries.len(), None)
     }
 
     /// Tells the application what happened to sessions, calls and messages.
@@ -222,12 +225,12 @@ impl<A: App> Worker<A> {
     pub(super) fn transmit_early(&mut self, session: SessionKey) {
         if self.engine.is_train_ready(session) {
             self.counters.early_trains += 1;
-            self.transmit();
+            self.transmit(Extent::FullUnits);
         }
     }
 
-    /// Builds trains of everything that may leave, and hands them to the kernel.
-    pub(super) fn transmit(&mut self) {
+    /// Builds trains of what may leave, and hands them to the kernel.
+    pub(super) fn transmit(&mut self, extent: Extent) {
         if !self.engine.wants_transmit() {
             return;
         }
@@ -235,7 +238,7 @@ impl<A: App> Worker<A> {
         // packet stamped too early would look late, and its probe timer would fire for nothing.
         self.now = self.clock.now();
         let mut sink = TrainSink { trains: &mut self.trains, backend: &mut *self.backend };
-        self.engine.poll_transmit(self.now, &mut sink);
+        self.engine.poll_transmit(self.now, extent, &mut sink);
         if let Some(error) = self.trains.error.take() {
             self.receive_error = Some(error);
         }

@@ -8,6 +8,7 @@ mod opening;
 mod reset;
 mod submit;
 mod table;
+mod transmit;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use crate::transport::security::{Denied, Security};
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::timer_wheel::TimerWheel;
-use crate::transport::{Config, Counters, Deliveries, Event, PacketSink, PathIndex, SendError};
+use crate::transport::{Config, Counters, Deliveries, Event, PathIndex, SendError};
 use crate::wire::{Header, PacketKind};
 
 use accepting::{Asked, UnprovenBudget};
@@ -50,7 +51,7 @@ pub struct Engine {
     /// Sessions that may have something to send, each once.
     ready: VecDeque<u32>,
     /// Sessions that were let speak in this transmit.
-    spoke: Vec<Spoke>,
+    spoke: Vec<transmit::Spoke>,
     wheel: TimerWheel,
     expired: Vec<u32>,
     config: Config,
@@ -76,14 +77,6 @@ pub struct Engine {
     /// Who grants the next lane.
     next_granter: usize,
     random: Csprng,
-}
-
-/// A session that was let speak.
-#[derive(Clone, Copy, Debug)]
-struct Spoke {
-    index: u32,
-    /// Memory ran out before it had said everything.
-    more: bool,
 }
 
 impl Engine {
@@ -201,77 +194,6 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         self.wheel.next()
-    }
-
-    /// True when a session has something to say, so that [`Engine::poll_transmit`] is worth a call.
-    #[must_use]
-    pub fn wants_transmit(&self) -> bool {
-        !self.ready.is_empty() || !self.stateless.is_empty()
-    }
-
-    /// Builds every packet that may leave now and has `sink` send them. What those packets did not need
-    /// is done while they are on their way: the last ack is read, and timers are set.
-    pub fn poll_transmit(&mut self, now: Timestamp, sink: &mut impl PacketSink) {
-        self.transmit_stateless(sink);
-        self.transmit_ready(now, sink);
-        sink.depart();
-        if self.shared.late_ack.is_waiting() {
-            self.settle_ack(now);
-            self.transmit_ready(now, sink);
-        }
-        for i in 0..self.spoke.len() {
-            let Spoke { index, more } = self.spoke[i];
-            self.settle_slot(now, index, sink);
-            if more {
-                self.touch(index);
-            }
-        }
-        self.spoke.clear();
-        sink.depart();
-    }
-
-    /// Lets every listed slot say what it has to.
-    fn transmit_ready(&mut self, now: Timestamp, sink: &mut impl PacketSink) {
-        while let Some(index) = self.ready.pop_front() {
-            if let Slot::Connecting(_) = self.table.slot_mut(index) {
-                self.transmit_connecting(now, index, sink);
-                continue;
-            }
-            let Slot::Open(session) = self.table.slot_mut(index) else { continue };
-            session.listed = false;
-            if session.transmit_origin(now, sink) {
-                self.shared.counters.handshakes_sent += 1;
-            }
-            let more = session.transmit(now, &mut self.shared, sink);
-            self.spoke.push(Spoke { index, more });
-        }
-    }
-
-    /// What remains to be done for a session that spoke: its timer, or its end.
-    fn settle_slot(&mut self, now: Timestamp, index: u32, sink: &mut impl PacketSink) {
-        let Slot::Open(session) = self.table.slot_mut(index) else { return };
-        session.settle(&mut self.shared);
-        session.arm_blocked_probe(now);
-        session.poll_flushed(now, &mut self.shared);
-        if session.is_closed() {
-            session.transmit_close(now, sink, &mut self.shared);
-            self.remove(index);
-            return;
-        }
-        if let Some(at) = session.next_timeout() {
-            self.wheel.arm(index, at);
-        }
-    }
-
-    /// Reads the ack that waits, which may let its session send more.
-    fn settle_ack(&mut self, now: Timestamp) {
-        let Some(index) = self.shared.late_ack.session() else { return };
-        if let Slot::Open(session) = self.table.slot_mut(index) {
-            session.settle_ack(now, &mut self.shared);
-            if session.has_more(now) {
-                self.touch(index);
-            }
-        }
     }
 
     fn touch(&mut self, index: u32) {

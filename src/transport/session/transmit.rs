@@ -12,7 +12,7 @@ use crate::transport::sent::{NO_UNIT, carried};
 use crate::transport::session::frames::ControlFrames;
 use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
-use crate::transport::sink::PacketSink;
+use crate::transport::sink::{Extent, PacketSink};
 use crate::transport::units_out::Body;
 use crate::wire::{
     self, FRAGMENT_HEAD_SIZE, FragmentHeader, Header, MESSAGES_HEAD_SIZE, PacketKind, PacketNumber,
@@ -55,9 +55,17 @@ impl Session {
     pub(crate) fn transmit(
         &mut self,
         now: Timestamp,
+        extent: Extent,
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> bool {
+        self.queue.hold_open(extent == Extent::FullUnits);
+        let more = self.transmit_packets(now, shared, sink);
+        self.queue.hold_open(false);
+        more
+    }
+
+    fn transmit_packets(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> bool {
         if matches!(self.phase, Phase::Closed) || self.timers.unproven {
             return false;
         }

@@ -1,0 +1,95 @@
+//! Letting sessions speak: whose turn it is, how much leaves, and what is done while it is on its way.
+
+use crate::time::Timestamp;
+use crate::transport::engine::Engine;
+use crate::transport::engine::table::Slot;
+use crate::transport::sink::{Extent, PacketSink};
+
+/// A session that was let speak.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spoke {
+    index: u32,
+    /// Memory ran out before it had said everything.
+    more: bool,
+}
+
+impl Engine {
+    /// True when a session has something to say, so that [`Engine::poll_transmit`] is worth a call.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        !self.ready.is_empty() || !self.stateless.is_empty()
+    }
+
+    /// Builds every packet that may leave now and has `sink` send them. What those packets did not need
+    /// is done while they are on their way: the last ack is read, and timers are set.
+    pub fn poll_transmit(&mut self, now: Timestamp, extent: Extent, sink: &mut impl PacketSink) {
+        self.transmit_stateless(sink);
+        self.transmit_ready(now, extent, sink);
+        sink.depart();
+        if self.shared.late_ack.is_waiting() {
+            self.settle_ack(now);
+            self.transmit_ready(now, extent, sink);
+        }
+        for i in 0..self.spoke.len() {
+            let Spoke { index, more } = self.spoke[i];
+            self.settle_slot(now, index, sink);
+            if more {
+                self.touch(index);
+            }
+        }
+        self.spoke.clear();
+        sink.depart();
+    }
+
+    /// Lets every listed slot say what it has to. One whose open unit stays back is listed again.
+    fn transmit_ready(&mut self, now: Timestamp, extent: Extent, sink: &mut impl PacketSink) {
+        let mut turns = if extent == Extent::All { usize::MAX } else { self.ready.len() };
+        while turns > 0
+            && let Some(index) = self.ready.pop_front()
+        {
+            turns -= 1;
+            if let Slot::Connecting(_) = self.table.slot_mut(index) {
+                self.transmit_connecting(now, index, sink);
+                continue;
+            }
+            let Slot::Open(session) = self.table.slot_mut(index) else { continue };
+            session.listed = false;
+            if session.transmit_origin(now, sink) {
+                self.shared.counters.handshakes_sent += 1;
+            }
+            let more = session.transmit(now, extent, &mut self.shared, sink);
+            if extent == Extent::FullUnits && session.has_more(now) {
+                session.listed = true;
+                self.ready.push_back(index);
+            }
+            self.spoke.push(Spoke { index, more });
+        }
+    }
+
+    /// What remains to be done for a session that spoke: its timer, or its end.
+    fn settle_slot(&mut self, now: Timestamp, index: u32, sink: &mut impl PacketSink) {
+        let Slot::Open(session) = self.table.slot_mut(index) else { return };
+        session.settle(&mut self.shared);
+        session.arm_blocked_probe(now);
+        session.poll_flushed(now, &mut self.shared);
+        if session.is_closed() {
+            session.transmit_close(now, sink, &mut self.shared);
+            self.remove(index);
+            return;
+        }
+        if let Some(at) = session.next_timeout() {
+            self.wheel.arm(index, at);
+        }
+    }
+
+    /// Reads the ack that waits, which may let its session send more.
+    pub(super) fn settle_ack(&mut self, now: Timestamp) {
+        let Some(index) = self.shared.late_ack.session() else { return };
+        if let Slot::Open(session) = self.table.slot_mut(index) {
+            session.settle_ack(now, &mut self.shared);
+            if session.has_more(now) {
+                self.touch(index);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Runs one handler: what came is a call, a reply, a message or a datagram.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::bounds::HANDLER_TIME_MAX;
+use crate::time::{Timestamp, saturating_ns};
+use crate::transport::planted::{self, Fault};
+use crate::transport::security::Denied;
+use crate::transport::{DeliveryKind, Engine, SessionKey};
+use crate::worker::WorkerCounters;
+use crate::worker::app::{App, Cx, Message, Outcome, ReplyWriter, Request, status};
+
+/// A stretch of handlers beyond this many budgets is counted as slow.
+const SLOW_FACTOR: u64 = 20;
+
+/// How long handlers have run since packets last left.
+pub(super) struct Pace {
+    pub(super) since_transmit: usize,
+    pub(super) looked: Timestamp,
+    pub(super) transmitted: Timestamp,
+}
+
+impl Pace {
+    /// Looks at the clock: true when packets should leave before more handlers run.
+    pub(super) fn look(&mut self, now: Timestamp, counters: &mut WorkerCounters) -> bool {
+        let budget_ns = saturating_ns(HANDLER_TIME_MAX);
+        counters.slow_handlers += u64::from(now.since_ns(self.looked) > SLOW_FACTOR * budget_ns);
+        self.looked = now;
+        now.since_ns(self.transmitted) > budget_ns
+    }
+}
+
+/// What a handler runs with.
+pub(super) struct Handling<'a, A> {
+    pub(super) engine: &'a mut Engine,
+    pub(super) app: &'a mut A,
+    pub(super) counters: &'a mut WorkerCounters,
+    pub(super) now: Timestamp,
+}
+
+impl<A: App> Handling<'_, A> {
+    #[inline]
+    pub(super) fn deliver(self, session: SessionKey, kind: DeliveryKind, payload: &[u8]) {
+        let Self { engine, app, counters, now } = self;
+        match kind {
+            DeliveryKind::Request { call, method } => {
+                let admitted = engine.admit_call(now, session, method);
+                let mut reply = ReplyWriter { engine, session, call, done: false };
+                if let Err(denied) = admitted {
+                    let (status, why) = denial(denied);
+                    return reply.fail(status, why);
+                }
+                let request = Request { session, method, payload };
+                let ran = catch_unwind(AssertUnwindSafe(|| app.on_request(request, &mut reply)));
+                if ran.is_err() {
+                    counters.handler_panics += 1;
+                    reply.fail(status::PANICKED, b"the handler panicked");
+                } else if !reply.done {
+                    reply.fail(status::NO_REPLY, b"the handler did not reply");
+                }
+            }
+            DeliveryKind::Reply { token, status } => {
+                let mut cx = Cx { engine, now };
+                let outcome = match status {
+                    status::OK => Outcome::Replied(payload),
+                    status => Outcome::Failed { status, message: payload },
+                };
+                app.on_outcome(&mut cx, token, outcome);
+                if planted::is(Fault::CompletionReportedTwice) {
+                    app.on_outcome(&mut cx, token, outcome);
+                }
+            }
+            DeliveryKind::Message(channel) => {
+                app.on_message(&mut Cx { engine, now }, Message { session, channel, payload });
+            }
+            DeliveryKind::Datagram => {
+                app.on_datagram(&mut Cx { engine, now }, Message { session, channel: None, payload });
+            }
+        }
+    }
+}
+
+/// How a call that may not run is answered.
+#[cold]
+fn denial(denied: Denied) -> (u8, &'static [u8]) {
+    match denied {
+        Denied::Forbidden => {
+            (status::FORBIDDEN, b"the server does not allow this key to call this method")
+        }
+        Denied::OverQuota => (
+            status::OVER_QUOTA,
+            b"this key has as many calls open, or bytes unacknowledged, as the server allows it: try again later",
+        ),
+    }
+}

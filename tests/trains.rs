@@ -1,0 +1,98 @@
+//! When a train leaves, and what it carries.
+
+use std::rc::Rc;
+
+use ringwire::io::memory;
+use ringwire::rng::Rng;
+use ringwire::time::{Clock, Timestamp, VirtualClock};
+use ringwire::transport::Config;
+use ringwire::transport::security::Security;
+use ringwire::worker::{App, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig};
+
+#[derive(Default)]
+struct Echo {
+    opened: bool,
+    replied: u64,
+}
+
+impl App for Echo {
+    fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
+        reply.send(request.payload);
+    }
+
+    fn on_outcome(&mut self, _: &mut Cx<'_>, _: u64, outcome: Outcome<'_>) {
+        assert!(matches!(outcome, Outcome::Replied(bytes) if bytes.len() == 1_024), "{outcome:?}");
+        self.replied += 1;
+    }
+
+    fn on_event(&mut self, _: &mut Cx<'_>, event: Event) {
+        self.opened |= matches!(event, Event::Opened { .. });
+    }
+}
+
+struct Pair {
+    client: Worker<Echo>,
+    server: Worker<Echo>,
+    clock: VirtualClock,
+    session: SessionKey,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let target = std::net::SocketAddr::from(([10, 0, 0, 2], 2));
+        let (a, b) = memory::pair(([10, 0, 0, 1], 1).into(), target);
+        let clock = VirtualClock::new(Timestamp(1_000_000_000));
+        let worker = |seed: u64, backend| {
+            let security = Security::insecure_anywhere();
+            let transport =
+                Config { entropy: Rng::entropy(seed), boot_id: seed, security, ..Config::default() };
+            let config = WorkerConfig { transport, ..WorkerConfig::default() };
+            Worker::new(config, Box::new(backend), Rc::new(clock.clone()), Echo::default())
+        };
+        let (mut client, server) = (worker(1, a), worker(2, b));
+        let session = client.connect(target).expect("room for the first session");
+        let mut pair = Self { client, server, clock, session };
+        pair.turn_until(|client| client.opened);
+        pair
+    }
+
+    fn turn_until(&mut self, done: impl Fn(&Echo) -> bool) {
+        for _ in 0..100_000 {
+            if done(self.client.app()) {
+                return;
+            }
+            self.client.turn();
+            self.server.turn();
+            self.clock.advance_to(self.clock.now().after_ns(5_000));
+        }
+        panic!("the calls were not answered");
+    }
+
+    /// Issues `calls` of 1 KiB in one go and returns how many packets each end sent for them.
+    fn packets_for(&mut self, calls: u64) -> (u64, u64) {
+        let sent = |pair: &Self| (pair.client.counters().packets_sent, pair.server.counters().packets_sent);
+        let (before, target) = (sent(self), self.client.app().replied + calls);
+        let deadline = self.clock.now().after_ns(1_000_000_000);
+        for token in 0..calls {
+            self.client.call(self.session, 0, &[7; 1_024], deadline, token).expect("the window fits");
+        }
+        self.turn_until(|client| client.replied == target);
+        let after = sent(self);
+        (after.0 - before.0, after.1 - before.1)
+    }
+}
+
+#[test]
+fn a_train_that_leaves_in_mid_turn_is_not_followed_by_a_packet_of_one_record() {
+    let mut pair = Pair::new();
+    pair.packets_for(64);
+    let size = pair.client.engine().packet_size(pair.session).expect("it is open") as u64;
+    let fit = size / 1_100;
+    assert!(fit >= 8, "packets of {size} bytes");
+    let calls = 20 * fit;
+    let (client, server) = pair.packets_for(calls);
+    // One in three on top: the end of each batch, acks and probes.
+    let most = calls / fit + calls / fit / 3 + 4;
+    assert!(client <= most, "{client} packets for {calls} calls, {fit} to a packet");
+    assert!(server <= most, "{server} packets for {calls} replies, {fit} to a packet");
+}
