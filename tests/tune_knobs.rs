@@ -28,9 +28,15 @@ const NIC: &str = "eth2";
 /// The mlx5 host with what else a host can have, so that every knob has a place on it.
 fn rich() -> Recorded {
     let mut host = shipped("mlx5");
-    for (key, value) in
-        [("channels/rx-max", "8"), ("channels/tx-max", "8"), ("eee/enabled", "1"), ("eee/supported", "1")]
-    {
+    for (key, value) in [
+        ("channels/rx-max", "8"),
+        ("channels/tx-max", "8"),
+        ("eee/enabled", "1"),
+        ("rings/rx-buf-len", "2048"),
+        ("rings/tx-push", "0"),
+        ("rings/rx-push", "0"),
+        ("rings/cqe-size", "64"),
+    ] {
         host.facts.insert(format!("ethtool:{NIC}/{key}"), value.into());
         host.refused.remove(&format!("ethtool:{NIC}/{key}"));
     }
@@ -41,6 +47,7 @@ fn rich() -> Recorded {
 fn other_than_now(knob: &Knob, host: &Recorded) -> String {
     let address = knob.address.replace("{nic}", NIC).replace("{worker}", "9").replace("{irq}", "61");
     let address = address.replace("{rx}", "0").replace("{tx}", "0").replace("{napi}", "8193");
+    let address = address.replace("{node}", "1");
     let now = host.value(&Address::parse(&address)).unwrap_or_default();
     match (knob.id.as_str(), knob.form) {
         ("channels.combined", _) => "4".into(),
@@ -56,6 +63,7 @@ fn other_than_now(knob: &Knob, host: &Recorded) -> String {
         (_, Form::Numbers) => "1 2 3".into(),
         (_, Form::Switch) => if now == "on" { "off" } else { "on" }.into(),
         (_, Form::Mask | Form::List) => "3".into(),
+        (_, Form::Interrupts) => "interrupts".into(),
         (_, Form::Word) => "performance".into(),
         (_, Form::Fields) => "sd".into(),
         (_, Form::Queue) => "worker".into(),
@@ -179,8 +187,8 @@ fn die_in_undo(host: &mut Recorded, folder: &Path, at: usize, after: Moment) -> 
     }
 }
 
-/// What dies is told by the test, not by every panic on its way.
-fn restored_after_every_death(name: &str, nic: &str, profile: &str, stride: usize) {
+/// Every write of the apply is its last once, before the kernel has it and after.
+fn restored_after_every_death(name: &str, nic: &str, profile: &str) {
     let folder = Folder::new(&format!("death-{name}"));
     let original = shipped(name);
     let scope =
@@ -189,7 +197,7 @@ fn restored_after_every_death(name: &str, nic: &str, profile: &str, stride: usiz
     assert!(plan.settings.len() > 5, "{name}: {} settings", plan.settings.len());
     let mut deaths = 0;
     for after in [Moment::BeforeTheWrite, Moment::AfterTheWrite] {
-        for at in (0..).step_by(stride) {
+        for at in 0.. {
             let mut host = original.clone();
             let state = folder.path(&format!("{after:?}-{at}"));
             let died = die_in_apply(&mut host, &state, &plan, at, after);
@@ -203,15 +211,71 @@ fn restored_after_every_death(name: &str, nic: &str, profile: &str, stride: usiz
             }
         }
     }
-    assert!(deaths * stride >= plan.settings.len(), "{name}: {deaths} deaths");
+    assert!(deaths >= 2 * plan.settings.len(), "{name}: {deaths} deaths of {} writes", plan.settings.len());
 }
 
 #[test]
 fn killed_at_any_write_undo_restores_exactly() {
-    restored_after_every_death("gve", "ens4", "latency", 1);
-    restored_after_every_death("virtio", "eth0", "cloud-vm", 1);
-    restored_after_every_death("ena", "ens5", "latency", 1);
-    restored_after_every_death("mlx5", "eth2", "latency", 9);
+    // A thread each: the largest host takes as long as the other four.
+    let hosts = [("mlx5", "eth2"), ("ice", "ens1f0"), ("ena", "ens5"), ("gve", "ens4"), ("virtio", "eth0")];
+    std::thread::scope(|scope| {
+        for (name, nic) in hosts {
+            let profile = if name == "virtio" { "cloud-vm" } else { "latency" };
+            scope.spawn(move || restored_after_every_death(name, nic, profile));
+        }
+    });
+}
+
+/// A host that looks, at every write, whether the journal on the disk already says what is written and what was there.
+struct Witness<'a> {
+    host: &'a mut Recorded,
+    journal: std::path::PathBuf,
+    writes: usize,
+}
+
+impl Host for Witness<'_> {
+    fn read(&self, address: &Address) -> Result<String, Refusal> {
+        self.host.read(address)
+    }
+
+    fn list(&self, address: &Address) -> Result<Vec<String>, Refusal> {
+        self.host.list(address)
+    }
+
+    fn write(&mut self, address: &Address, value: &str) -> Result<(), Refusal> {
+        let text = fs::read_to_string(&self.journal).expect("begun before the first write");
+        let last = text.lines().last().expect("begun");
+        let fact = last.split_once(' ').map(|(_, json)| serde_json::from_str::<serde_json::Value>(json));
+        let fact = fact.expect("a digest and a fact").expect("JSON");
+        let before = self.host.read(address).unwrap_or_else(|_| "absent".into());
+        assert_eq!(fact["fact"], "intent", "{last}");
+        assert_eq!(fact["address"], address.as_str(), "{last}");
+        assert_eq!(fact["wanted"], value, "{last}");
+        assert!(before.contains(fact["before"].as_str().expect("text")), "{before}: {last}");
+        self.writes += 1;
+        self.host.write(address, value)
+    }
+
+    fn read_only(&self, address: &Address) -> Option<Refusal> {
+        self.host.read_only(address)
+    }
+}
+
+#[test]
+fn the_journal_has_what_was_there_before_every_write() {
+    let folder = Folder::new("witness");
+    for (name, nic) in [("mlx5", "eth2"), ("gve", "ens4")] {
+        let mut host = shipped(name);
+        let scope =
+            Scope::look(&host, &Request { nic: Some(nic.into()), ..Request::default() }).expect("there");
+        let plan = make(&host, &scope, "latency", &Settled::new()).expect("a good profile").plan;
+        let state = folder.path(name);
+        let store = Store::lock(&state).expect("free");
+        let mut witness = Witness { host: &mut host, journal: state.join("1.journal"), writes: 0 };
+        let applied = apply_to(&mut witness, &store, &plan);
+        assert_eq!(witness.writes, applied.written, "{name}");
+        assert!(applied.written > 5, "{name}");
+    }
 }
 
 #[test]

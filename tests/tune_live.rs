@@ -1,220 +1,34 @@
-//! On a real kernel: a veth pair in a network namespace that the test makes, with a sysfs of its own. Nothing
-//! outside of it is written. As root all knobs of a veth are turned; an unprivileged user's namespace lets
-//! only some be written, and only those are.
+//! On a real kernel: a veth pair in a network namespace that the test makes.
 #![cfg(feature = "cli")]
 
+mod live_support;
 mod tune_support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use live_support::{Namespace, Peer, profile};
 use tune_support::Folder;
 
-/// A namespace with `tune0`, whose other end is `peer0`. It ends with the test.
-struct Namespace {
-    holder: Child,
-    is_root: bool,
-}
-
-const QUEUES: &str = "numrxqueues 4 numtxqueues 4";
-
-impl Namespace {
-    fn new() -> Result<Namespace, String> {
-        let is_root = nix::unistd::geteuid().is_root();
-        // A mount namespace too: sysfs shows the network namespace in which it was mounted.
-        let script = format!(
-            "mount -t sysfs sysfs /sys && ip link add tune0 {QUEUES} type veth peer name peer0 {QUEUES} && \
-             ip link set tune0 up && ip link set peer0 up && echo up && exec cat"
-        );
-        let flags = if is_root { "-nm" } else { "-Urnm" };
-        let mut command = Command::new("unshare");
-        command.args([flags, "sh", "-c", &script]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut holder = command.spawn().map_err(|error| format!("cannot run unshare: {error}"))?;
-        let mut line = String::new();
-        let stdout = holder.stdout.as_mut().expect("piped");
-        let read = BufReader::new(stdout).read_line(&mut line);
-        if line == "up\n" {
-            return Ok(Namespace { holder, is_root });
-        }
-        let output = holder.wait_with_output().map_err(|error| error.to_string())?;
-        Err(format!("{read:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let id = self.holder.id().to_string();
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &id, "-n", "-m"]);
-        if !self.is_root {
-            command.args(["-U", "--preserve-credentials"]);
-        }
-        command.args(words).stdin(Stdio::null()).env_remove("SSH_CONNECTION");
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> (Option<i32>, String, String) {
-        let output = self.command(words).output().expect("nsenter made it");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    }
-
-    fn tune_well(&self, words: &[&str]) -> String {
-        let (status, out, err) = self.run(&[&[env!("CARGO_BIN_EXE_ringwire"), "tune"], words].concat());
-        assert_eq!(status, Some(0), "tune {words:?}: {out} {err}");
-        out
-    }
-
-    /// All that other tools see of the pair and of the namespace.
-    fn seen_from_outside(&self) -> String {
-        let mut seen = String::new();
-        let sysfs = "cd /sys/class/net/tune0 && grep -r . mtu tx_queue_len gro_flush_timeout napi_defer_hard_irqs threaded queues | sort";
-        for words in [
-            &["ip", "-d", "link", "show", "tune0"][..],
-            &["tc", "qdisc", "show", "dev", "tune0"],
-            &["sh", "-c", sysfs],
-            &[
-                "sh",
-                "-c",
-                "sysctl -a 2>/dev/null | grep ^net | grep -v -e random -e nf_conntrack_count | sort",
-            ],
-            &["ethtool", "-k", "tune0"],
-            &["ethtool", "-l", "tune0"],
-        ] {
-            let (status, out, _) = self.run(words);
-            // ethtool is not everywhere; what it prints is compared where it is.
-            let missing = status == Some(127) || status == Some(1) && words[0] == "ethtool" && out.is_empty();
-            if !missing {
-                seen.push_str(&format!("$ {}\n{out}\n", words.join(" ")));
-            }
-        }
-        seen
-    }
-}
-
-/// The other end of the pair in a namespace of its own, with a server in it.
-struct Peer {
-    holder: Child,
-    server: Child,
-    address: String,
-    key: String,
-}
-
-impl Peer {
-    fn new(net: &Namespace) -> Peer {
-        let mut holder = net.command(&["unshare", "-n", "sh", "-c", "echo up && exec cat"]);
-        let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("as the first");
-        first_line(&mut holder);
-        let id = holder.id().to_string();
-        let inside = |words: &[&str]| {
-            let mut command = Command::new("nsenter");
-            command.args(["-t", &id, "-n"]);
-            if !net.is_root {
-                command.args(["-U", "--preserve-credentials"]);
-            }
-            command.args(words);
-            command
-        };
-        let ok = |words: &[&str]| {
-            let (status, out, err) = net.run(words);
-            assert_eq!(status, Some(0), "{words:?}: {out} {err}");
-        };
-        ok(&["ip", "link", "set", "peer0", "netns", &id]);
-        ok(&["ip", "addr", "add", "10.78.0.1/24", "dev", "tune0"]);
-        for words in [
-            &["ip", "addr", "add", "10.78.0.2/24", "dev", "peer0"][..],
-            &["ip", "link", "set", "peer0", "up"],
-        ] {
-            assert!(inside(words).status().is_ok_and(|status| status.success()), "{words:?}");
-        }
-        let line = ["serve", "--listen", "10.78.0.2:0", "--poll", "adaptive", "--quiet"];
-        let mut server = inside(&[&[env!("CARGO_BIN_EXE_ringwire")], &line[..]].concat());
-        let mut server = server.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it was built");
-        let said = first_line(&mut server);
-        let said = said.strip_prefix("listening on ").unwrap_or_else(|| panic!("said {said:?}"));
-        let (address, key) = said.split_once(" key ").expect("a key");
-        Peer { address: address.into(), key: key.into(), holder, server }
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        for child in [&mut self.server, &mut self.holder] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn first_line(child: &mut Child) -> String {
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("it speaks");
-    line.trim_end().to_owned()
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = self.holder.stdin.take().map(|mut stdin| stdin.flush());
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
-
-fn namespace(test: &str) -> Option<Namespace> {
-    match Namespace::new() {
-        Ok(namespace) => Some(namespace),
-        Err(why) => {
-            println!("SKIPPED {test}: {why}");
-            assert_ne!(std::env::var("RINGWIRE_STRICT").as_deref(), Ok("1"), "a skip fails here: {why}");
-            None
-        }
-    }
-}
-
-/// What a veth has, each turned to another value than it has.
-const ALL: &[(&str, &str)] = &[
-    ("channels.rx", "2"),
-    ("channels.tx", "2"),
-    ("mtu", "1400"),
-    ("qdisc", "pfifo"),
-    ("tx-queue-len", "500"),
-    ("offload.gro", "on"),
-    ("offload.gso-udp", "off"),
-    ("offload.gso", "off"),
-    ("rps.cpus", "0"),
-    ("rfs.flows", "256"),
-    ("xps.cpus", "0"),
-    ("napi.gro-flush-timeout", "20000"),
-    ("napi.defer-hard-irqs", "2"),
-];
-
-/// What a user's own namespace lets its root write.
-const UNPRIVILEGED: &[(&str, &str)] = &[
-    ("channels.rx", "2"),
-    ("mtu", "1400"),
-    ("qdisc", "pfifo"),
-    ("offload.gro", "on"),
-    ("offload.gso-udp", "off"),
-];
-
-fn profile(knobs: &[(&str, &str)]) -> String {
-    let entry =
-        |(id, want): &(&str, &str)| format!("[[knob]]\nid = \"{id}\"\nwant = \"{want}\"\nwhy = \"a test\"\n");
-    let entries: String = knobs.iter().map(entry).collect();
-    format!("name = \"live\"\nabout = \"what a veth has\"\n{entries}")
+#[test]
+fn live_support_reads_the_driver_by_ioctl() {
+    live_support::read_by_ioctl();
 }
 
 #[test]
 fn plan_apply_status_and_undo_on_a_veth_pair_leave_it_as_it_was() {
-    let Some(net) = namespace("plan_apply_status_and_undo_on_a_veth_pair_leave_it_as_it_was") else { return };
+    let Some(net) = Namespace::for_test("plan_apply_status_and_undo_on_a_veth_pair_leave_it_as_it_was")
+    else {
+        return;
+    };
     let folder = Folder::new("live");
     let (file, plan, state) = (folder.path("live.toml"), folder.path("plan.toml"), folder.path("state"));
-    let knobs = if net.is_root { ALL } else { UNPRIVILEGED };
+    let knobs = net.knobs();
     std::fs::write(&file, profile(knobs)).expect("writable");
     let [file, plan, state] = [&file, &plan, &state].map(|path| path.to_str().expect("plain"));
     if net.is_root {
         // Something that a change of channels loses, and undo must bring back.
         let lost = "echo 1 > /sys/class/net/tune0/queues/rx-3/rps_cpus && echo 1 > /sys/class/net/tune0/queues/tx-3/xps_cpus";
-        assert_eq!(net.run(&["sh", "-c", lost]).0, Some(0));
+        net.well(&["sh", "-c", lost]);
     }
     let before = net.seen_from_outside();
     let scope = ["--profile", file, "--nic", "tune0", "--state", state];
@@ -225,7 +39,7 @@ fn plan_apply_status_and_undo_on_a_veth_pair_leave_it_as_it_was() {
     assert_eq!(net.seen_from_outside(), before, "a plan changes nothing");
     net.tune_well(&["apply", plan, "--yes", "--state", state]);
     let applied = net.seen_from_outside();
-    assert!(applied.contains("mtu 1400") && applied.contains("qdisc pfifo"), "{applied}");
+    assert!(applied.contains("\"mtu\":1400") && applied.contains("qdisc pfifo"), "{applied}");
     let status = net.tune_well(&["status", "--state", state]);
     assert!(status.contains("holds") && !status.contains("since"), "{status}");
     let again = net.tune_well(&[&["plan"], &scope[..]].concat());
@@ -236,7 +50,8 @@ fn plan_apply_status_and_undo_on_a_veth_pair_leave_it_as_it_was() {
 
 #[test]
 fn an_audit_works_without_rights_and_says_what_it_could_not_read() {
-    let Some(net) = namespace("an_audit_works_without_rights_and_says_what_it_could_not_read") else {
+    let Some(net) = Namespace::for_test("an_audit_works_without_rights_and_says_what_it_could_not_read")
+    else {
         return;
     };
     let folder = Folder::new("live-audit");
@@ -255,7 +70,9 @@ fn an_audit_works_without_rights_and_says_what_it_could_not_read() {
 /// As a container has it: /sys mounted read-only, and nobody's rights.
 #[test]
 fn an_audit_as_nobody_with_a_read_only_sysfs_is_useful() {
-    let Some(net) = namespace("an_audit_as_nobody_with_a_read_only_sysfs_is_useful") else { return };
+    let Some(net) = Namespace::for_test("an_audit_as_nobody_with_a_read_only_sysfs_is_useful") else {
+        return;
+    };
     let folder = Folder::new("live-nobody");
     let binary = folder.path("ringwire");
     std::fs::copy(env!("CARGO_BIN_EXE_ringwire"), &binary).expect("writable");
@@ -269,10 +86,9 @@ fn an_audit_as_nobody_with_a_read_only_sysfs_is_useful() {
     let (status, out, err) = net.run(&["unshare", "-m", "sh", "-c", &line]);
     assert_eq!(status, Some(0), "{out} {err}");
     assert!(out.contains("tune0 (veth"), "{out}");
-    assert!(
-        out.contains("tx-queue-len: file:/sys/class/net/tune0/tx_queue_len: it is mounted read-only"),
-        "{out}"
-    );
+    // Files of sysfs stand still; what netlink sets is left to whoever has the rights.
+    assert!(out.contains("gro_flush_timeout: it is mounted read-only"), "{out}");
+    assert!(out.contains("tx-queue-len: rtnl:tune0/tx-queue-len is 1000"), "{out}");
     // The backlog belongs to the host: a network namespace does not show it.
     assert!(out.contains("backlog.max: this host does not have it"), "{out}");
     assert!(out.contains("report."), "what is only told is told here too: {out}");
@@ -280,15 +96,15 @@ fn an_audit_as_nobody_with_a_read_only_sysfs_is_useful() {
     let plan = line.replace("tune audit", "tune plan").replace("exec ", "exec env ");
     let (status, out, err) = net.run(&["unshare", "-m", "sh", "-c", &plan]);
     assert_eq!(status, Some(0), "{out} {err}");
-    assert!(
-        out.contains("left out: tx-queue-len") && !out.contains("/sys/class/net/tune0/tx_queue_len: 1000"),
-        "{out}"
-    );
+    assert!(out.contains("left out: napi.gro-flush-timeout"), "{out}");
+    assert!(!out.contains("    file:/sys/class/net/tune0/"), "nothing is planned below /sys: {out}");
 }
 
 #[test]
 fn a_sysfs_of_another_namespace_is_never_written_through() {
-    let Some(net) = namespace("a_sysfs_of_another_namespace_is_never_written_through") else { return };
+    let Some(net) = Namespace::for_test("a_sysfs_of_another_namespace_is_never_written_through") else {
+        return;
+    };
     // The network namespace alone: /sys still shows the host's NICs.
     let id = net.holder.id().to_string();
     let mut command = Command::new("nsenter");
@@ -303,56 +119,115 @@ fn a_sysfs_of_another_namespace_is_never_written_through() {
     assert!(err.contains("there is no NIC tune0") || err.contains("another network namespace"), "{err}");
 }
 
-/// What a knob does is measured, and a busy machine may hide it: whether the one that helps is named is asked of
-/// a quiet host only (`RINGWIRE_QUIET_HOST=1`, as scripts/tune-evidence sets it). What must hold everywhere: the
-/// host is left as it was, each effect has its interval, nothing is called harmful that is not, and the plan
-/// that is written keeps the knobs that helped and no other.
+/// What a knob does is measured, and a busy machine may hide it. Here it cannot be missed: the kernel holds every
+/// packet back for 4 ms until the knob is turned, so noise makes an interval wide and never narrow around nothing.
+/// That the knob matters on this kernel is measured first, by hand. A quiet host (`RINGWIRE_QUIET_HOST=1`, as
+/// scripts/tune-evidence sets it) has no excuse at all.
 #[test]
-fn verify_keeps_the_knobs_that_helped_and_leaves_the_host_as_it_was() {
-    let test = "verify_keeps_the_knobs_that_helped_and_leaves_the_host_as_it_was";
-    let Some(net) = namespace(test) else { return };
+fn verify_names_the_knob_that_matters_with_its_interval_and_calls_the_other_no_effect() {
+    let test = "verify_names_the_knob_that_matters_with_its_interval_and_calls_the_other_no_effect";
+    let Some(net) = Namespace::for_test(test) else { return };
     if !net.is_root {
         // Not a facility that is missing: the kernel keeps this file for the host's root.
         println!("SKIPPED {test}: an unprivileged user may not put interrupts off");
         return;
     }
+    let quiet = std::env::var_os("RINGWIRE_QUIET_HOST").is_some();
     let peer = Peer::new(&net);
     let folder = Folder::new("live-verify");
     let [plan, better, state] = ["plan.toml", "better.toml", "state"]
         .map(|name| folder.path(name).to_str().expect("plain").to_owned());
     let [plan, better, state] = [&plan, &better, &state].map(String::as_str);
     slow_down_and_plan(&net, &folder, plan, state);
+    let matters = matters_by_hand(&net, &peer);
+    assert!(matters || !quiet, "a quiet host holds packets back for 4 ms, and shows it");
     let before = net.seen_from_outside();
     let target = ["--target", &peer.address, "--server-key", &peer.key, "--state", state, "--ablate", better];
-    let measure = "--measure ping --rounds 5 --least 10% --poll adaptive --duration 300ms --json";
+    let measure = "--measure ping --rounds 5 --least 30% --poll adaptive --duration 250ms --json";
     let measure: Vec<&str> = measure.split(' ').collect();
-    let words = [&["verify", plan][..], &target, &measure].concat();
-    let (status, out, err) = net.run(&[&[env!("CARGO_BIN_EXE_ringwire"), "tune"], &words[..]].concat());
+    let (status, out, err) = net.tune(&[&["verify", plan][..], &target, &measure].concat());
     assert_eq!(net.seen_from_outside(), before, "verify leaves the host as it was");
-    let quiet = std::env::var_os("RINGWIRE_QUIET_HOST").is_some();
     if status == Some(1) && err.contains("raise --duration") && !quiet {
-        println!("{test}: too little was measured on this busy machine, and the tool said so");
+        println!("{test}: too little was measured on this busy machine, and the tool said so: {err}");
         return;
     }
     assert_eq!(status, Some(0), "{out} {err}");
     let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(report["skipped"].as_array().map(Vec::len), Some(1), "the MTU is not safe: {out}");
-    let kept = std::fs::read_to_string(better).unwrap_or_default();
-    for knob in ["napi.defer-hard-irqs", "tx-queue-len"] {
-        let measured = effect(&report, knob);
-        assert!(measured["changes"]["p50_us"]["high"].is_number(), "it has an interval: {out}");
-        assert_eq!(kept.contains(knob), measured["verdict"] == "helped", "{knob}: {kept} {out}");
+    let kept = std::fs::read_to_string(better).expect("written");
+    assert!(kept.contains("knob = \"mtu\""), "what was not toggled is kept: {kept}");
+    let excused = |knob: &str| {
+        let p50 = &effect(&report, knob)["changes"]["p50_us"];
+        let [low, high] = ["low", "high"].map(|end| p50[end].as_f64().expect("an interval"));
+        assert!(low <= high, "{out}");
+        !quiet && (high - low > 0.5 || report["valid"] == false)
+    };
+    for (knob, expected) in [("napi.defer-hard-irqs", "helped"), ("tx-queue-len", "no effect")] {
+        let verdict = &effect(&report, knob)["verdict"];
+        assert_eq!(kept.contains(knob), *verdict == "helped", "{knob}: {kept} {out}");
+        // Where noise hid by hand that the first one matters, nobody knows what to expect of it.
+        let unknown = expected == "helped" && !matters;
+        assert!(verdict == expected || unknown || excused(knob), "{knob} is {verdict}, not {expected}: {out}");
+        println!("{knob}: {verdict} {}", effect(&report, knob)["changes"]["p50_us"]);
     }
-    assert_ne!(effect(&report, "napi.defer-hard-irqs")["verdict"], "hurt", "{out}");
-    if quiet {
-        assert_eq!(effect(&report, "napi.defer-hard-irqs")["verdict"], "helped", "{out}");
-        assert_eq!(effect(&report, "tx-queue-len")["verdict"], "no effect", "{out}");
+}
+
+/// True if a round trip takes at least three times as long while the kernel puts interrupts off: written and measured
+/// without `tune`.
+fn matters_by_hand(net: &Namespace, peer: &Peer) -> bool {
+    let p50_us = |polls: &str| -> f64 {
+        let write = format!("echo {polls} > /sys/class/net/tune0/napi_defer_hard_irqs");
+        net.well(&["sh", "-c", &write]);
+        let line = format!(
+            "bench ping {} --server-key {} --duration 250ms --warmup 50ms --poll adaptive --json",
+            peer.address, peer.key
+        );
+        let words: Vec<&str> = [env!("CARGO_BIN_EXE_ringwire")].into_iter().chain(line.split(' ')).collect();
+        // A run that says it is not valid has its figures all the same.
+        let (_, out, err) = net.run(&words);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}"));
+        report["latency_us"]["p50"].as_f64().unwrap_or(f64::NAN)
+    };
+    let (free, held) = (p50_us("0"), p50_us("100"));
+    println!("p50 {free} us, and {held} us with interrupts put off");
+    held > 3.0 * free
+}
+
+/// The examples of its help, on a plan of one knob, short.
+#[test]
+fn the_examples_of_verify_run() {
+    let Some(net) = Namespace::for_test("the_examples_of_verify_run") else { return };
+    let peer = Peer::new(&net);
+    let folder = Folder::new("live-examples");
+    let (file, state) = (folder.path("one.toml"), folder.path("state"));
+    let state = state.to_str().expect("plain");
+    std::fs::write(&file, profile(&[("tx-queue-len", "500"), ("mtu", "1400")])).expect("writable");
+    let plan = folder.path("plan.toml");
+    let [file, plan] = [&file, &plan].map(|path| path.to_str().expect("plain"));
+    net.tune_well(&["plan", "--profile", file, "--nic", "tune0", "--state", state, "--output", plan]);
+    let help = net.tune_well(&["verify", "--help"]);
+    let (_, examples) = help.split_once("Examples:").expect("it has some");
+    let lines: Vec<&str> =
+        examples.lines().map(str::trim).filter(|line| line.starts_with("ringwire tune verify ")).collect();
+    assert_eq!(lines.len(), 3, "{help}");
+    let before = net.seen_quickly();
+    for line in lines {
+        let line = line.replace("10.0.0.2", &peer.address).replace("KEY", &peer.key);
+        let line = line.replacen("ringwire", env!("CARGO_BIN_EXE_ringwire"), 1);
+        let short = format!(
+            "cd {} && {line} --rounds 4 --duration 60ms --poll adaptive --state {state}",
+            folder.path("").display()
+        );
+        let (status, out, err) = net.run(&["sh", "-c", &short]);
+        let told = status == Some(1) && err.contains("raise --duration");
+        assert!(told || status == Some(0) && out.contains("tx-queue-len"), "{short}: {out} {err}");
+        assert_eq!(net.seen_quickly(), before, "{short}");
     }
 }
 
 #[test]
 fn verify_refuses_a_target_behind_another_nic() {
-    let Some(net) = namespace("verify_refuses_a_target_behind_another_nic") else { return };
+    let Some(net) = Namespace::for_test("verify_refuses_a_target_behind_another_nic") else { return };
     let peer = Peer::new(&net);
     let folder = Folder::new("live-refused");
     let (file, plan) = (folder.path("live.toml"), folder.path("plan.toml"));
@@ -361,7 +236,7 @@ fn verify_refuses_a_target_behind_another_nic() {
     net.tune_well(&["plan", "--profile", file, "--nic", "tune0", "--state", "/nowhere", "--output", plan]);
     for target in ["10.78.0.1:9", "127.0.0.1:9"] {
         let words = ["verify", plan, "--target", target, "--server-key", &peer.key, "--state", "/nowhere"];
-        let (status, _, err) = net.run(&[&[env!("CARGO_BIN_EXE_ringwire"), "tune"], &words[..]].concat());
+        let (status, _, err) = net.tune(&words);
         assert!(matches!(status, Some(1 | 2)), "{err}");
         assert!(err.contains("does not go through tune0") || err.contains("no way to"), "{err}");
     }
@@ -381,7 +256,7 @@ fn slow_down_and_plan(net: &Namespace, folder: &Folder, plan: &str, state: &str)
     let held = [
         ("offload.gro", "on"),
         ("offload.gro-udp", "on"),
-        ("napi.gro-flush-timeout", "8000000"),
+        ("napi.gro-flush-timeout", "4000000"),
         ("napi.defer-hard-irqs", "100"),
     ];
     std::fs::write(slow, profile(&held)).expect("writable");

@@ -1,6 +1,6 @@
 //! What stands in the way on this host, found without changing anything.
 
-use super::cpus::{Cpus, show_list};
+use super::cpus::{Cpus, parse_list, show_list};
 use super::guard;
 use super::host::recorded::Recorded;
 use super::host::recorder::Recorder;
@@ -62,7 +62,8 @@ pub fn audit(
     let scope = Scope::look(&recorder, request)?;
     let Planned { plan, notes } = plan::make(&recorder, &scope, profile, settled)?;
     let mut findings = of_plan(&plan);
-    let checks: [Check; 11] = [
+    let checks: [Check; 12] = [
+        link_down,
         softnet_drops,
         softnet_squeezes,
         socket_drops,
@@ -209,13 +210,24 @@ fn hot_queue(host: &dyn Host, scope: &Scope) -> Option<Finding> {
     Some(seen("hot-queue", Risk::S, text, "hash UDP by ports too (rss.udp4-fields), or send from more ports"))
 }
 
+fn link_down(host: &dyn Host, scope: &Scope) -> Option<Finding> {
+    let status = host.value(&Address::parse(&format!("rtnl:{}/status", scope.nic)))?;
+    let advice =
+        "bring it up (`ip link set NIC up`, the cable, the peer): drivers change some settings only then";
+    let down = !["up", "unknown", "dormant"].contains(&status.as_str());
+    down.then(|| seen("link-down", Risk::S, format!("{} is {status}", scope.nic), advice))
+}
+
 fn irqbalance(host: &dyn Host, scope: &Scope) -> Option<Finding> {
-    let running = host.value(&Address::file("/run/irqbalance.pid")).is_some()
+    let running = host.value(&Address::parse("irqbalance:banned-irqs")).is_some()
+        || host.value(&Address::file("/run/irqbalance.pid")).is_some()
         || !host.list(&Address::file("/run/irqbalance")).unwrap_or_default().is_empty();
-    let text =
-        format!("irqbalance runs, and may move the {} interrupts of {}", scope.interrupts.len(), scope.nic);
-    let advice = "put the workers' CPUs into IRQBALANCE_BANNED_CPULIST of /etc/default/irqbalance; it is not stopped for you";
-    (running && !scope.interrupts.is_empty()).then(|| seen("irqbalance", Risk::G, text, advice))
+    let banned = host.value(&Address::parse("irqbalance:banned-irqs"));
+    let banned = banned.as_deref().and_then(parse_list).unwrap_or_default();
+    let free = scope.interrupts.iter().filter(|irq| !banned.contains(&(irq.number as usize))).count();
+    let text = format!("irqbalance runs, and may move {free} of the interrupts of {}", scope.nic);
+    let advice = "irq.balance has it leave them alone (every profile but base); it is not stopped for you";
+    (running && free > 0).then(|| seen("irqbalance", Risk::G, text, advice))
 }
 
 fn far_workers(_: &dyn Host, scope: &Scope) -> Option<Finding> {
@@ -295,6 +307,10 @@ fn read_the_rest(host: &dyn Host, scope: &Scope) {
         for name in host.list(&address).unwrap_or_default() {
             let _ = host.read(&address.below(&name));
         }
+    }
+    let link = Address::parse(&format!("rtnl:{}", scope.nic));
+    for name in host.list(&link).unwrap_or_default() {
+        let _ = host.read(&link.below(&name));
     }
     let _ = host.read(&Address::parse(&format!("xdp:{}", scope.nic)));
 }

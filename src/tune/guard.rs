@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use super::host::{ABSENT, Address, Host, Refusal};
+use super::host::{ABSENT, Address, Host, Refusal, state};
 use super::identity::Identity;
 use super::knob::{Order, find};
 use super::plan::{Plan, read_state};
@@ -90,6 +90,20 @@ pub fn check(host: &dyn Host, plan: &Plan, drift: Drift) -> Result<Scope, GuardE
         }
     }
     if found.is_empty() || drift == Drift::Accept { Ok(scope) } else { Err(GuardError::Drift { found }) }
+}
+
+/// `plan` without the settings of knobs that come and go with a program, such as irqbalance, where that does not
+/// run now; each is told. At boot it may come later, and nothing else of the plan should wait for it.
+#[must_use]
+pub fn without_absent(host: &dyn Host, mut plan: Plan) -> (Plan, Vec<String>) {
+    let mut left = Vec::new();
+    plan.settings.retain(|setting| {
+        let why = find(&setting.knob).and_then(|knob| knob.absent.as_deref());
+        let gone = why.filter(|_| state(host, &setting.address).is_ok_and(|now| now == ABSENT));
+        left.extend(gone.map(|why| format!("{}: {why}", setting.knob)));
+        gone.is_none()
+    });
+    (plan, left)
 }
 
 /// What makes `nic` the way to this host, in words; `None` if nothing does.

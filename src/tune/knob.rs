@@ -14,7 +14,7 @@ use super::value::Form;
 pub struct Knob {
     /// Its stable name, such as `rings.rx`.
     pub id: String,
-    /// Where it lives, with `{nic}`, `{rx}`, `{tx}`, `{irq}`, `{napi}`, `{worker}`, `{cpu}` or `{port}`
+    /// Where it lives, with `{nic}`, `{rx}`, `{tx}`, `{irq}`, `{napi}`, `{worker}`, `{node}` or `{port}`
     /// for each of which it has a value. Empty for what is only reported.
     #[serde(default)]
     pub address: String,
@@ -38,6 +38,9 @@ pub struct Knob {
     /// It changes the whole host, not one NIC.
     #[serde(default)]
     pub host_wide: bool,
+    /// What is told where it is not there; without it, that this host does not have it.
+    #[serde(default)]
+    pub absent: Option<String>,
     /// Drivers round it.
     #[serde(default)]
     pub rounds: bool,

@@ -172,7 +172,7 @@ fn unit_file(plan: &Plan, exposure: Exposure) -> String {
          [Unit]\n\
          Description=ringwire tuning of {nic}\n\
          Documentation=man:ringwire-tune(1)\n\
-         After=sys-subsystem-net-devices-{nic}.device systemd-sysctl.service\n\
+         After=sys-subsystem-net-devices-{nic}.device systemd-sysctl.service irqbalance.service\n\
          BindsTo=sys-subsystem-net-devices-{nic}.device\n\
          Before=network.target\n\
          \n\

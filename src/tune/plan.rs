@@ -166,7 +166,7 @@ impl Maker<'_> {
             missing += self.add_at(knob, entry, &place, limit.flatten())?;
         }
         if count > 0 && missing == count {
-            self.note(knob, "this host does not have it");
+            self.note(knob, knob.absent.as_deref().unwrap_or("this host does not have it"));
         }
         Ok(())
     }
@@ -277,6 +277,9 @@ impl Maker<'_> {
             scope.napis.iter().enumerate().map(of).collect()
         } else if template.contains("{worker}") {
             scope.workers.iter().map(|&cpu| place("{worker}", cpu, 0, false)).collect()
+        } else if template.contains("{node}") {
+            // A guest's NIC is on no node, and a guest mostly has one.
+            vec![place("{node}", scope.node.unwrap_or(0), 0, false)]
         } else if template.contains("{port}") {
             scope.port.into_iter().map(|port| place("{port}", usize::from(port), 0, false)).collect()
         } else {

@@ -18,6 +18,8 @@ pub enum Form {
     Mask,
     /// CPUs as a list.
     List,
+    /// `none`, or interrupts as a list.
+    Interrupts,
     /// A word, such as a governor or a queueing discipline.
     Word,
     /// Letters out of `sdfn`: the fields of a packet that are hashed.
@@ -51,6 +53,8 @@ impl Form {
             }
             Form::Mask => parse_mask(text).map(|cpus| show_mask(&cpus)),
             Form::List => parse_list(text).map(|cpus| show_list(&cpus)),
+            Form::Interrupts if text == "none" => Some(text.to_owned()),
+            Form::Interrupts => parse_list(text).filter(|irqs| !irqs.is_empty()).map(|irqs| show_list(&irqs)),
             // "default mq" is a word that the kernel chose.
             Form::Word => plain(|c| c.is_ascii_alphanumeric() || "_-/. ".contains(c)),
             Form::Fields => plain(|c| "sdfn".contains(c)).or_else(|| text.is_empty().then(String::new)),
@@ -88,6 +92,7 @@ mod tests {
     fn the_same_value_is_the_same_however_it_is_written() {
         assert!(Form::Mask.same("00000000,00000003", "3"));
         assert!(Form::List.same("0,1", "0-1"));
+        assert!(Form::Interrupts.same("61,62", "61-62") && !Form::Interrupts.same("none", "61"));
         assert!(Form::Numbers.same("4096\t131072\t6291456", "4096 131072 6291456"));
         assert!(!Form::Mask.same("3", "1"));
         assert!(!Form::Switch.same("off", "off (requested on)"), "undo tells them apart");
@@ -101,6 +106,7 @@ mod tests {
             (Form::Number, "-1"),
             (Form::Switch, "yes"),
             (Form::Mask, "xyz"),
+            (Form::Interrupts, ""),
             (Form::Word, "a;b"),
             (Form::Word, "a\nb"),
             (Form::Fields, "sdx"),

@@ -347,9 +347,9 @@ mod tests {
 
     const TOGGLED: [(&str, &str, &str, &str); 4] = [
         ("offload.gso", "ethtool:e0/features/tx-generic-segmentation", "off", "on"),
-        ("tx-queue-len", "file:/sys/class/net/e0/tx_queue_len", "1000", "2000"),
+        ("tx-queue-len", "rtnl:e0/tx-queue-len", "1000", "2000"),
         ("coalesce.rx-usecs", "ethtool:e0/coalesce/rx-usecs", "0", "50"),
-        ("mtu", "file:/sys/class/net/e0/mtu", "1500", "9000"),
+        ("mtu", "rtnl:e0/mtu", "1500", "9000"),
     ];
 
     fn host_and_plan() -> (Recorded, Plan) {

@@ -46,6 +46,11 @@ pub fn resolve(
         Form::Numbers => numbers(want, scope, spot, current),
         Form::Mask => cpus(want, scope, spot).map(|cpus| Some(show_mask(&cpus))),
         Form::List => cpus(want, scope, spot).map(|cpus| Some(show_list(&cpus))),
+        Form::Interrupts => match want {
+            // Beside those that somebody else banned.
+            "interrupts" => Some(Some(interrupts(scope, current))),
+            _ => knob.form.canonical(want).map(Some),
+        },
         Form::Queue => match want {
             "worker" => Some(Some(format!("queue {}", spot.queue))),
             _ => knob.form.canonical(want).map(Some),
@@ -124,6 +129,13 @@ fn cpus(want: &str, scope: &Scope, spot: &Spot) -> Option<Cpus> {
     }
 }
 
+/// Those of the NIC's queues and those in `current`, as a list.
+fn interrupts(scope: &Scope, current: &str) -> String {
+    let mut all = super::cpus::parse_list(current).unwrap_or_default();
+    all.extend(scope.interrupts.iter().map(|interrupt| interrupt.number as usize));
+    if all.is_empty() { "none".into() } else { show_list(&all) }
+}
+
 fn workers(scope: &Scope) -> Cpus {
     scope.workers.iter().copied().collect()
 }
@@ -133,6 +145,7 @@ fn example(form: Form) -> &'static str {
         Form::Number => "a number, >=N, <=N, max, max/2 or workers",
         Form::Numbers => "numbers apart by blanks, each with >= if it is only to be raised, or even",
         Form::Mask | Form::List => "none, all, worker, workers, beside, housekeeping or CPUs such as 2-3",
+        Form::Interrupts => "interrupts, none or numbers such as 61-64",
         Form::Switch => "on or off",
         Form::Word => "a word",
         Form::Fields => "letters out of sdfn",

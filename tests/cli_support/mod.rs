@@ -85,7 +85,8 @@ pub struct Served {
 impl Served {
     pub fn start(more: &str) -> Served {
         let listen = if more.contains("--listen") { "" } else { "--listen 127.0.0.1:0" };
-        let mut child = start(&format!("serve {listen} --poll park {more}"));
+        let poll = if more.contains("--poll") { "" } else { "--poll park" };
+        let mut child = start(&format!("serve {listen} {poll} {more}"));
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("it speaks");

@@ -1,6 +1,7 @@
 //! The command line of `ringwire bench`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -8,7 +9,7 @@ use super::super::options::{HostOptions, LoadOptions, parse_target};
 use crate::bench::placement::CoreList;
 use crate::bench::schedule::Arrivals;
 use crate::crypto::PublicKey;
-use crate::units::parse_rate;
+use crate::units::{parse_rate, parse_time};
 use crate::worker::impair::ImpairSpec;
 
 /// `ringwire bench`.
@@ -24,6 +25,9 @@ pub struct BenchArgs {
     /// One of the four alone
     #[command(subcommand)]
     pub scenario: Option<ScenarioArgs>,
+    /// Length of each run when no scenario is named; each raw limit gets a sixteenth of it
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = parse_time)]
+    pub duration: Duration,
     /// How the runs are done when no scenario is named.
     #[command(flatten)]
     pub common: CommonOptions,

@@ -24,18 +24,21 @@ use crate::bench::table::show_all;
 ///
 /// # Errors
 /// [`Failure`] when a run could not be made at all.
-pub fn run(common: &CommonOptions) -> Result<Status, Failure> {
+pub fn run(common: &CommonOptions, duration: Duration) -> Result<Status, Failure> {
+    if duration < DURATION_MIN {
+        return Err(Failure::usage("--duration is too short to measure anything: write 160ms or more"));
+    }
     let flags = catch_signals()?;
     let placement = place(common, None)?;
     // Before the server starts: it would spin on one of the two cores.
-    let limits = measure_limits(&placement);
+    let limits = measure_limits(&placement, duration / LIMIT_SHARE);
     let session = BenchSession::open(flags, placement, common, None)?;
     let mut reports: Vec<Report> = Vec::new();
     for scenario in [Scenario::Ping, Scenario::Rate, Scenario::Bulk] {
         if session.is_interrupted() {
             break;
         }
-        let plan = plan(scenario, session.target());
+        let plan = plan(scenario, session.target(), duration);
         let mut report = session.run(&plan).map_err(|error| failure(&session, &error))?;
         report.limit = share_of(&report, &limits);
         reports.push(report);
@@ -48,13 +51,15 @@ pub fn run(common: &CommonOptions) -> Result<Status, Failure> {
     })
 }
 
-/// Time spent on each limit: with 24 of them, well under ten seconds together.
-const LIMIT_TIME: Duration = Duration::from_millis(250);
+/// Of a run's 4 s, each limit's part is 250 ms: with 24 of them, well under ten seconds together.
+const LIMIT_SHARE: u32 = 16;
+/// A limit needs 10 ms.
+const DURATION_MIN: Duration = Duration::from_millis(160);
 
-fn measure_limits(placement: &Placement) -> Limits {
+fn measure_limits(placement: &Placement, duration_each: Duration) -> Limits {
     eprintln!("measuring the raw limits of this host");
     let cores = (!placement.shared).then(|| [placement.client[0], placement.server[0]]);
-    limits::run(&Options { duration_each: LIMIT_TIME, cores })
+    limits::run(&Options { duration_each, cores })
 }
 
 fn print(
@@ -72,14 +77,14 @@ fn print(
     print_line(&format!("advice: {}", advise(&facts(session, limits, reports))))
 }
 
-fn plan(scenario: Scenario, target: SocketAddr) -> Plan {
+fn plan(scenario: Scenario, target: SocketAddr, duration: Duration) -> Plan {
     let bulk = scenario == Scenario::Bulk;
     Plan {
         scenario,
         over: if bulk { Over::Message } else { Over::Call },
         size: if bulk { BULK_SIZE_DEFAULT as usize } else { 64 },
-        duration: Duration::from_secs(4),
-        warmup: Duration::from_millis(500),
+        duration,
+        warmup: duration / 8,
         window: if scenario == Scenario::Ping { 1 } else { 256 },
         rate: None,
         arrivals: Arrivals::Paced,

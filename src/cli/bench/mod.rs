@@ -16,7 +16,7 @@ use super::status::{Failure, Status};
 /// [`Failure`] when there is nothing to report.
 pub fn run(args: &BenchArgs) -> Result<Status, Failure> {
     match &args.scenario {
-        None => main_job::run(&args.common),
+        None => main_job::run(&args.common, args.duration),
         Some(scenario) => scenario::run(scenario),
     }
 }

@@ -1,6 +1,6 @@
 //! What a NIC's driver can be asked and told: the `SIOCETHTOOL` requests of
 //! `include/uapi/linux/ethtool.h`. Every kernel has them, in containers without netlink too, and some
-//! (steering rules) exist in no other form.
+//! (steering rules) exist in no other form. What netlink has, `tune::host` asks there first.
 //!
 //! ```text
 //! tune::host::live ---> Ethtool ---> ioctl(SIOCETHTOOL, { nic, request })

@@ -10,7 +10,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::netlink::Netlink;
-use super::{ABSENT, Address, Host, Refusal, Why};
+use super::{ABSENT, Address, Host, Refusal, Why, irqbalance};
 use crate::sys::ethtool::{Ethtool, Family, Feature, Group, Switch, UdpRule};
 
 /// The machine this process runs on, seen from its network namespace.
@@ -72,7 +72,7 @@ impl Live {
                 }
             }
             "features" => {
-                let features = ethtool.features(nic)?;
+                let features = self.features(nic)?;
                 features.iter().find(|feature| feature.name == name).map(show_feature).ok_or_else(absent)
             }
             "rss" if name == "table" => ethtool.rss_table(nic).map(|table| join(&table)),
@@ -82,10 +82,21 @@ impl Live {
                 Ok(queue.map_or(ABSENT.into(), |queue| format!("queue {queue}")))
             }
             _ => {
+                if let Some(number) = self.netlink.borrow_mut().driver_number(nic, group, name)? {
+                    return Ok(number.to_string());
+                }
                 let group = word_group(group)?;
                 let at = group.fields().iter().position(|field| field.name == name).ok_or_else(absent)?;
                 Ok(ethtool.group(nic, group)?[at].to_string())
             }
+        }
+    }
+
+    /// Over netlink where the kernel has it, else by ioctl: so for all that both know.
+    fn features(&self, nic: &str) -> io::Result<Vec<Feature>> {
+        match self.netlink.borrow_mut().features(nic)? {
+            Some(features) => Ok(features),
+            None => self.ethtool()?.features(nic),
         }
     }
 
@@ -96,7 +107,11 @@ impl Live {
             "features" => {
                 // "off (requested on)" gives back what was asked for, not what came of it.
                 let on = value == "on" || value.contains("requested on");
-                ethtool.set_feature(nic, name, if on { Switch::On } else { Switch::Off })
+                let to = if on { Switch::On } else { Switch::Off };
+                match self.netlink.borrow_mut().set_feature(nic, name, to)? {
+                    Some(()) => Ok(()),
+                    None => ethtool.set_feature(nic, name, to),
+                }
             }
             "rss" => {
                 let table: Result<Vec<u32>, _> = value.split_whitespace().map(str::parse).collect();
@@ -109,7 +124,10 @@ impl Live {
             }
             _ => {
                 let value = value.parse().map_err(|_| invalid())?;
-                ethtool.set_group_field(nic, word_group(group)?, name, value)
+                match self.netlink.borrow_mut().set_driver_number(nic, group, name, value)? {
+                    Some(()) => Ok(()),
+                    None => ethtool.set_group_field(nic, word_group(group)?, name, value),
+                }
             }
         }
     }
@@ -117,8 +135,10 @@ impl Live {
     fn list_ethtool(&self, path: &str) -> io::Result<Vec<String>> {
         let (nic, group) = path.split_once('/').ok_or_else(absent)?;
         if group == "features" {
-            let features = self.ethtool()?.features(nic)?;
-            return Ok(features.into_iter().map(|feature| feature.name).collect());
+            return Ok(self.features(nic)?.into_iter().map(|feature| feature.name).collect());
+        }
+        if let Some(names) = self.netlink.borrow_mut().driver_names(nic, group)? {
+            return Ok(names.into_iter().map(str::to_owned).collect());
         }
         let group = word_group(group)?;
         self.ethtool()?.group(nic, group)?;
@@ -133,10 +153,12 @@ impl Host for Live {
             "file" => self.check_namespace(rest).and_then(|()| read_file(rest)),
             "link" => fs::read_link(rest).map(|target| target.display().to_string()),
             "ethtool" => self.read_ethtool(rest),
+            "rtnl" => self.netlink.borrow_mut().link(rest),
             "qdisc" => self.netlink.borrow_mut().qdisc(rest),
             "napi" => self.netlink.borrow_mut().napi(rest),
             "xdp" => self.netlink.borrow_mut().xdp(rest),
             "cpuset" => super::super::cpuset::read(rest),
+            "irqbalance" => irqbalance::read(rest),
             "addresses" => addresses(rest),
             _ => Err(absent()),
         };
@@ -148,6 +170,7 @@ impl Host for Live {
         let listed = match address.scheme() {
             "file" => self.check_namespace(rest).and_then(|()| list_folder(rest)),
             "ethtool" => self.list_ethtool(rest),
+            "rtnl" => self.netlink.borrow_mut().link_names(rest),
             "napi" => self.netlink.borrow_mut().napi_ids(rest),
             _ => Err(absent()),
         };
@@ -159,9 +182,11 @@ impl Host for Live {
         let written = match address.scheme() {
             "file" => self.check_namespace(rest).and_then(|()| write_file(rest, value)),
             "ethtool" => self.write_ethtool(rest, value),
+            "rtnl" => self.netlink.borrow_mut().set_link(rest, value),
             "qdisc" => self.netlink.borrow_mut().set_qdisc(rest, value),
             "napi" => self.netlink.borrow_mut().set_napi(rest, value),
             "cpuset" => super::super::cpuset::write(rest, value),
+            "irqbalance" => irqbalance::write(rest, value),
             _ => Err(absent()),
         };
         written.map_err(|error| Refusal::from_io(address, &error))

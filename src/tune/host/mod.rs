@@ -11,6 +11,10 @@
 //! Invariant: an address names the same setting on every kind of host, and what was read can be written
 //! back as it stands.
 
+mod attributes;
+mod ethtool_netlink;
+mod irqbalance;
+mod links;
 pub mod live;
 pub mod netlink;
 pub mod recorded;
@@ -21,7 +25,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where a value lives: `file:/sys/class/net/eth0/mtu`, `ethtool:eth0/rings/rx`, `qdisc:eth0`.
+/// Where a value lives: `file:/sys/class/net/eth0/mtu`, `ethtool:eth0/rings/rx`, `rtnl:eth0/mtu`,
+/// `qdisc:eth0`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Address(String);
@@ -149,7 +154,7 @@ impl Refusal {
     /// What a system call said.
     #[must_use]
     pub fn from_io(address: &Address, error: &std::io::Error) -> Refusal {
-        let why = match error.raw_os_error() {
+        let why = match attributes::number_of(error) {
             Some(libc::ENOENT | libc::ENOTDIR) => Why::Absent,
             Some(libc::EPERM | libc::EACCES) => Why::Denied,
             Some(libc::EROFS) => Why::ReadOnly,

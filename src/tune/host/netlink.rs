@@ -1,10 +1,14 @@
-//! What is only to be had over netlink: queueing disciplines, and NAPI instances one by one.
+//! What is asked over netlink: links, drivers, queueing disciplines, and NAPI instances one by one.
 
 use std::io;
 
 use netlink_bindings::{netdev, tc};
 use netlink_socket2::{NetlinkSocket, ReplyError};
 use nix::net::if_::if_nametoindex;
+
+use super::attributes::{in_words, number_of};
+use super::{ethtool_netlink, links};
+use crate::sys::ethtool::{Feature, Switch};
 
 /// Sockets to the kernel, opened when first needed.
 pub struct Netlink {
@@ -22,6 +26,55 @@ impl Netlink {
     #[must_use]
     pub fn new() -> Netlink {
         Netlink { socket: NetlinkSocket::new() }
+    }
+
+    /// One number that the driver of `nic` keeps; `None` where the ioctl must be asked.
+    pub fn driver_number(&mut self, nic: &str, group: &str, name: &str) -> io::Result<Option<u32>> {
+        ethtool_netlink::read(&mut self.socket, index_of(nic)?.cast_unsigned(), group, name)
+    }
+
+    /// The names of the numbers in `group` that the driver of `nic` has; `None` where the ioctl must be asked.
+    pub fn driver_names(&mut self, nic: &str, group: &str) -> io::Result<Option<Vec<&'static str>>> {
+        ethtool_netlink::names(&mut self.socket, index_of(nic)?.cast_unsigned(), group)
+    }
+
+    /// Sets one number that the driver of `nic` keeps; `None` where the ioctl must be told.
+    pub fn set_driver_number(
+        &mut self,
+        nic: &str,
+        group: &str,
+        name: &str,
+        value: u32,
+    ) -> io::Result<Option<()>> {
+        ethtool_netlink::write(&mut self.socket, index_of(nic)?.cast_unsigned(), group, name, value)
+    }
+
+    /// The switches of `nic`; `None` where the ioctl must be asked.
+    pub fn features(&mut self, nic: &str) -> io::Result<Option<Vec<Feature>>> {
+        ethtool_netlink::features(&mut self.socket, index_of(nic)?.cast_unsigned())
+    }
+
+    /// Turns one switch of `nic`; `None` where the ioctl must be told.
+    pub fn set_feature(&mut self, nic: &str, name: &str, to: Switch) -> io::Result<Option<()>> {
+        let index = index_of(nic)?.cast_unsigned();
+        ethtool_netlink::set_feature(&mut self.socket, index, name, to == Switch::On)
+    }
+
+    /// One value of a link: `NIC/NAME`.
+    pub fn link(&mut self, path: &str) -> io::Result<String> {
+        let (nic, name) = path.split_once('/').ok_or_else(absent)?;
+        links::read(&mut self.socket, index_of(nic)?, name)
+    }
+
+    /// The names of what the kernel tells of a link.
+    pub fn link_names(&mut self, nic: &str) -> io::Result<Vec<String>> {
+        links::names(&mut self.socket, index_of(nic)?)
+    }
+
+    /// Sets one value of a link: `NIC/NAME`.
+    pub fn set_link(&mut self, path: &str, value: &str) -> io::Result<()> {
+        let (nic, name) = path.split_once('/').ok_or_else(absent)?;
+        links::write(&mut self.socket, index_of(nic)?, name, value)
     }
 
     /// The root queueing discipline of `nic`: its kind, and `default` before it where nobody chose it.
@@ -54,7 +107,7 @@ impl Netlink {
         request.encode().push_kind_bytes(value.as_bytes());
         let answer = self.socket.request(&request)?.recv_ack();
         answer.map_err(|error| match into_io(error) {
-            error if error.raw_os_error() == Some(libc::ENOENT) => {
+            error if number_of(&error) == Some(libc::ENOENT) => {
                 // Not "no such setting": the module for this kind is not there.
                 io::Error::from_raw_os_error(libc::EOPNOTSUPP)
             }
@@ -133,7 +186,7 @@ fn index_of(nic: &str) -> io::Result<i32> {
 }
 
 fn into_io(error: ReplyError) -> io::Error {
-    error.into()
+    in_words(&error)
 }
 
 fn absent() -> io::Error {

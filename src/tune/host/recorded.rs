@@ -124,12 +124,14 @@ impl Recorded {
 
     /// Takes everything of a NIC away, as when it is unplugged.
     fn unplug(&mut self, address: &Address) {
+        // Any of `file:/sys/class/net/NIC/…`, `ethtool:NIC/…` and `rtnl:NIC/…`.
         let nic = address.rest().trim_start_matches("/sys/class/net/").split('/').next().unwrap_or("");
         let nic = nic.to_owned();
         let folder = format!("file:/sys/class/net/{nic}/");
-        let driver = format!("ethtool:{nic}/");
+        let (driver, link) = (format!("ethtool:{nic}/"), format!("rtnl:{nic}/"));
         let is_of_nic = |key: &String| {
-            key.starts_with(&folder) || key.starts_with(&driver) || *key == format!("qdisc:{nic}")
+            [&folder, &driver, &link].iter().any(|above| key.starts_with(above.as_str()))
+                || *key == format!("qdisc:{nic}")
         };
         self.facts.retain(|key, _| !is_of_nic(key));
     }
@@ -233,7 +235,8 @@ impl Host for Recorded {
         let folder = format!("{address}/");
         // Keys are sorted by text; queue 10 belongs behind queue 9.
         let mut names: Vec<&str> = Vec::new();
-        for key in self.facts.keys().filter_map(|key| key.strip_prefix(&folder)) {
+        let below = self.facts.range(folder.clone()..).map_while(|(key, _)| key.strip_prefix(&folder));
+        for key in below {
             let name = key.split('/').next().unwrap_or(key);
             if !name.is_empty() && !names.contains(&name) {
                 names.push(name);
