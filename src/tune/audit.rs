@@ -308,6 +308,11 @@ fn read_the_rest(host: &dyn Host, scope: &Scope) {
             let _ = host.read(&address.below(&name));
         }
     }
+    for id in &scope.napis {
+        for name in ["irq", "defer-hard-irqs", "gro-flush-timeout", "irq-suspend-timeout"] {
+            let _ = host.read(&Address::parse(&format!("napi:{}/{id}/{name}", scope.nic)));
+        }
+    }
     let link = Address::parse(&format!("rtnl:{}", scope.nic));
     for name in host.list(&link).unwrap_or_default() {
         let _ = host.read(&link.below(&name));

@@ -154,7 +154,7 @@ impl Store {
     /// The folder cannot be used, or somebody else is at it.
     pub fn lock(folder: &Path) -> Result<Store, JournalError> {
         let file_error = |error| JournalError::File { path: folder.into(), error };
-        fs::create_dir_all(folder).map_err(file_error)?;
+        make_folder(folder).map_err(file_error)?;
         let lock = OpenOptions::new().create(true).append(true).open(folder.join("lock"));
         let lock = Flock::lock(lock.map_err(file_error)?, FlockArg::LockExclusiveNonblock);
         let lock = lock.map_err(|_| JournalError::Busy { path: folder.into() })?;
@@ -270,6 +270,17 @@ impl Writer {
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|error| JournalError::File { path: self.path.clone(), error })
     }
+}
+
+/// Makes a folder and those above it, each name on the disk: a journal in a folder that a crash takes is none.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    if folder.is_dir() {
+        return Ok(());
+    }
+    above.map_or(Ok(()), make_folder)?;
+    fs::create_dir_all(folder)?;
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn parse(id: u64, text: &str) -> Journal {

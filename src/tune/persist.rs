@@ -1,8 +1,8 @@
 //! Keeps an apply over a reboot: files for systemd, sysctl.d or tuned, below a root. Each is noted in the
 //! journal before it is written, so that undo removes it. Kernel arguments are told, never written.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -129,10 +129,15 @@ pub fn write(
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    fs::create_dir_all(path.parent().expect("every output has a folder"))?;
+    let folder = path.parent().expect("every output has a folder");
+    fs::create_dir_all(folder)?;
     let beside = path.with_extension("ringwire-new");
-    fs::write(&beside, text)?;
-    fs::rename(&beside, path)
+    let mut file = File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    // On the disk before it takes its name, and its name after it: a boot finds all of it or none.
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(folder)?.sync_all()
 }
 
 /// What to add to the kernel's command line by hand for the workers' CPUs.

@@ -189,7 +189,8 @@ impl Change<'_> {
         now == self.before || (now != ABSENT && self.knob.form.same(now, self.before))
     }
 
-    /// True if `now` is what the apply left. One that died in mid-write may have left a rounded value.
+    /// True if `now` is what the apply left. One that died in mid-write may have left a rounded value, or what lies
+    /// between two steps: a rule that is taken away before the new one is put in, a cpuset without its CPUs.
     fn is_ours(&self, now: &str) -> bool {
         if now == ABSENT && self.knob.form != Form::Queue && self.knob.form != Form::Partition {
             return false;
@@ -197,7 +198,10 @@ impl Change<'_> {
         let form = self.knob.form;
         match self.after {
             Some(after) => form.same(now, after),
-            None => form.same(now, self.wanted) || self.knob.rounds || self.knob.form == Form::Switch,
+            None => {
+                let is_between = form == Form::Partition || form == Form::Queue && now == ABSENT;
+                form.same(now, self.wanted) || self.knob.rounds || form == Form::Switch || is_between
+            }
         }
     }
 }
