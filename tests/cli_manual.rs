@@ -73,7 +73,11 @@ fn examples() -> Vec<String> {
         let Some((_, examples)) = help.split_once("Examples:\n") else { continue };
         for line in examples.lines().filter(|line| line.contains("ringwire ")) {
             let line = line.trim();
-            lines.push(line.split_once("  ").map_or(line, |(command, _)| command).trim().to_owned());
+            let line = line.split_once("  ").map_or(line, |(command, _)| command).trim().to_owned();
+            // Some stand on two pages.
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
         }
     }
     lines

@@ -252,6 +252,9 @@ fn a_second_apply_while_one_is_unconfirmed_is_refused_on_a_live_veth() {
 fn settings_of_single_napi_instances_go_round_on_a_live_veth() {
     let test = "settings_of_single_napi_instances_go_round_on_a_live_veth";
     let Some(net) = Namespace::for_test(test) else { return };
+    if !net.is_root {
+        return live_support::leave_out(test, "the kernel lets only the host's root set them");
+    }
     let folder = Folder::new("live-napi");
     let [plan, state] = planned(&net, &folder, &[("offload.gro", "on")]);
     net.tune_well(&["apply", &plan, "--yes", "--state", &state]);
@@ -277,4 +280,62 @@ fn settings_of_single_napi_instances_go_round_on_a_live_veth() {
     assert_eq!((with("/defer-hard-irqs", "3"), with("/gro-flush-timeout", "30000")), (4, 4), "{applied:?}");
     net.tune_well(&["undo", "--state", &own_state]);
     assert_eq!(napis(), before);
+}
+
+/// A tap device takes rx-frames to 64 and has no other moderation (drivers/net/tun.c): it rounds, and its answer over
+/// netlink leaves out what it does not have.
+#[test]
+fn a_value_that_a_live_driver_rounds_is_told_and_what_it_does_not_have_is_left_out() {
+    let test = "a_value_that_a_live_driver_rounds_is_told_and_what_it_does_not_have_is_left_out";
+    let Some(net) = Namespace::for_test(test) else { return };
+    let (status, _, err) = net.run(&["ip", "tuntap", "add", "tap0", "mode", "tap"]);
+    if status != Some(0) {
+        return live_support::leave_out(test, &format!("no tap device is to be had: {err}"));
+    }
+    let folder = Folder::new("live-rounds");
+    let [file, plan, state] =
+        ["tap.toml", "plan.toml", "state"].map(|name| folder.path(name).to_str().expect("plain").to_owned());
+    let wants = [("coalesce.rx-frames", "100"), ("coalesce.rx-usecs", "10"), ("coalesce.cqe-mode-rx", "1")];
+    std::fs::write(&file, profile(&wants)).expect("writable");
+    let scope = ["--profile", &file, "--nic", "tap0", "--state", &state];
+    let before = net.driver_by_ioctl("tap0");
+    let said = net.tune_well(&[&["plan", "--output", &plan][..], &scope].concat());
+    for left in ["coalesce.rx-usecs", "coalesce.cqe-mode-rx"] {
+        assert!(said.contains(&format!("left out: {left}: this host does not have it")), "{said}");
+    }
+    let said = net.tune_well(&["apply", &plan, "--yes", "--state", &state]);
+    assert!(said.contains("100 was asked for, the driver made it 64"), "{said}");
+    // rx_max_coalesced_frames is the second word of struct ethtool_coalesce.
+    let applied = net.driver_by_ioctl("tap0");
+    assert!(
+        before.contains("coalesce [0, 0, ") && applied.contains("coalesce [0, 64, "),
+        "{before} {applied}"
+    );
+    let again = net.tune_well(&[&["plan"][..], &scope].concat());
+    assert!(again.contains("nothing to change"), "{again}");
+    net.tune_well(&["undo", "--state", &state]);
+    assert_eq!(net.driver_by_ioctl("tap0"), before);
+}
+
+#[test]
+fn the_nic_that_carries_this_login_needs_a_word_more() {
+    let Some(net) = Namespace::for_test("the_nic_that_carries_this_login_needs_a_word_more") else { return };
+    let folder = Folder::new("live-login");
+    let [plan, state] = planned(&net, &folder, &[("mtu", "1400")]);
+    net.well(&["ip", "addr", "add", "10.78.0.1/24", "dev", "tune0"]);
+    let before = net.seen_quickly();
+    let apply = |words: &[&str]| {
+        let ringwire = [env!("CARGO_BIN_EXE_ringwire"), "tune", "apply", &plan, "--yes", "--state", &state];
+        net.command(&[&ringwire, words].concat())
+            .env("SSH_CONNECTION", "10.78.0.9 50000 10.78.0.1 22")
+            .output()
+            .map(|output| texts(&output))
+            .expect("nsenter made it")
+    };
+    let (status, _, err) = apply(&[]);
+    assert!(status == Some(1) && err.contains("this login") && err.contains("--allow-mgmt"), "{err}");
+    assert_eq!(net.seen_quickly(), before);
+    assert_eq!(apply(&["--allow-mgmt"]).0, Some(0));
+    net.tune_well(&["undo", "--state", &state]);
+    assert_eq!(net.seen_quickly(), before);
 }

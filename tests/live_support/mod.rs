@@ -107,12 +107,13 @@ impl Namespace {
     pub fn seen_quickly(&self) -> String {
         let script = "ip -j -d link show tune0 && tc qdisc show dev tune0 && cd /sys/class/net/tune0 && \
             grep -r . mtu tx_queue_len gro_flush_timeout napi_defer_hard_irqs threaded queues | sort";
-        let told = self.rerun_reader();
+        let told = self.driver_by_ioctl("tune0");
         format!("{}{told}", self.well(&["sh", "-c", script]))
     }
 
-    fn rerun_reader(&self) -> String {
-        let output = self.rerun("live_support_reads_the_driver_by_ioctl", "read tune0");
+    /// What the driver of `nic` tells by ioctl.
+    pub fn driver_by_ioctl(&self, nic: &str) -> String {
+        let output = self.rerun("live_support_reads_the_driver_by_ioctl", &format!("read {nic}"));
         let (status, out, err) = texts(&output);
         assert_eq!(status, Some(0), "{out} {err}");
         let told = out.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(told, _)| told);

@@ -244,7 +244,8 @@ impl Bench {
             return Err("interrupted".into());
         }
         if report.tally.completed_in_window == 0 {
-            return Err(format!("no call was answered: {}", report.invalid_why.join("; ")));
+            let why = report.invalid_why.first().map_or("raise --duration", String::as_str);
+            return Err(format!("no call was answered within {:?}: {why}", self.load.duration));
         }
         if self.load.scenario == Scenario::Rate {
             return Ok(vec![Figure { name: "per_s", better: Better::More, value: report.per_s() }]);
