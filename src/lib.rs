@@ -45,6 +45,7 @@ compile_error!("ringwire runs on Linux only: it needs UDP_SEGMENT, recvmmsg and 
 
 pub mod bounds;
 pub mod rng;
+pub mod sync;
 pub mod time;
 pub mod units;
 

@@ -11,6 +11,7 @@
 
 pub mod bare;
 pub mod said;
+pub mod scripted;
 
 use std::time::Duration;
 

@@ -101,6 +101,7 @@ struct Scene {
     world: World<Side>,
     seen: Rc<RefCell<Seen>>,
     session: SessionKey,
+    delay_ns: u64,
     calls: u64,
     messages: u64,
 }
@@ -121,13 +122,18 @@ fn config(node: usize, life: u64) -> WorkerConfig {
     }
 }
 
-fn link() -> ImpairSpec {
-    ImpairSpec { delay_ns: 20_000, seed: 1, ..ImpairSpec::default() }
+fn link(delay_ns: u64) -> ImpairSpec {
+    ImpairSpec { delay_ns, seed: 1, ..ImpairSpec::default() }
 }
 
 impl Scene {
     fn new() -> Self {
-        let mut world = World::new(1, link());
+        Self::over(20_000, 200)
+    }
+
+    /// Over a path of so many nanoseconds each way, known after so many rounds of calls.
+    fn over(delay_ns: u64, rounds: usize) -> Self {
+        let mut world = World::new(1, link(delay_ns));
         world.network().borrow_mut().set_inbox_size(4 << 20);
         let seen = Rc::<RefCell<Seen>>::default();
         for node in [CLIENT, SERVER] {
@@ -135,10 +141,10 @@ impl Scene {
         }
         let target = world.target(SERVER);
         let session = world.worker(CLIENT).expect("alive").connect(target).expect("room for a session");
-        let mut scene = Self { world, seen, session, calls: 0, messages: 0 };
+        let mut scene = Self { world, seen, session, delay_ns, calls: 0, messages: 0 };
         scene.until(|seen| !seen.opened.is_empty());
         // The round trip is known, the window has grown, packets are as large as the link takes.
-        for _ in 0..200 {
+        for _ in 0..rounds {
             (0..8).for_each(|_| assert!(scene.call(60_000, Duration::from_secs(10)).is_some()));
             scene.until_all_ended();
         }
@@ -220,7 +226,12 @@ impl Scene {
     fn cut(&mut self, from: usize, to: usize, is_cut: bool) {
         let loss = if is_cut { Probability::ALWAYS } else { Probability::default() };
         let (from, to) = (self.world.addr(from), self.world.addr(to));
-        self.world.network().borrow_mut().set_link(from, to, ImpairSpec { loss, ..link() });
+        self.world.network().borrow_mut().set_link(from, to, ImpairSpec { loss, ..link(self.delay_ns) });
+    }
+
+    fn cut_both_ways(&mut self, is_cut: bool) {
+        self.cut(CLIENT, SERVER, is_cut);
+        self.cut(SERVER, CLIENT, is_cut);
     }
 
     fn bytes_sent(&self, node: usize) -> u64 {
@@ -331,13 +342,11 @@ fn one_way_loss_ends_a_session_at_both_ends_within_twice_the_dead_peer_time() {
 fn a_partition_that_heals_in_time_delays_and_one_that_does_not_is_named() {
     for (lasts_ns, survives) in [(DEAD_NS / 10 * 8, true), (DEAD_NS * 3, false)] {
         let mut scene = Scene::new();
-        scene.cut(CLIENT, SERVER, true);
-        scene.cut(SERVER, CLIENT, true);
+        scene.cut_both_ways(true);
         let tokens: Vec<u64> = (0..50).filter_map(|_| scene.call(1_000, Duration::from_secs(30))).collect();
         (0..50).for_each(|_| scene.message());
         scene.run(lasts_ns);
-        scene.cut(CLIENT, SERVER, false);
-        scene.cut(SERVER, CLIENT, false);
+        scene.cut_both_ways(false);
         let healed = scene.now();
         scene.until_all_ended();
         let expected = if survives { Ended::Replied } else { Ended::Unknown };
@@ -353,6 +362,25 @@ fn a_partition_that_heals_in_time_delays_and_one_that_does_not_is_named() {
         scene.run(DEAD_NS);
         scene.no_message_is_silent();
         scene.nothing_ran_twice();
+    }
+}
+
+/// A probe timer that doubled all through an outage would next fire after the session had died of silence, on a
+/// path long healed (L08, P-13.20). Which of the doublings does it depends on the round trip, so there are several.
+#[test]
+fn a_session_does_not_die_of_silence_on_a_path_that_healed_in_time() {
+    for delay_ms in [5, 10, 20, 40, 80] {
+        for tenths in [4, 5, 6, 7] {
+            let mut scene = Scene::over(delay_ms * 1_000_000, 20);
+            scene.cut_both_ways(true);
+            let token = scene.call(1_000, Duration::from_secs(30)).expect("room for a call");
+            scene.run(DEAD_NS / 10 * tenths);
+            scene.cut_both_ways(false);
+            scene.until_all_ended();
+            let what = format!("{delay_ms} ms each way, cut for {tenths} tenths of the dead-peer time");
+            assert_eq!(scene.end_of(token).0, Ended::Replied, "{what}");
+            assert_eq!(scene.seen.borrow().closed, [], "{what}");
+        }
     }
 }
 

@@ -9,12 +9,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use ringwire::testing::said::said;
+use ringwire::testing::scripted::{acked, peers, pieces};
 use ringwire::wire::check;
 use wire_support::{root, vectors};
 
 type Check = fn(&[u8]) -> usize;
 
-const TARGETS: [(&str, Check); 7] = [
+const TARGETS: [(&str, Check); 10] = [
     ("header", check::header),
     ("frames", check::frames),
     ("records", check::records),
@@ -22,6 +23,9 @@ const TARGETS: [(&str, Check); 7] = [
     ("handshake", check::handshake),
     ("sealed", said),
     ("durable", check::durable),
+    ("pieces", pieces),
+    ("acked", acked),
+    ("peers", peers),
 ];
 
 #[test]

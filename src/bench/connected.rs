@@ -13,7 +13,7 @@ use crate::io::Config as SocketConfig;
 use crate::sys::process::thread_cpu_seconds;
 use crate::time::{Clock, Timestamp};
 use crate::transport::SendError;
-use crate::worker::{CloseReason, Lane, SessionKey, Target, Worker};
+use crate::worker::{CloseReason, Lane, LossCounters, SessionKey, Target, Worker};
 
 /// The worker and its sessions.
 pub struct Connected {
@@ -30,6 +30,8 @@ pub struct Connected {
 const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
 /// Sessions are closed in this time, or left to the peer's idle timeout.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(200);
+/// A worker looks at its socket's drops every ten milliseconds, and posts what it saw a millisecond later.
+const LOOK_TIME: Duration = Duration::from_millis(12);
 /// Beyond its deadline a call's outcome is told within this; a worker that is later is broken.
 pub const OUTCOME_GRACE: Duration = Duration::from_millis(500);
 
@@ -138,6 +140,13 @@ impl Connected {
         None
     }
 
+    fn turn_for(&mut self, time: Duration) {
+        let end = self.worker.clock_now().after(time);
+        while self.worker.clock_now() < end {
+            self.turn();
+        }
+    }
+
     /// Why a session ended, if one did.
     #[must_use]
     pub fn broken(&self) -> Option<String> {
@@ -167,12 +176,13 @@ impl Connected {
 
     /// [`Self::open_books`] with an answer that the server gave just now.
     #[must_use]
-    pub fn open_books_with(&self, answer: Option<Status>) -> Books {
-        self.books(ServerStart::Told(answer))
+    pub fn open_books_with(&mut self, answer: Option<Status>) -> Books {
+        self.books(ServerStart::Told(answer.map(Box::new)))
     }
 
-    fn books(&self, server: ServerStart) -> Books {
-        Books { packets: packets_of(&self.worker.counters()), cpu_s: thread_cpu_seconds(), server }
+    fn books(&mut self, server: ServerStart) -> Books {
+        let (packets, losses) = (packets_of(&self.worker.counters()), self.worker.loss_counters_as_seen());
+        Books { packets, losses, cpu_s: thread_cpu_seconds(), server }
     }
 }
 
@@ -180,6 +190,7 @@ impl Connected {
 #[derive(Clone, Debug)]
 pub struct Books {
     packets: Packets,
+    losses: LossCounters,
     cpu_s: f64,
     server: ServerStart,
 }
@@ -190,7 +201,7 @@ enum ServerStart {
     /// Asked for under this token; the answer comes while the load goes on.
     Asked(u64),
     /// Given, or not to be had.
-    Told(Option<Status>),
+    Told(Option<Box<Status>>),
 }
 
 /// What both ends spent between the opening and the closing of the books.
@@ -198,6 +209,8 @@ enum ServerStart {
 pub struct Balance {
     /// This end's packets.
     pub packets: Packets,
+    /// What was lost on this end's part of the way.
+    pub losses: LossCounters,
     /// This thread's processor seconds.
     pub cpu_s: f64,
     /// The server's account of itself at the start and the end.
@@ -210,11 +223,17 @@ impl Books {
     pub fn close(self, connected: &mut Connected, within: Duration) -> Balance {
         let start = match self.server {
             ServerStart::Asked(token) => connected.worker.app_mut().take_answer(token).flatten(),
-            ServerStart::Told(answer) => answer,
+            ServerStart::Told(answer) => answer.map(|answer| *answer),
         };
-        let end = if start.is_some() { connected.ask_and_wait(0, within) } else { None };
+        let end = if start.is_some() {
+            connected.turn_for(LOOK_TIME);
+            connected.ask_and_wait(0, within)
+        } else {
+            None
+        };
         Balance {
             packets: packets_of(&connected.worker.counters()).since(self.packets),
+            losses: connected.worker.loss_counters().since(self.losses),
             cpu_s: thread_cpu_seconds() - self.cpu_s,
             server: start.zip(end),
         }

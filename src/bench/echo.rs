@@ -14,11 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 
+use super::losses;
 use super::payload::{Label, check_labelled};
 use super::report::Packets;
 use crate::time::Clock;
 use crate::transport::Counters;
-use crate::worker::{App, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, status};
+use crate::worker::{
+    App, Cx, Event, LossCounters, Message, Outcome, ReplyWriter, Request, SessionKey, status,
+};
 
 /// Replies with the request's bytes.
 pub const METHOD_ECHO: u32 = 0;
@@ -61,6 +64,8 @@ impl Sink {
 pub struct Status {
     /// Packet counts of all its workers.
     pub packets: Packets,
+    /// What was lost on its part of the way; `None` from a server that does not tell.
+    pub losses: Option<LossCounters>,
     /// Processor seconds of its process.
     pub cpu_s: Option<f64>,
     /// Cores of its workers.
@@ -76,7 +81,7 @@ impl Status {
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
-            "packets": self.packets.to_json(), "cpu_s": self.cpu_s, "cores": self.cores,
+            "packets": self.packets.to_json(), "losses": self.losses.as_ref().map(losses::to_json), "cpu_s": self.cpu_s, "cores": self.cores,
             "now_ns": self.now_ns,
             "sink": {
                 "messages": self.sink.messages, "bytes": self.sink.bytes,
@@ -95,6 +100,7 @@ impl Status {
         });
         Some(Status {
             packets: Packets::from_json(&object["packets"]),
+            losses: losses::from_json(&object["losses"]),
             cpu_s: object["cpu_s"].as_f64(),
             cores,
             now_ns: object["now_ns"].as_u64()?,
@@ -125,7 +131,7 @@ pub fn packets_of(counters: &Counters) -> Packets {
 /// Where the workers of one server leave their counts for each other, each in its own slot.
 #[derive(Debug)]
 pub struct Board {
-    slots: Vec<Mutex<Counters>>,
+    slots: Vec<Mutex<(Counters, LossCounters)>>,
     cores: Vec<usize>,
 }
 
@@ -137,18 +143,21 @@ impl Board {
     }
 
     /// Worker `index` leaves its counts.
-    pub fn post(&self, index: usize, counters: Counters) {
+    pub fn post(&self, index: usize, counters: Counters, losses: LossCounters) {
         // A worker that died holding the lock left whole counts: they are plain numbers.
-        *self.slots[index].lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        *self.slots[index].lock().unwrap_or_else(PoisonError::into_inner) = (counters, losses);
     }
 
     /// The sum over all workers.
     #[must_use]
-    pub fn total(&self) -> Counters {
-        let sum = |sum: Counters, slot: &Mutex<Counters>| {
-            sum.plus(&slot.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        self.slots.iter().fold(Counters::default(), sum)
+    pub fn total(&self) -> (Counters, LossCounters) {
+        let mut total = (Counters::default(), LossCounters::default());
+        for slot in &self.slots {
+            let (counters, losses) = *slot.lock().unwrap_or_else(PoisonError::into_inner);
+            total.0 = total.0.plus(&counters);
+            total.1 += losses;
+        }
+        total
     }
 }
 
@@ -173,8 +182,10 @@ impl Echo {
 
     #[cold]
     fn status(&self, session: SessionKey) -> Vec<u8> {
+        let (counters, losses) = self.board.total();
         let status = Status {
-            packets: packets_of(&self.board.total()),
+            packets: packets_of(&counters),
+            losses: Some(losses),
             cpu_s: Some(crate::sys::process::cpu_seconds()),
             cores: Some(self.board.cores.clone()),
             now_ns: self.clock.now().0,
@@ -219,6 +230,7 @@ mod tests {
     fn a_status_survives_the_wire() {
         let status = Status {
             packets: Packets { sent: Some(7), ..Packets::default() },
+            losses: Some(LossCounters { sent: 7, damaged: 2, ..LossCounters::default() }),
             cpu_s: Some(1.25),
             cores: Some(vec![1, 3]),
             now_ns: 99,
@@ -237,9 +249,14 @@ mod tests {
     #[test]
     fn the_board_adds_up_its_workers() {
         let board = Board::new(vec![0, 1]);
-        board.post(0, Counters { packets_sent: 3, ..Counters::default() });
-        board.post(1, Counters { packets_sent: 4, ..Counters::default() });
-        board.post(1, Counters { packets_sent: 5, ..Counters::default() });
-        assert_eq!(board.total().packets_sent, 8);
+        let post = |index, packets_sent, ring| {
+            let losses = LossCounters { ring, ..LossCounters::default() };
+            board.post(index, Counters { packets_sent, ..Counters::default() }, losses);
+        };
+        post(0, 3, 1);
+        post(1, 4, 1);
+        post(1, 5, 2);
+        let (counters, losses) = board.total();
+        assert_eq!((counters.packets_sent, losses.ring), (8, 3));
     }
 }

@@ -24,6 +24,7 @@ pub mod env;
 pub mod flight;
 pub mod host;
 pub mod limits;
+pub mod losses;
 pub mod one_way;
 pub mod payload;
 pub mod placement;

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::env::Environment;
+use super::losses::ledger_json;
 use super::recorder::{Percentiles, Tally};
+use crate::worker::Ledger;
 
 /// Version of the object below. A field may be added within a version; none changes its meaning.
 pub const SCHEMA: u32 = 1;
@@ -52,6 +54,8 @@ pub struct Report {
     pub service: Option<Percentiles>,
     /// Packet counts of both ends together.
     pub packets: Packets,
+    /// Where packets were lost, over both ends; `None` where the server does not tell.
+    pub losses: Option<Ledger>,
     /// The raw limit of this host that this scenario runs against.
     pub limit: Option<LimitRatio>,
     /// Processor seconds over the window and its drain.
@@ -237,6 +241,7 @@ impl Report {
         put("latency_us", percentiles(self.latency.as_ref()));
         put("service_us", percentiles(self.service.as_ref()));
         put("packets", self.packets.to_json());
+        put("losses", self.losses.as_ref().map_or(Value::Null, ledger_json));
         put("limit", self.limit.as_ref().map_or(Value::Null, limit));
         put("cpu_s", json!({"client": maybe(self.cpu_s.client), "server": maybe(self.cpu_s.server)}));
         put("verified", json!(self.verified));
@@ -277,7 +282,7 @@ mod tests {
     /// The names of the schema, in order: a script's author reads them there.
     const FIELDS: &str = "schema version scenario over entry size window sessions lanes seconds target \
         backend backend_why secure congestion poll packet_size cores issued completed failed timed_out \
-        not_sent unknown per_s goodput_bit_s offered_per_s skipped latency_us service_us packets limit \
+        not_sent unknown per_s goodput_bit_s offered_per_s skipped latency_us service_us packets losses limit \
         cpu_s verified valid invalid_why env";
 
     fn keys(value: &Value) -> Vec<&str> {
@@ -313,7 +318,9 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_null() {
         let object = report().to_json();
-        for name in ["offered_per_s", "skipped", "goodput_bit_s", "limit", "verified", "packet_size"] {
+        for name in
+            ["losses", "offered_per_s", "skipped", "goodput_bit_s", "limit", "verified", "packet_size"]
+        {
             assert_eq!(object[name], Value::Null, "{name}");
         }
         assert_eq!(object["packets"]["sent"], Value::Null);

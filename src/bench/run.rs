@@ -13,6 +13,7 @@ use super::report::{Packets, Report, Sides};
 use super::validity::{Circumstances, reasons};
 use crate::time::{Clock, MonotonicClock};
 use crate::worker::IdlePolicy;
+use crate::worker::{Ledger, LossCounters};
 
 /// A run and who watches it.
 pub struct Run<'a> {
@@ -172,16 +173,18 @@ impl Run<'_> {
         report.cpu_s.client = Some(first.balance.cpu_s);
         report.cores =
             Sides { client: Some(self.cores.to_vec()), server: self.server_cores.map(<[usize]>::to_vec) };
+        let mut losses = vec![first.balance.losses];
         let (mut delivered, mut cut_short) = (first.delivered, first.cut_short.take());
         for other in all {
             first.recorder.merge(other.recorder);
             report.packets = report.packets.plus(other.balance.packets);
+            losses.push(other.balance.losses);
             report.cpu_s.client = report.cpu_s.client.map(|sum| sum + other.balance.cpu_s);
             report.skipped = report.skipped.zip(other.skipped).map(|(a, b)| a + b);
             delivered = delivered.zip(other.delivered).map(|(a, b)| a.plus(b));
             cut_short = cut_short.or(other.cut_short);
         }
-        take_server(&mut report, &first);
+        take_server(&mut report, &first, losses);
         report.tally = *first.recorder.tally();
         report.seconds =
             delivered.map_or_else(|| first.recorder.window().seconds(), |delivered| delivered.seconds);
@@ -209,12 +212,16 @@ impl Run<'_> {
 }
 
 /// The server's part: what it counted between its two answers. Unknown where it gave none.
-fn take_server(report: &mut Report, measured: &Measured) {
+fn take_server(report: &mut Report, measured: &Measured, mut losses: Vec<LossCounters>) {
     let Some((start, end)) = &measured.balance.server else {
         report.packets = Packets::default();
         return;
     };
     report.packets = report.packets.plus(end.packets.since(start.packets));
+    report.losses = end.losses.zip(start.losses).map(|(end, start)| {
+        losses.push(end.since(start));
+        Ledger::of(losses)
+    });
     report.cpu_s.server = end.cpu_s.zip(start.cpu_s).map(|(end, start)| end - start);
     report.cores.server = end.cores.clone();
 }

@@ -17,7 +17,7 @@ use crate::time::{Clock, MonotonicClock, Timestamp};
 use crate::transport::Counters;
 use crate::worker::front_door::{Doorkeeper, FrontDoor};
 use crate::worker::mailbox::{Exchange, Sleep};
-use crate::worker::{SessionKey, Worker};
+use crate::worker::{LossCounters, SessionKey, Worker};
 
 /// A server that runs until it is told to stop.
 pub struct Server {
@@ -157,8 +157,14 @@ impl Server {
 
     /// Has every worker finish its turn and end, and returns what they counted together.
     #[must_use]
-    pub fn stop(mut self) -> Counters {
+    pub fn stop(mut self) -> (Counters, LossCounters) {
         self.end();
+        self.board.total()
+    }
+
+    /// What the workers have counted by now: a millisecond old, the kernel's drops up to ten.
+    #[must_use]
+    pub fn counted(&self) -> (Counters, LossCounters) {
         self.board.total()
     }
 
@@ -196,14 +202,14 @@ fn serve(
         let idle = worker.turn().idle;
         if worker.now().since_ns(posted) >= POST_INTERVAL_NS {
             posted = worker.now();
-            board.post(usize::from(index), worker.counters());
+            board.post(usize::from(index), worker.counters(), worker.loss_counters_as_seen());
         }
         if idle {
             idle_until_called(worker, index, (stop, shared));
         }
     }
     close_all(worker);
-    board.post(usize::from(index), worker.counters());
+    board.post(usize::from(index), worker.counters(), worker.loss_counters());
 }
 
 /// A worker that shares its port does not sleep over what another has handed to it.

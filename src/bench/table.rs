@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::losses::ledger_line;
 use super::recorder::Percentiles;
 use super::report::Report;
 use crate::units::{show_bits, show_count, show_size, show_us};
@@ -13,6 +14,7 @@ pub fn show_run(report: &Report) -> String {
     lines.extend(report.latency.as_ref().map(|times| percentile_line("latency", times)));
     lines.extend(report.service.as_ref().map(|times| percentile_line("service", times)));
     lines.push(packets_line(report));
+    lines.extend(report.losses.as_ref().map(ledger_line));
     lines.push(cpu_line(report));
     lines.extend(report.verified.map(verified_line));
     lines.extend(report.invalid_why.iter().map(|why| format!("NOT VALID: {why}")));

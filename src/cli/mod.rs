@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod keygen;
 pub mod keys;
 pub mod limits;
+mod live;
 pub mod manual;
 pub mod options;
 pub mod output;
@@ -81,7 +82,7 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let result = match &cli.verb {
         Verb::Bench(args) => bench::run(args),
-        Verb::Serve(args) => serve::run(args),
+        Verb::Serve(args) => serve::run(args, cli.verbose),
         Verb::Limits(args) => limits::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Keygen(args) => keygen::run(args),

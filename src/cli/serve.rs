@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::live::{Live, show_losses};
 use super::options::{DEFAULT_PORT, HostOptions, Insecure, parse_target};
 use super::output::print_line;
 use super::status::{Failure, Status};
@@ -43,17 +44,18 @@ pub struct ServeArgs {
 const EXAMPLES: &str = "\
 Examples:
   ringwire serve                                    on 127.0.0.1:7405, spinning on one core
-  ringwire serve --poll adaptive --cores 2,3        two workers that sleep when nobody calls
+  ringwire serve -v --poll adaptive --cores 2,3     two workers that sleep when nobody calls
   ringwire serve --listen 10.0.0.2 --identity key   for other hosts, under a key that lasts";
 
 /// How often the watching thread looks for a signal.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT or SIGTERM. With `verbose` it says once a second what went in and out, and where
+/// packets were lost.
 ///
 /// # Errors
 /// [`Failure`] when the address or the backend cannot be had.
-pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
+pub fn run(args: &ServeArgs, verbose: u8) -> Result<Status, Failure> {
     let flags =
         StopFlags::install().map_err(|error| Failure::run(format!("cannot catch signals: {error}")))?;
     let allowed = topology();
@@ -82,7 +84,11 @@ pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
     if !args.quiet {
         introduce(&server, args.host.insecure, list.as_ref().map(|(list, _)| list.len()));
     }
+    let mut live = (verbose > 0 && !args.quiet).then(Live::start);
     while !flags.stop() && server.is_running() {
+        if let Some(line) = live.as_mut().and_then(|live| live.look(&server)) {
+            eprintln!("{line}");
+        }
         if let Some((list, flag)) = &list
             && flag.take()
         {
@@ -91,9 +97,10 @@ pub fn run(args: &ServeArgs) -> Result<Status, Failure> {
         rest(WATCH_INTERVAL);
     }
     let died = !flags.stop();
-    let counters = server.stop();
+    let (counters, losses) = server.stop();
     if !args.quiet {
         eprintln!("{}", show_counters(&counters));
+        eprintln!("{}", show_losses(&counters, &losses));
     }
     if died { Err(Failure::run("a worker ended by itself: see the lines above")) } else { Ok(Status::Ok) }
 }

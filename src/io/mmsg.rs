@@ -188,6 +188,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_batch_that_the_kernel_cut_short_goes_on_where_it_was_cut() {
+        let config = Config::new("127.0.0.1:0".parse().unwrap());
+        let (mut here, mut there) = (Mmsg::open(&config).unwrap(), Mmsg::open(&config).unwrap());
+        here.register_path(PathId(0), there.local_addr());
+        for mark in 0..5 {
+            let mut buffer = here.lend().unwrap();
+            buffer.bytes_mut()[..40].fill(mark);
+            here.submit(Train { buffer, length: 40, segment_size: 40, path: PathId(0) });
+        }
+        // As if a call of five had answered that it took two: three are left to send.
+        here.sender.pretend_sent(&mut here.port, 2);
+        here.flush().unwrap();
+        let (mut batch, mut marks) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            there.receive(&mut batch).unwrap();
+            for received in batch.clone() {
+                let bytes = &there.buffer_mut(received.buffer)[..received.length as usize];
+                marks.extend(bytes.chunks(40).map(|packet| packet[0]));
+            }
+            there.release();
+        }
+        assert_eq!(marks, [2, 3, 4]);
+        assert_eq!((here.counters(false).packets_sent, here.counters(false).send_dropped), (5, 0));
+    }
+
+    #[test]
     fn gso_that_fails_in_use_is_switched_off_once_and_loses_nothing() {
         let config = Config::new("127.0.0.1:0".parse().unwrap());
         let mut there = Mmsg::open(&config).unwrap();

@@ -167,11 +167,17 @@ pub struct IoCounters {
     pub receive_calls: u64,
     /// Packets dropped because the kernel refused them.
     pub send_dropped: u64,
+    /// Of these, those it had no room for, after some tries.
+    pub dropped_no_room: u64,
+    /// And those whose segmentation it failed on.
+    pub dropped_offload: u64,
     /// Packets the kernel dropped for want of room in our socket's buffer (SK_MEMINFO_DROPS), as of
     /// the last look.
     pub socket_drops: u64,
     /// Receives cut short because the buffer was too small.
     pub truncated: u64,
+    /// Packets for this worker that came in elsewhere and found its ring full.
+    pub ring_dropped: u64,
 }
 
 /// One way to move trains and packets. Called per batch, so it is `dyn`.

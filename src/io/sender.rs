@@ -67,6 +67,11 @@ impl Sender {
                 to: paths.address(outbox.path(piece)),
             });
             match self.batch.send(&port.socket, trains) {
+                // A call that took nothing and names no error: without room, or it would be made for ever.
+                Ok(0) => {
+                    let error = io::Error::from_raw_os_error(libc::EAGAIN);
+                    self.on_refused(port, &first, error, &mut tries)?;
+                }
                 Ok(taken) => {
                     tries = Tries::default();
                     self.on_sent(port, &first, taken);
@@ -75,6 +80,12 @@ impl Sender {
             }
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub fn pretend_sent(&mut self, port: &mut Port, taken: usize) {
+        let first = self.outbox.pending()[0];
+        self.on_sent(port, &first, taken);
     }
 
     fn on_sent(&mut self, port: &mut Port, first: &Piece, taken: usize) {
@@ -122,19 +133,25 @@ impl Sender {
                 port.report.push(Event::Unreachable { path: Some(path) });
                 self.drop_first(port, path);
             }
+            Refusal::NoRoom => port.report.counters.dropped_no_room += self.drop_first(port, path),
+            Refusal::Offload => port.report.counters.dropped_offload += self.drop_first(port, path),
             Refusal::Broken => {
                 self.drop_first(port, path);
                 return Err(error);
             }
-            _ => self.drop_first(port, path),
+            _ => {
+                self.drop_first(port, path);
+            }
         }
         *tries = Tries::default();
         Ok(())
     }
 
-    fn drop_first(&mut self, port: &mut Port, path: PathId) {
+    /// Gives the train at the head up; how many packets that loses.
+    fn drop_first(&mut self, port: &mut Port, path: PathId) -> u64 {
         let packets = self.outbox.drop_first_train();
         port.report.dropped(path, packets);
+        packets as u64
     }
 }
 

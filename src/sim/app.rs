@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::sim::checker::{Answer, Checker, Ended, Ending, Life, Told};
+use crate::sim::clock::HostClock;
 use crate::sim::contents::{Purpose, contents};
-use crate::sim::plan::node_of;
-use crate::time::{Clock, Timestamp, VirtualClock};
+use crate::sim::crash::{CrashPoint, Fuse};
+use crate::sim::plan::{address, node_of};
+use crate::time::Timestamp;
 use crate::transport::Fate;
 use crate::worker::{
     App, CallToken, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey,
@@ -22,6 +24,10 @@ pub struct Shared {
     pub alive: Vec<Option<Life>>,
     /// Pairs of lives between which somebody closed a session.
     pub closed: Vec<(Life, Life)>,
+    /// Pairs of endpoints, from and to, that were parted for long enough that sessions may have died of it.
+    pub severed: Vec<(u32, u32)>,
+    /// The end of whoever is doomed.
+    pub fuse: Fuse,
     /// Every k-th call is answered later, by its token.
     pub defer_every: u64,
     /// How long an answer is deferred.
@@ -46,7 +52,7 @@ pub struct Opened {
 pub struct SimApp {
     life: Life,
     shared: Rc<RefCell<Shared>>,
-    clock: VirtualClock,
+    clock: HostClock,
     sessions: Vec<Opened>,
     sessions_seen: u64,
     /// Asked for and not yet opened, with the endpoint asked.
@@ -58,7 +64,7 @@ pub struct SimApp {
 impl SimApp {
     /// The application of `life`.
     #[must_use]
-    pub fn new(life: Life, shared: Rc<RefCell<Shared>>, clock: VirtualClock) -> Self {
+    pub fn new(life: Life, shared: Rc<RefCell<Shared>>, clock: HostClock) -> Self {
         Self {
             life,
             shared,
@@ -75,6 +81,26 @@ impl SimApp {
     #[must_use]
     pub fn life(&self) -> Life {
         self.life
+    }
+
+    /// The moment of the world at which this life's clock reads `reading`.
+    #[must_use]
+    pub fn moment(&self, reading: Timestamp) -> Timestamp {
+        self.clock.when(reading)
+    }
+
+    /// The world's time, which the checker judges by.
+    fn world_now(&self) -> Timestamp {
+        self.clock.world_now()
+    }
+
+    /// True when this life ends here, or ended within this turn: it sees and does nothing more.
+    fn ends_at(&self, point: CrashPoint) -> bool {
+        self.shared.borrow().fuse.reach(address(self.life.node as usize), point)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.shared.borrow().fuse.is_dead(address(self.life.node as usize))
     }
 
     /// The sessions that are open now.
@@ -130,7 +156,7 @@ impl SimApp {
         if !accepted {
             self.connecting.retain(|&(asked, _)| asked != key);
         }
-        let peer = Life { node: node_of(peer_boot), incarnation: peer_boot as u32 };
+        let peer = life_of(peer_boot);
         self.sessions_seen += 1;
         self.sessions.push(Opened { key, number: self.sessions_seen, peer, heard: !accepted });
     }
@@ -161,25 +187,37 @@ impl SimApp {
         let mut shared = self.shared.borrow_mut();
         let died = shared.alive.get(peer.node as usize).copied().flatten() != Some(peer);
         let closed = shared.closed.contains(&(self.life, peer)) || shared.closed.contains(&(peer, self.life));
+        let (here, there) = (self.life.node, peer.node);
+        let severed = shared.severed.contains(&(here, there)) || shared.severed.contains(&(there, here));
         let ending = match reason {
             CloseReason::Violation(_) => Ending::Accused,
             // The code an engine sends when it found the protocol broken: nobody here closes with it.
             CloseReason::Peer(code) if code != CLOSE_CODE => Ending::Accused,
-            _ if died || closed || !heard => Ending::Explained,
+            _ if died || closed || severed || !heard => Ending::Explained,
             _ => Ending::Unexplained,
         };
-        shared.checker.session_ended(self.clock.now(), self.life, number, ending, &format!("{reason:?}"));
+        if let CloseReason::PeerRestarted(boot) = reason {
+            shared.checker.restart_named(self.world_now(), self.life, peer, life_of(boot));
+        }
+        shared.checker.session_ended(self.world_now(), self.life, number, ending, &format!("{reason:?}"));
     }
 }
 
 impl App for SimApp {
     fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
+        if self.is_dead() {
+            return;
+        }
         self.hear(request.session);
-        let now = self.clock.now();
-        let mut shared = self.shared.borrow_mut();
-        let Some((id, answer)) = shared.checker.call_runs(now, self.life, request.payload) else {
+        let now = self.world_now();
+        let ran = self.shared.borrow_mut().checker.call_runs(now, self.life, request.payload);
+        let Some((id, answer)) = ran else {
             return reply.fail(UNKNOWN_CALL, b"no such call");
         };
+        if self.ends_at(CrashPoint::InHandler) {
+            return;
+        }
+        let shared = self.shared.borrow();
         if shared.defer_every > 0 && id.is_multiple_of(shared.defer_every) {
             let due = now.after_ns(shared.defer_ns);
             self.deferred.push((due, reply.defer(), id, answer));
@@ -203,38 +241,61 @@ impl App for SimApp {
             Outcome::Unknown => Ended::Unknown,
             Outcome::NotSent => Ended::NotSent,
         };
-        self.shared.borrow_mut().checker.call_ended(self.clock.now(), self.life, token, ended);
+        if self.is_dead() {
+            return;
+        }
+        self.shared.borrow_mut().checker.call_ended(self.world_now(), self.life, token, ended);
+        self.ends_at(CrashPoint::OutcomeTold);
     }
 
     fn on_message(&mut self, _cx: &mut Cx<'_>, message: Message<'_>) {
+        if self.is_dead() {
+            return;
+        }
         self.hear(message.session);
         let channel = message.channel.map(|channel| channel.0);
-        let mut shared = self.shared.borrow_mut();
-        shared.checker.message_delivered(self.clock.now(), self.life, channel, message.payload);
+        let now = self.world_now();
+        self.shared.borrow_mut().checker.message_delivered(now, self.life, channel, message.payload);
+        self.ends_at(CrashPoint::MessageTaken);
     }
 
     fn on_datagram(&mut self, _cx: &mut Cx<'_>, message: Message<'_>) {
+        if self.is_dead() {
+            return;
+        }
         let mut shared = self.shared.borrow_mut();
-        shared.checker.datagram_delivered(self.clock.now(), self.life, message.payload);
+        shared.checker.datagram_delivered(self.world_now(), self.life, message.payload);
     }
 
     fn on_event(&mut self, cx: &mut Cx<'_>, event: Event) {
+        if self.is_dead() {
+            return;
+        }
         match event {
             Event::Opened { session, accepted, peer_boot } => {
                 self.on_opened(session, accepted, peer_boot);
-                if !accepted {
+                let point = if accepted { CrashPoint::Accepted } else { CrashPoint::Opened };
+                if !self.ends_at(point) && !accepted {
                     self.greet(cx, session);
                 }
             }
-            Event::Closed { session, reason } => self.on_closed(session, reason),
+            Event::Closed { session, reason } => {
+                self.on_closed(session, reason);
+                self.ends_at(CrashPoint::Closed);
+            }
             Event::MessageEnded { session, ordinal, fate } => {
                 let told = if fate == Fate::NotSent { Told::NotSent } else { Told::Unknown };
                 let id = self.messages.get(&(session, ordinal)).copied().unwrap_or(0);
-                self.shared.borrow_mut().checker.message_told(self.clock.now(), id, told);
+                self.shared.borrow_mut().checker.message_told(self.world_now(), id, told);
             }
             Event::OverQuota { .. } => {}
         }
     }
+}
+
+/// Whose boot id it is.
+fn life_of(boot: u64) -> Life {
+    Life { node: node_of(boot), incarnation: boot as u32 }
 }
 
 /// The code that every session is closed with.

@@ -1,4 +1,4 @@
-//! The checker: what applications sent and saw, held against the promises M and R1.
+//! The checker: what applications sent and saw, held against the promises M, R1 and R2.
 //!
 //! It shares no code with the engine it judges: ids travel inside payloads, contents are functions of
 //! their ids, and the rules are written out here a second time.
@@ -12,6 +12,8 @@
 //!   delivered once or reported; reported `NotSent` means never delivered.
 //! - **R1**: a call runs at most once and completes exactly once; `Replied` means that it ran, and
 //!   carries its reply; `NotSent` means that it never runs.
+//! - **R2**: no life runs a call that was made to another; a session that ends because its peer was
+//!   restarted names a later life of that peer.
 //! - **Progress**: when faults have stopped, nothing stays pending, and a session between two living
 //!   incarnations does not fail.
 
@@ -199,14 +201,16 @@ impl Checker {
         if call.runs > 1 {
             wrong.push("a second time");
         }
-        if call.callee != callee {
-            wrong.push("in another life than it was meant for");
-        }
+        let astray = call.callee != callee;
         if call.not_sent {
             wrong.push("although it was reported NotSent");
         }
         if !is_contents(id, Purpose::Request, call.size, bytes) {
             wrong.push("with changed contents");
+        }
+        let meant_for = call.callee;
+        if astray {
+            self.broken(at, Promise::R2, format!("call {id}, made to {meant_for}, ran in {callee}"));
         }
         for what in wrong {
             self.broken(at, Promise::R1, format!("call {id} ran {what}"));
@@ -279,6 +283,16 @@ impl Checker {
         }
     }
 
+    /// `life` was told that its peer is no more and that `now_there` is in its place.
+    pub fn restart_named(&mut self, at: Timestamp, life: Life, peer: Life, now_there: Life) {
+        if now_there.node != peer.node || now_there.incarnation <= peer.incarnation {
+            let what = format!("{life} was told that {now_there} took the place of {peer}");
+            self.broken(at, Promise::R2, what);
+        } else if !self.dead.contains(&peer) {
+            self.broken(at, Promise::R2, format!("{life} was told that {peer} is no more, and it lives"));
+        }
+    }
+
     /// A process died: nobody is left to be told anything.
     pub fn died(&mut self, life: Life) {
         self.dead.insert(life);
@@ -292,9 +306,27 @@ impl Checker {
         messages + calls
     }
 
+    /// Bytes that are still to travel: of messages owed, of calls and of their replies.
+    #[must_use]
+    pub fn pending_size(&self) -> u64 {
+        let messages = self.messages.values().filter(|message| self.is_owed(message));
+        let calls = self.calls.values().filter(|call| self.is_call_pending(call));
+        let message_size: u64 = messages.map(|message| u64::from(message.size)).sum();
+        let call_size = |call: &Call| match call.answer {
+            Answer::Reply(size) => u64::from(call.size) + u64::from(size),
+            Answer::Fail(_) => u64::from(call.size),
+        };
+        message_size + calls.map(call_size).sum::<u64>()
+    }
+
     /// What is pending between two lives that both go on has waited long enough.
-    pub fn expect_nothing_pending_between_the_living(&mut self, at: Timestamp) {
+    /// `allowed` says how long that was.
+    pub fn expect_nothing_pending_between_the_living(&mut self, at: Timestamp, allowed: &str) {
+        let before = self.violations.len();
         self.accuse_pending(at, true);
+        if self.violations.len() > before {
+            self.broken(at, Promise::Progress, format!("faults had stopped for {allowed}"));
+        }
     }
 
     /// Closes the books: whatever is pending now stays silent for ever.
@@ -339,7 +371,14 @@ impl Checker {
 
     fn is_owed(&self, message: &Message) -> bool {
         let settled = message.delivered || message.told.is_some() || self.dead.contains(&message.sender);
-        !settled && !self.is_behind_a_report(message)
+        !settled && !self.is_behind_a_report(message) && !self.died_with_its_receiver(message)
+    }
+
+    /// Acknowledged means in the receiving session's hands, not seen by its application (P-12.4): what was
+    /// acknowledged within a turn that its receiver did not live to end is nobody's to report.
+    fn died_with_its_receiver(&self, message: &Message) -> bool {
+        let ended = self.failed_sessions.contains(&(message.sender, message.session));
+        ended && self.dead.contains(&message.receiver)
     }
 
     /// An ordered message that arrived behind a gap is acknowledged and held; when the session fails

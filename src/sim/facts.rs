@@ -87,10 +87,14 @@ pub enum Promise {
     M,
     /// Calls: at most one run, exactly one completion, and a true one.
     R1,
+    /// A server that dies: no later life runs a call of an earlier one, and the end names who is there now.
+    R2,
     /// What is pending completes once faults have stopped.
     Progress,
     /// Datagrams: at most once, unchanged.
     Datagram,
+    /// One seed is one run: a second leaves the same trace.
+    Replay,
 }
 
 /// What a run did, counted from outside.

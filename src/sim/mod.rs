@@ -15,15 +15,22 @@
 
 mod app;
 pub mod checker;
+pub mod clock;
 pub mod contents;
+pub mod crash;
 pub mod facts;
+pub mod hazards;
 pub mod network;
+pub mod overtaking;
+pub mod partition;
 pub mod plan;
 mod report;
 mod run;
+pub mod swarm;
+pub mod table;
 mod workload;
 pub mod world;
 
 pub use plan::Plan;
-pub use report::{Seeds, Summary, run_seeds};
+pub use report::{Runs, Seeds, Summary, run_seeds};
 pub use run::{RunReport, run};

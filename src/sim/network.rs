@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::io::Ecn;
 use crate::io::memory::Hub;
+use crate::sim::hazards::Hazards;
 use crate::time::{Clock, Timestamp, VirtualClock};
 use crate::worker::impair::{Direction, ImpairCounters, ImpairSpec, Impairment};
 
@@ -25,6 +26,7 @@ pub struct Network {
     links: FxHashMap<(SocketAddr, SocketAddr), Impairment>,
     /// What a link does that nobody described.
     link_default: ImpairSpec,
+    hazards: Hazards,
     in_flight: BinaryHeap<InFlight>,
     inboxes: FxHashMap<SocketAddr, Inbox>,
     spare: Vec<Vec<u8>>,
@@ -42,6 +44,7 @@ impl Network {
             clock,
             links: FxHashMap::default(),
             link_default,
+            hazards: Hazards::default(),
             in_flight: BinaryHeap::new(),
             inboxes: FxHashMap::default(),
             spare: Vec::new(),
@@ -70,6 +73,17 @@ impl Network {
         }
     }
 
+    /// What may befall packets beside their links' impairments.
+    #[must_use]
+    pub fn hazards(&self) -> &Hazards {
+        &self.hazards
+    }
+
+    /// The hazards, to change.
+    pub fn hazards_mut(&mut self) -> &mut Hazards {
+        &mut self.hazards
+    }
+
     /// Forgets what waits at `at`: its process died, and its socket's buffer with it.
     pub fn clear_inbox(&mut self, at: SocketAddr) {
         if let Some(inbox) = self.inboxes.get_mut(&at) {
@@ -90,6 +104,7 @@ impl Network {
         while self.in_flight.peek().is_some_and(|packet| packet.due <= now) {
             let packet = self.in_flight.pop().expect("it was looked at above");
             arrived(packet.to);
+            self.hazards.arrive(packet.from, packet.to, packet.number);
             let inbox = self.inboxes.entry(packet.to).or_default();
             let size = true_size(packet.bytes.len());
             if inbox.size + size > self.inbox_size_max {
@@ -114,6 +129,12 @@ impl Network {
         let mut sum = ImpairCounters::default();
         self.links.values().for_each(|link| sum += link.counters());
         sum
+    }
+
+    /// What one link did.
+    #[must_use]
+    pub fn link_counters(&self, from: SocketAddr, to: SocketAddr) -> ImpairCounters {
+        self.links.get(&(from, to)).map_or_else(ImpairCounters::default, Impairment::counters)
     }
 
     /// Packets that found an inbox full.
@@ -147,12 +168,17 @@ impl Network {
 impl Hub for Network {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
         self.trace_packet(from, to, packet);
+        if !self.hazards.lets_in(from, to) {
+            return;
+        }
+        let now = self.clock.now();
         let link_default = &self.link_default;
         let link = self.links.entry((from, to)).or_insert_with(|| {
             let seed = link_default.seed ^ (u64::from(from.port()) << 32 | u64::from(to.port()));
             Impairment::new(ImpairSpec { seed, ..link_default.clone() }, Direction::Outbound)
         });
-        for delivery in link.decide(self.clock.now(), packet.len()) {
+        for delivery in link.decide(now, packet.len()) {
+            let (number, held_ns) = self.hazards.hold(now, from, to);
             let mut bytes = self.spare.pop().unwrap_or_default();
             bytes.clear();
             bytes.extend_from_slice(packet);
@@ -160,7 +186,8 @@ impl Hub for Network {
                 corruption.apply(&mut bytes);
             }
             self.order += 1;
-            self.in_flight.push(InFlight { due: delivery.due, order: self.order, from, to, ecn, bytes });
+            let due = delivery.due.after_ns(held_ns);
+            self.in_flight.push(InFlight { due, order: self.order, number, from, to, ecn, bytes });
         }
     }
 
@@ -199,6 +226,8 @@ struct Inbox {
 struct InFlight {
     due: Timestamp,
     order: u64,
+    /// Its number on its link, where a link holds packets back; else 0.
+    number: u64,
     from: SocketAddr,
     to: SocketAddr,
     ecn: Ecn,

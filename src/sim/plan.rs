@@ -3,11 +3,14 @@
 //! Each seed leaves most faults out and turns a few up: a network that has a little of everything
 //! hides what one fault alone would show (swarm testing, Groce et al. 2012).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crypto::{Csprng, Identity};
 use crate::rng::Rng;
-use crate::time::Timestamp;
+use crate::sim::clock::HostClock;
+use crate::sim::swarm::{Faults, HostTime, Swarm};
+use crate::time::{Clock, Timestamp, VirtualClock, saturating_ns};
 use crate::transport::security::Security;
 use crate::transport::{Config, CongestionKind, Profile};
 use crate::worker::WorkerConfig;
@@ -26,14 +29,8 @@ pub struct Plan {
     pub work_every_ns: u64,
     /// Time between two changes of the network, on average.
     pub weather_every_ns: u64,
-    /// The most that each fault may reach, in millionths.
+    /// Which kinds of fault are on, and how far each may go.
     pub faults: Faults,
-    /// How often the network changes into an outage instead.
-    pub outages: Probability,
-    /// How often an endpoint loses its core for a while.
-    pub stalls: Probability,
-    /// Processes killed and started again.
-    pub restarts: u32,
     /// Packets to be sent before the faults stop.
     pub packets: u64,
     /// True size of an endpoint's receive buffer, in bytes.
@@ -47,19 +44,6 @@ pub struct Plan {
     /// How much of each kind of work there is.
     pub work: Work,
     transport: Config,
-}
-
-/// The most of each fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults {
-    /// Packets lost.
-    pub loss: u32,
-    /// Packets doubled.
-    pub duplicate: u32,
-    /// Packets held back.
-    pub reorder: u32,
-    /// Packets changed.
-    pub corrupt: u32,
 }
 
 /// Weights of the kinds of work; 0 leaves one out.
@@ -91,12 +75,8 @@ impl Plan {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let delay_ns = delay(&mut rng);
-        let faults = Faults {
-            loss: some(&mut rng, &[0, 5_000, 20_000, 100_000, 300_000]),
-            duplicate: some(&mut rng, &[0, 10_000, 50_000, 200_000]),
-            reorder: some(&mut rng, &[0, 10_000, 50_000, 300_000]),
-            corrupt: some(&mut rng, &[0, 0, 1_000, 10_000, 50_000]),
-        };
+        let on = Swarm::draw(&mut rng);
+        let faults = Faults::draw(on, &mut rng);
         let link_packet_size = some(&mut rng, &[1_200, 1_452, 8_952, 65_507, 65_507]);
         Self {
             seed,
@@ -105,9 +85,6 @@ impl Plan {
             work_every_ns: (delay_ns * some(&mut rng, &[1, 4, 16]) / 8).clamp(1_000, 5_000_000),
             weather_every_ns: delay_ns * rng.between(20, 200) + 200_000,
             faults,
-            outages: Probability::from_ppm(some(&mut rng, &[0, 0, 50_000, 150_000])),
-            stalls: Probability::from_ppm(some(&mut rng, &[0, 0, 2_000, 20_000])),
-            restarts: some(&mut rng, &[0, 0, 1, 3]),
             packets: rng.between(5_000, 7_000),
             inbox_size: some(&mut rng, &[65_536, 212_992, 212_992, 4 << 20]),
             link_packet_size,
@@ -119,23 +96,36 @@ impl Plan {
         }
     }
 
-    /// The settings of the `incarnation`-th life of endpoint `node`.
+    /// The clock of endpoint `node`'s host.
     #[must_use]
-    pub fn worker(&self, node: usize, incarnation: u32, now: Timestamp) -> WorkerConfig {
+    pub fn clock(&self, node: usize, world: VirtualClock) -> HostClock {
+        let HostTime { drift_ppm, first_ns, .. } = self.faults.clocks[node];
+        let first = world.now().after_ns(first_ns);
+        HostClock::new(world, first, drift_ppm)
+    }
+
+    /// The settings of the `incarnation`-th life of endpoint `node`, which begins at `now` with `clock`.
+    #[must_use]
+    pub fn worker(&self, node: usize, incarnation: u32, now: Timestamp, clock: &HostClock) -> WorkerConfig {
         let mut config = WorkerConfig { transport: self.transport.clone(), ..WorkerConfig::default() };
         config.transport.boot_id = boot_id(node, incarnation);
         config.transport.entropy =
             Rng::entropy(self.seed ^ boot_id(node, incarnation).wrapping_mul(0x9e37_79b9));
-        config.transport.security = self.security(node, now);
+        config.transport.security = self.security(node, now, clock.reading_at(now));
         // Now and then fewer are granted than are asked for.
         config.transport.lanes = if self.seed.is_multiple_of(5) { 3 } else { config.transport.lanes };
         config
     }
 
-    /// Every other seed is sealed. An identity outlives its process, as a key file does.
-    fn security(&self, node: usize, now: Timestamp) -> Security {
+    /// Every other seed is sealed. An identity outlives its process, as a key file does. A host sets its
+    /// date anew when a process starts: what its clock gained by then is taken back.
+    fn security(&self, node: usize, now: Timestamp, reading: Timestamp) -> Security {
+        let date_ns = DATE_NS.wrapping_add_signed(self.faults.clocks[node].date_s * 1_000_000_000);
         match self.identity(node) {
-            Some(identity) => Security::sealed(&identity, None, 0, now),
+            Some(identity) => {
+                let wall_at_zero_ns = date_ns.wrapping_add(now.0).wrapping_sub(reading.0);
+                Security::sealed(&identity, None, wall_at_zero_ns, reading)
+            }
             None => Security::insecure_anywhere(),
         }
     }
@@ -152,6 +142,12 @@ impl Plan {
     #[must_use]
     pub fn idle_timeout(&self) -> Duration {
         self.transport.idle_timeout
+    }
+
+    /// How long an endpoint may delay an ack, in nanoseconds.
+    #[must_use]
+    pub fn ack_delay_ns(&self) -> u64 {
+        saturating_ns(self.transport.max_ack_delay)
     }
 
     /// A link's behaviour for the next while. `clean`: the network behaves.
@@ -179,7 +175,7 @@ impl Plan {
     /// How long a run may go on without reaching its packets before it counts as stuck.
     #[must_use]
     pub fn time_limit_ns(&self) -> u64 {
-        60_000_000_000 + self.delay_ns * 20_000
+        240_000_000_000 + self.delay_ns * 20_000
     }
 }
 
@@ -206,6 +202,12 @@ impl Work {
         let Work { small_call, big_call, message, ordered, granted, datagram, burst, idle, close } = *self;
         [small_call, big_call, message, ordered, granted, datagram, burst, idle, close]
     }
+}
+
+/// Where endpoint `node` is.
+#[must_use]
+pub fn address(node: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1 + node as u8], 7_000 + node as u16))
 }
 
 /// The boot id says whose life it is, so that a peer's identity can be told from outside.
@@ -244,9 +246,14 @@ fn transport(rng: &mut Rng, delay_ns: u64) -> Config {
         },
         congestion: if wan { CongestionKind::Cubic } else { CongestionKind::Dc },
         slab_slots: some(rng, &[256, 2_048, 8_192]),
+        // Keys that wear out within the run, in half of the sealed ones.
+        key_update_packets: some(rng, &[40, 300, 2_000, defaults.key_update_packets]),
         ..defaults
     }
 }
+
+/// The date at which the world's time reads zero, in nanoseconds since 1970.
+const DATE_NS: u64 = 1_700_000_000_000_000_000;
 
 fn some<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[rng.below(choices.len() as u64) as usize]
@@ -274,8 +281,8 @@ mod tests {
         for kind in 0..9 {
             assert!(plans.iter().any(|plan| plan.work.weights()[kind] > 0), "work {kind}");
         }
-        assert!(plans.iter().any(|plan| plan.faults.loss == 300_000));
+        assert!(plans.iter().any(|plan| plan.faults.loss == 500_000));
+        assert!(plans.iter().any(|plan| !plan.faults.crashes.is_empty() && plan.nodes == 3));
         assert!([0, 1, 3].iter().all(|lanes| plans.iter().any(|plan| plan.lanes == *lanes)));
-        assert!(plans.iter().any(|plan| plan.restarts > 0 && plan.nodes == 3));
     }
 }

@@ -4,8 +4,12 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sim::checker::Totals;
-use crate::sim::run::{RunReport, run};
+use crate::sim::checker::{Promise, Totals, Violation};
+use crate::sim::crash::{CrashPoint, Crashes};
+use crate::sim::overtaking::OvertakingCounters;
+use crate::sim::run::{Partitions, RunReport, run};
+use crate::sim::swarm::FaultKind;
+use crate::time::Timestamp;
 use crate::transport::Counters;
 use crate::worker::impair::ImpairCounters;
 
@@ -18,6 +22,18 @@ pub struct Seeds {
     pub count: u64,
     /// Threads to run them on.
     pub threads: usize,
+    /// How often each is run.
+    pub runs: Runs,
+}
+
+/// How often each seed is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// Once.
+    #[default]
+    Once,
+    /// Twice, and the two must leave the same trace.
+    Twice,
 }
 
 /// What a number of seeds came to.
@@ -31,6 +47,16 @@ pub struct Summary {
     pub engine: Counters,
     /// What the networks did.
     pub network: ImpairCounters,
+    /// In how many seeds each kind of fault was on, in their order.
+    pub on: [u64; FaultKind::ALL.len()],
+    /// How far packets were overtaken.
+    pub overtaken: OvertakingCounters,
+    /// Partitions of the networks.
+    pub partitions: Partitions,
+    /// Packets that met one.
+    pub parted: u64,
+    /// Where processes died.
+    pub crashes: Crashes,
     /// Packets that found a receive buffer full.
     pub inbox_drops: u64,
     /// What applications did and saw.
@@ -43,6 +69,8 @@ pub struct Summary {
     pub packets_min_seed: u64,
     /// The longest time from the end of faults until nothing was pending, in virtual nanoseconds.
     pub calm_ns_max: u64,
+    /// The most of its allowance (five probe timeouts and the transfer) that a seed took, in per cent.
+    pub allowed_pct_max: u64,
     /// Virtual nanoseconds in all.
     pub virtual_ns: u128,
     /// The traces of all seeds, folded in their order.
@@ -63,7 +91,7 @@ pub fn run_seeds(seeds: Seeds, progress: impl Fn(u64) + Sync) -> Summary {
                 while let offset = next.fetch_add(1, Ordering::Relaxed)
                     && offset < seeds.count
                 {
-                    let report = run(seeds.first.wrapping_add(offset));
+                    let report = run_as(seeds.first.wrapping_add(offset), seeds.runs);
                     let mut done = done.lock().expect("a thread that panics ends the scope");
                     done.0 += 1;
                     done.1.push((offset, report));
@@ -79,15 +107,41 @@ pub fn run_seeds(seeds: Seeds, progress: impl Fn(u64) + Sync) -> Summary {
     summary
 }
 
+/// A second run that goes another way is a broken promise of the simulator's own.
+fn run_as(seed: u64, runs: Runs) -> RunReport {
+    let mut report = run(seed);
+    if runs == Runs::Twice {
+        let again = run(seed);
+        let same = (report.trace, report.virtual_ns, report.engine, report.totals)
+            == (again.trace, again.virtual_ns, again.engine, again.totals);
+        if !same {
+            report.violations.push(Violation {
+                at: Timestamp(report.virtual_ns),
+                promise: Promise::Replay,
+                what: format!("two runs left the traces {:016x} and {:016x}", report.trace, again.trace),
+            });
+        }
+    }
+    report
+}
+
 impl Summary {
     fn add(&mut self, report: RunReport) {
         self.seeds += 1;
         self.engine = self.engine.plus(&report.engine);
         self.network += report.network;
+        for (count, kind) in self.on.iter_mut().zip(FaultKind::ALL) {
+            *count += u64::from(report.on.has(kind));
+        }
+        self.overtaken += report.overtaken;
+        self.partitions += report.partitions;
+        self.parted += report.parted;
+        self.crashes += report.crashes;
         self.inbox_drops += report.inbox_drops;
         self.totals += report.totals;
         self.restarts += report.restarts;
         self.calm_ns_max = self.calm_ns_max.max(report.calm_ns);
+        self.allowed_pct_max = self.allowed_pct_max.max(report.calm_ns * 100 / report.allowed_ns.max(1));
         self.virtual_ns += u128::from(report.virtual_ns);
         self.trace = (self.trace ^ report.trace).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
         if report.violations.is_empty() {
@@ -104,11 +158,17 @@ impl Summary {
     #[must_use]
     pub fn events(&self) -> Vec<(&'static str, u64)> {
         let (engine, network) = (&self.engine, &self.network);
-        vec![
+        let mut events = vec![
             ("packets lost", network.lost),
             ("packets duplicated", network.duplicated),
             ("packets reordered", network.reordered),
+            ("packets held back for later ones to pass", self.overtaken.held),
+            ("packets overtaken by a hundred or more", self.overtaken.by_hundred),
             ("packets corrupted", network.corrupted),
+            ("packets that met a partition", self.parted),
+            ("partitions of both directions", self.partitions.both_ways),
+            ("partitions of one direction", self.partitions.one_way),
+            ("partitions that outlast a session", self.partitions.severing),
             ("units retransmitted", engine.retransmitted),
             ("spurious retransmits", engine.spurious),
             ("repairing probes", engine.probes_repairing),
@@ -119,8 +179,11 @@ impl Summary {
             ("active blocks returned when idle", engine.idle_returns),
             ("lanes opened", engine.lanes_opened),
             ("lanes refused", engine.lanes_refused),
+            ("keys updated", engine.key_updates),
             ("restarts", self.restarts),
-        ]
+        ];
+        events.extend(CrashPoint::ALL.map(|point| (point.name(), self.crashes.at(point))));
+        events
     }
 
     /// The events that a run this long must have seen and did not. Short runs owe none.
@@ -145,6 +208,12 @@ impl fmt::Display for Summary {
         let Totals { calls, calls_run, calls_replied, calls_timed_out, calls_ended, datagrams, .. } =
             self.totals;
         writeln!(f, "seeds {} from {}, trace {:016x}", self.seeds, self.first, self.trace)?;
+        let on: Vec<String> = FaultKind::ALL
+            .iter()
+            .zip(self.on)
+            .map(|(kind, count)| format!("{} {count}", kind.name()))
+            .collect();
+        writeln!(f, "seeds with faults of each kind on: {}", on.join(", "))?;
         writeln!(f, "{:>12}  packets, {} at least in each seed", self.network.packets, self.packets_min)?;
         for (name, count) in self.events() {
             writeln!(f, "{count:>12}  {name}")?;
@@ -162,8 +231,9 @@ impl fmt::Display for Summary {
         writeln!(f, "{datagrams:>12}  datagrams delivered")?;
         writeln!(
             f,
-            "{:>12}  ms at most until all was done after faults stopped",
-            self.calm_ns_max / 1_000_000
+            "{:>12}  ms at most until all was done after faults stopped; {} % of what it was allowed, at most",
+            self.calm_ns_max / 1_000_000,
+            self.allowed_pct_max
         )?;
         writeln!(f, "{:>12}  s of virtual time", self.virtual_ns / 1_000_000_000)?;
         let broken: usize = self.failed.iter().map(|report| report.violations.len()).sum();

@@ -179,6 +179,7 @@ impl Workload {
         };
         if accepted.is_ok() {
             let caller = (worker.app().life(), to.number);
+            let deadline = worker.app().moment(deadline);
             let checker = &mut self.shared.borrow_mut().checker;
             checker.call_accepted(id, caller, to.peer, (size, answer), deadline);
         }
@@ -219,6 +220,14 @@ impl Workload {
         let id = shared.checker.fresh_id();
         if worker.datagram(to.key, &contents(id, Purpose::Datagram, size)).is_ok() {
             shared.checker.datagram_sent(id, to.peer.node, size);
+        }
+    }
+
+    /// Closes every session of `node`, so that they are opened again.
+    pub fn close_all_of(&mut self, world: &mut World<SimApp>, node: usize) {
+        let Some(worker) = world.worker(node) else { return };
+        for to in worker.app().sessions().to_vec() {
+            self.close(worker, to);
         }
     }
 

@@ -14,7 +14,9 @@ use std::rc::Rc;
 use crate::crypto::PublicKey;
 use crate::io::memory::MemoryBackend;
 use crate::rng::Rng;
+use crate::sim::clock::HostClock;
 use crate::sim::network::Network;
+use crate::sim::plan::address;
 use crate::time::{Clock, Timestamp, VirtualClock};
 use crate::worker::impair::ImpairSpec;
 use crate::worker::{App, Target, Worker, WorkerConfig};
@@ -30,6 +32,8 @@ pub struct World<A: App> {
 
 struct Node<A: App> {
     addr: SocketAddr,
+    /// What its processes read: one clock for all its lives.
+    clock: HostClock,
     /// `None` while its process is dead.
     worker: Option<Worker<A>>,
     /// What its last life was known by.
@@ -68,13 +72,19 @@ impl<A: App> World<A> {
         &self.network
     }
 
-    /// Adds an endpoint and starts its worker. Its index; they count from 0.
+    /// Adds an endpoint whose clock is the world's, and starts its worker. Its index; they count from 0.
     pub fn add(&mut self, config: WorkerConfig, app: A) -> usize {
+        self.add_with_clock(config, app, HostClock::true_to(self.clock.clone()))
+    }
+
+    /// [`World::add`] for a host with a clock of its own.
+    pub fn add_with_clock(&mut self, config: WorkerConfig, app: A, clock: HostClock) -> usize {
         let index = self.nodes.len();
-        let addr = SocketAddr::from(([10, 0, 0, 1 + index as u8], 7_000 + index as u16));
+        let addr = address(index);
         let now = self.now();
         self.nodes.push(Node {
             addr,
+            clock,
             worker: None,
             public_key: None,
             ready_at: now,
@@ -91,7 +101,7 @@ impl<A: App> World<A> {
         let node = &mut self.nodes[index];
         assert!(node.worker.is_none(), "one process at a time has an address");
         let backend = MemoryBackend::new(node.addr, Rc::clone(&self.network));
-        let clock = Rc::new(self.clock.clone());
+        let clock = Rc::new(node.clock.clone());
         let worker = Worker::new(config, Box::new(backend), clock, app);
         node.public_key = worker.public_key();
         node.worker = Some(worker);
@@ -116,6 +126,18 @@ impl<A: App> World<A> {
     #[must_use]
     pub fn addr(&self, index: usize) -> SocketAddr {
         self.nodes[index].addr
+    }
+
+    /// The clock of the host at `index`.
+    #[must_use]
+    pub fn host_clock(&self, index: usize) -> &HostClock {
+        &self.nodes[index].clock
+    }
+
+    /// Which endpoint has this address.
+    #[must_use]
+    pub fn index_at(&self, addr: SocketAddr) -> Option<usize> {
+        self.nodes.iter().position(|node| node.addr == addr)
     }
 
     /// Whom to name to open a session with `index`; by the key of its last life.
@@ -192,7 +214,7 @@ impl<A: App> World<A> {
         if self.network.borrow().has_arrived(node.addr) {
             return node.ready_at;
         }
-        worker.due_at().max(node.ready_at).max(node.quiet_until)
+        node.clock.when(worker.due_at()).max(node.ready_at).max(node.quiet_until)
     }
 
     fn turn(&mut self, index: usize) {

@@ -47,7 +47,8 @@ fn train_arrives(v6: bool, gro: bool) -> io::Result<Vec<usize>> {
         if wait_readable([receiver.as_fd()], Some(PATIENCE))? == 0 {
             break;
         }
-        let count = arena.receive(&receiver, 2).unwrap_or(0);
+        // A sandbox that forbids the call would leave the socket readable for ever.
+        let Ok(count) = arena.receive(&receiver, 2) else { break };
         sizes.extend((0..count).map(|index| arena.arrived(index).length as usize));
     }
     Ok(sizes)

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::time::Timestamp;
+use crate::transport::planted::{self, Fault};
 use crate::wire::CallId;
 
 /// The caller's side of one session's call slots.
@@ -154,6 +155,20 @@ impl CallTable {
                 each(slot.token);
             } else {
                 self.earliest = self.earliest.min(slot.deadline);
+            }
+        }
+        if planted::is(Fault::SlotFreedAtTimeout) {
+            self.plant_freed_slots();
+        }
+    }
+
+    /// Planted: a slot whose caller gave up is used again while its reply may still come.
+    #[cold]
+    fn plant_freed_slots(&mut self) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if slot.state == State::Abandoned {
+                slot.state = State::Free;
+                self.free.push(index as u32);
             }
         }
     }

@@ -130,6 +130,8 @@ counters! {
     datagrams_dropped,
     /// The peers' socket drops, as their STATS last told.
     peer_socket_drops,
+    /// Packets that reached the peers damaged, as their STATS last told.
+    peer_corrupt,
     /// Packets the backend had no memory for; they were built in a later turn.
     train_waits,
     /// First messages that might be copies: their senders were asked for a cookie.

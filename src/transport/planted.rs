@@ -1,4 +1,4 @@
-//! Planted faults: thirteen ways to break a promise on purpose, so that the simulator can show it would
+//! Planted faults: twenty-one ways to break a promise on purpose, so that the simulator can show it would
 //! have noticed.
 //!
 //! Not for users. Without the feature `planted-faults` the question [`is`] is the constant `false`
@@ -41,11 +41,28 @@ pub enum Fault {
     CompletionReportedTwice,
     /// A call whose deadline passed is told as replied.
     TimedOutReportedAsReplied,
+    /// The calls of a session that failed are made again on the next one to the same address, whoever is
+    /// there by then.
+    CallRunAgainAfterRestart,
+    /// An ack behind a gap claims the first unit of the gap.
+    UnitFloorTooHigh,
+    /// A receiver does not go on to the peer's next keys.
+    KeyUpdateNotFollowed,
+    /// A sender goes on to its next keys before the peer is known to hold the present ones.
+    KeyUpdateUnconfirmed,
+    /// A call slot is used again once its deadline passed, though its reply may still come.
+    SlotFreedAtTimeout,
+    /// A large message under way is not reported when its session fails.
+    LargeMessageNotReported,
+    /// What was sent and not acknowledged is reported as never sent when its session fails.
+    SentReportedNotSent,
+    /// A unit whose packet was lost is left to the probe timer.
+    LostUnitNotRequeued,
 }
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 21] = [
         Fault::NoDuplicateSuppression,
         Fault::AckBeforeQueued,
         Fault::ChecksumNotVerified,
@@ -59,6 +76,14 @@ impl Fault {
         Fault::GrantWithoutReserve,
         Fault::CompletionReportedTwice,
         Fault::TimedOutReportedAsReplied,
+        Fault::CallRunAgainAfterRestart,
+        Fault::UnitFloorTooHigh,
+        Fault::KeyUpdateNotFollowed,
+        Fault::KeyUpdateUnconfirmed,
+        Fault::SlotFreedAtTimeout,
+        Fault::LargeMessageNotReported,
+        Fault::SentReportedNotSent,
+        Fault::LostUnitNotRequeued,
     ];
 }
 
@@ -71,17 +96,18 @@ pub const fn is(_fault: Fault) -> bool {
 }
 
 #[cfg(feature = "planted-faults")]
-pub use armed::{Armed, arm, is};
+pub use armed::{Armed, arm, is, kept_calls};
 
 #[cfg(feature = "planted-faults")]
 mod armed {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::marker::PhantomData;
 
     use super::Fault;
 
     thread_local! {
         static CURRENT: Cell<Option<Fault>> = const { Cell::new(None) };
+        static CALLS: RefCell<Vec<KeptCall>> = const { RefCell::new(Vec::new()) };
     }
 
     /// True while `fault` is armed on this thread.
@@ -91,10 +117,19 @@ mod armed {
         CURRENT.with(|current| current.get() == Some(fault))
     }
 
+    /// A call of a session that failed: the session's path, the method and the request.
+    pub type KeptCall = (u32, u32, Vec<u8>);
+
+    /// The calls that [`Fault::CallRunAgainAfterRestart`] keeps, to look at and to change.
+    pub fn kept_calls<T>(each: impl FnOnce(&mut Vec<KeptCall>) -> T) -> T {
+        CALLS.with_borrow_mut(each)
+    }
+
     /// Arms `fault` on this thread until the guard is dropped; `None` arms nothing.
     #[must_use = "the fault is disarmed when the guard is dropped"]
     pub fn arm(fault: Option<Fault>) -> Armed {
         let before = CURRENT.replace(fault);
+        kept_calls(Vec::clear);
         Armed { before, one_thread: PhantomData }
     }
 

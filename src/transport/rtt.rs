@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn the_minimum_of_the_window_before_still_counts() {
+        // L03.
+        let mut rtt = Rtt::new(MS);
+        for (second, sample_us, minimum_us) in [(0, 10, 10), (11, 40, 10), (22, 50, 40), (33, 60, 50)] {
+            rtt.on_sample(Timestamp(second * S), sample_us * US, 0, 0);
+            assert_eq!(rtt.min_ns(), minimum_us * US, "at {second} s");
+        }
+    }
+
+    #[test]
     fn a_minimum_from_before_a_long_silence_is_forgotten() {
         // L03.
         let mut rtt = Rtt::new(MS);

@@ -19,6 +19,7 @@ mod idle;
 pub mod impair;
 mod jobs;
 mod lanes;
+mod ledger;
 mod log;
 pub mod mailbox;
 mod paths;
@@ -50,6 +51,7 @@ use idle::Idle;
 pub use idle::IdlePolicy;
 use jobs::JobBudget;
 pub use lanes::Lane;
+pub use ledger::{Ledger, LossCounters};
 use mailbox::Exchange;
 use paths::PathTable;
 use shedding::Shedding;
@@ -365,6 +367,16 @@ impl<A: App> Worker<A> {
     /// What the backend counted. Asks the kernel for its drops.
     pub fn io_counters(&mut self) -> IoCounters {
         self.backend.counters(true)
+    }
+
+    /// What was lost on this end's part of the way, place by place. Asks the kernel for its drops.
+    pub fn loss_counters(&mut self) -> LossCounters {
+        LossCounters::of(&self.engine.counters(), &self.backend.counters(true))
+    }
+
+    /// [`Worker::loss_counters`] without a system call: the kernel's drops are up to ten milliseconds old.
+    pub fn loss_counters_as_seen(&mut self) -> LossCounters {
+        LossCounters::of(&self.engine.counters(), &self.backend.counters(false))
     }
 
     /// The engine: round-trip times, packet sizes, invariants.

@@ -8,11 +8,11 @@ mod mutate;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: scripts/rules [--write | --mutate]
+const USAGE: &str = "usage: scripts/rules [--write | --mutate [L01 …]]
 
   (nothing)   print the table: rule, code, test; and check it against the sources
   --write     write the table into docs/RULES.md
-  --mutate    break each rule in a copy of the project, and demand that its test fails
+  --mutate    break each rule, or those named, in a copy of the project, and demand that its test fails
 
 Exit status: 0 all rules are kept and watched, 1 some are not, 2 usage.";
 
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => print_table(&root),
         ["--write"] => write_table(&root),
-        ["--mutate"] => mutate_all(&root),
+        ["--mutate", ref names @ ..] => mutate(&root, names),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -57,8 +57,13 @@ fn write_table(root: &Path) -> Result<(), String> {
     std::fs::write(&path, page).map_err(|error| format!("docs/RULES.md: {error}"))
 }
 
-fn mutate_all(root: &Path) -> Result<(), String> {
-    let rules = checked(root)?;
+/// Breaks the rules of these names; all if there are none.
+fn mutate(root: &Path, names: &[&str]) -> Result<(), String> {
+    let mut rules = checked(root)?;
+    if let Some(unknown) = names.iter().find(|name| !rules.contains_key(**name)) {
+        return Err(format!("there is no rule {unknown}"));
+    }
+    rules.retain(|name, _| names.is_empty() || names.contains(&name.as_str()));
     for command in [
         &["git", "rev-parse", "HEAD"][..],
         &["rustc", "--version"],

@@ -27,7 +27,7 @@ pub struct Rule {
     /// Ways to break it, each noticed by a test.
     #[serde(default, rename = "mutation")]
     pub mutations: Vec<Mutation>,
-    /// Why it is not kept yet.
+    /// Why there is no mutation: it is not kept, or argued away, or nothing of ours keeps it.
     pub open: Option<String>,
 }
 
@@ -250,7 +250,7 @@ pub fn table(rules: &Rules) -> String {
             clause += &format!("; departure {}", departure.argued);
         }
         if let Some(open) = &rule.open {
-            lines.push(format!("| {name} | {} | {clause} | not kept yet: {open} | |", rule.says));
+            lines.push(format!("| {name} | {} | {clause} | no mutation: {open} | |", rule.says));
             continue;
         }
         let code = distinct(

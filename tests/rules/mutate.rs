@@ -63,7 +63,7 @@ pub fn run(root: &Path, rules: &Rules) -> Result<usize, String> {
     println!("{} mutations of {} rules, {survivors} not noticed", mutations.len(), kept.len());
     for (name, rule) in rules {
         if let Some(open) = &rule.open {
-            println!("{name}  not kept yet: {open}");
+            println!("{name}  no mutation: {open}");
         }
     }
     Ok(survivors)

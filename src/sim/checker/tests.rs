@@ -179,8 +179,44 @@ fn what_waits_for_the_dead_may_wait_longer_but_not_for_ever() {
     let mut checker = Checker::default();
     sent(&mut checker, None);
     checker.died(B);
-    checker.expect_nothing_pending_between_the_living(AT);
+    checker.expect_nothing_pending_between_the_living(AT, "1 ms");
     assert!(checker.violations().is_empty());
     checker.finish(AT);
     assert!(only(&checker).contains("from 0.0 to 1.0"));
+}
+
+#[test]
+fn what_was_acknowledged_by_a_receiver_that_died_within_its_turn_is_nobody_s_to_report() {
+    let mut checker = Checker::default();
+    sent(&mut checker, None);
+    checker.died(B);
+    checker.session_ended(AT, A, 1, Ending::Explained, "Reset");
+    checker.finish(AT);
+    assert!(checker.violations().is_empty(), "{:?}", checker.violations());
+}
+
+#[test]
+fn a_call_that_a_later_life_of_its_server_runs_is_noticed() {
+    let mut checker = Checker::default();
+    let (_, bytes) = called(&mut checker);
+    checker.died(B);
+    checker.call_runs(AT, Life { incarnation: 1, ..B }, &bytes);
+    assert!(only(&checker).starts_with("R2 broken") && only(&checker).contains("made to 1.0, ran in 1.1"));
+}
+
+#[test]
+fn a_restart_that_did_not_happen_is_noticed() {
+    let next = Life { incarnation: 1, ..B };
+    let told = |died: bool, now_there: Life| {
+        let mut checker = Checker::default();
+        if died {
+            checker.died(B);
+        }
+        checker.restart_named(AT, A, B, now_there);
+        checker.violations().len()
+    };
+    assert_eq!(told(true, next), 0);
+    assert_eq!(told(false, next), 1, "its peer lives");
+    assert_eq!(told(true, B), 1, "the very life that died");
+    assert_eq!(told(true, A), 1, "another endpoint");
 }

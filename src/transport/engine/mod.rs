@@ -4,6 +4,7 @@ mod accepting;
 mod handshake;
 mod jobs;
 mod lanes;
+mod observed;
 mod opening;
 mod reset;
 mod submit;
@@ -22,7 +23,7 @@ use crate::transport::security::{Denied, Security};
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::timer_wheel::TimerWheel;
-use crate::transport::{Config, Counters, Deliveries, Event, PathIndex, SendError};
+use crate::transport::{Config, Deliveries, Event, PathIndex, SendError};
 use crate::wire::{Header, PacketKind};
 
 use accepting::{Asked, UnprovenBudget};
@@ -353,60 +354,6 @@ impl Engine {
                 self.touch(index);
             }
         }
-    }
-
-    /// Smoothed round-trip time of a session, in nanoseconds.
-    #[must_use]
-    pub fn rtt_ns(&self, key: SessionKey) -> Option<u64> {
-        self.table.open(key).map(|s| s.rtt().smoothed_ns())
-    }
-
-    /// Bytes that a session may have in flight now.
-    #[must_use]
-    pub fn congestion_window(&self, key: SessionKey) -> Option<u64> {
-        self.table.open(key).map(Session::congestion_window)
-    }
-
-    /// The packet size a session uses now, in bytes of UDP payload.
-    #[must_use]
-    pub fn packet_size(&self, key: SessionKey) -> Option<usize> {
-        self.table.open(key).map(Session::packet_size)
-    }
-
-    /// Units and bytes a session still has to have acknowledged: 0 when all it accepted has arrived.
-    #[must_use]
-    pub fn unacknowledged(&self, key: SessionKey) -> u64 {
-        self.table.open(key).map_or(0, Session::unacknowledged)
-    }
-
-    /// What was counted so far.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.shared.counters
-    }
-
-    /// Bytes set aside for large messages in pieces, of all sessions.
-    #[must_use]
-    pub fn reserved(&self) -> u64 {
-        self.shared.reserve.taken()
-    }
-
-    /// Sessions that are open.
-    #[must_use]
-    pub fn sessions(&self) -> usize {
-        self.table.open_sessions()
-    }
-
-    /// Walks every invariant; for tests and the simulator.
-    pub fn check(&self) {
-        let mut reserved = 0;
-        for index in 0..self.table.len() {
-            if let Slot::Open(session) = self.table.slot(index) {
-                session.check();
-                reserved += session.reserved();
-            }
-        }
-        assert_eq!(reserved, self.shared.reserve.taken(), "memory set aside is some message's");
     }
 
     #[inline]

@@ -211,6 +211,8 @@ impl Engine {
             session.origin = Some(connecting);
         }
         session.announce(&mut self.shared);
+        #[cfg(feature = "planted-faults")]
+        session.plant_calls_again(&mut self.shared);
         self.table.fill(index, Slot::Open(Box::new(session)));
         self.touch(index);
     }

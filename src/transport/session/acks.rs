@@ -268,7 +268,7 @@ impl Session {
                 self.mtu.on_probe_lost(usize::from(packet.size));
                 continue;
             }
-            if packet.unit != NO_UNIT {
+            if packet.unit != NO_UNIT && !planted::is(Fault::LostUnitNotRequeued) {
                 self.units.on_lost(packet.unit, *number);
             }
             bytes += u64::from(packet.size);

@@ -2,6 +2,7 @@
 
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
 use crate::time::Timestamp;
+use crate::transport::planted::{self, Fault};
 use crate::transport::session::Session;
 use crate::transport::session::transmit::encode_header;
 use crate::transport::shared::Shared;
@@ -178,8 +179,12 @@ impl Session {
         let bodies: Vec<Body> = self.units.drain().collect();
         for body in bodies {
             if let Body::Packed(packed) = body {
+                #[cfg(feature = "planted-faults")]
+                self.plant_calls(packed, shared);
+                let fate =
+                    if planted::is(Fault::SentReportedNotSent) { Fate::NotSent } else { Fate::Unknown };
                 // A call whose request was sent is Unknown whatever else is known: no list of them.
-                self.name_records(packed, Fate::Unknown, shared, &mut Vec::new());
+                self.name_records(packed, fate, shared, &mut Vec::new());
                 shared.slab.put(packed.slot);
             }
         }
@@ -191,7 +196,9 @@ impl Session {
             if let (RecordHeader::Request { call, .. }, false) = (message.header, message.started()) {
                 unsent_calls.push(call);
             }
-            if let Some(ordinal) = message.ordinal {
+            if let Some(ordinal) = message.ordinal
+                && !planted::is(Fault::LargeMessageNotReported)
+            {
                 let fate = if message.started() { Fate::Unknown } else { Fate::NotSent };
                 shared.events.push(Event::MessageEnded { session, ordinal, fate });
             }

@@ -1,6 +1,7 @@
 //! Control frames that wait for a packet. They are not repeated: each is made anew from what is true
 //! when the next packet leaves (RFC 9000 §13.3).
 
+use crate::time::Timestamp;
 use crate::wire::MessageId;
 
 /// What the next packets should say beside acks and units.
@@ -22,10 +23,24 @@ pub(crate) struct Control {
     pub(super) granted: Vec<(MessageId, u64)>,
     /// STATS is due.
     pub(super) stats: bool,
+    /// What it tells.
+    pub(super) arrivals: Arrivals,
     /// A duplicate was seen since the last ack.
     pub(super) duplicate_seen: bool,
     /// Lanes are to be asked for, or granted.
     pub(super) lanes: bool,
+}
+
+/// What arrived on this session: what STATS tells (P-3.16).
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    pub(super) opened: u64,
+    pub(super) duplicate: u64,
+    pub(super) corrupt: u64,
+    /// Damage that the peer was not told of.
+    pub(super) untold: bool,
+    /// When it was last told.
+    pub(super) told_at: Timestamp,
 }
 
 impl Control {

@@ -1,6 +1,7 @@
 //! Writing control frames: each is made anew from what is true when its packet leaves.
 
 use crate::time::Timestamp;
+use crate::transport::planted::{self, Fault};
 use crate::transport::sent::carried;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::{Pick, Plan};
@@ -44,8 +45,9 @@ impl Session {
             wire::encode_grant(writer, message, offset);
             frames.add(carried::GRANT);
         }
-        if control.stats && writer.remaining() >= wire::STATS_SIZE {
-            control.stats = false;
+        if (self.control.stats || self.tells_damage(now)) && writer.remaining() >= wire::STATS_SIZE {
+            self.control.stats = false;
+            (self.control.arrivals.untold, self.control.arrivals.told_at) = (false, now);
             self.write_stats(writer, shared);
         }
         if self.write_lanes(now, writer) {
@@ -56,8 +58,10 @@ impl Session {
     }
 
     fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
+        // Planted: behind a gap one unit more is claimed than arrived.
+        let claimed = u64::from(planted::is(Fault::UnitFloorTooHigh) && self.window.held() > 0);
         let head = AckHead {
-            unit_floor: UnitNumber(self.window.floor()),
+            unit_floor: UnitNumber(self.window.floor() + claimed),
             ack_delay_ns: u32::try_from(self.acks.delay_ns(now)).unwrap_or(u32::MAX),
             // L18, RFC 2883: used "to report the sequence numbers of the packet that triggered the
             // acknowledgement"; the ranges name it here, the flag says that it came twice.
@@ -78,9 +82,9 @@ impl Session {
     fn write_stats(&mut self, writer: &mut Writer<'_>, shared: &Shared) {
         let stats = wire::Stats {
             socket_drops: shared.socket_drops,
-            packets_received: shared.counters.packets_received,
-            corrupt: shared.counters.corrupt,
-            duplicate: shared.counters.duplicate_packets,
+            packets_received: self.control.arrivals.opened,
+            corrupt: self.control.arrivals.corrupt,
+            duplicate: self.control.arrivals.duplicate,
         };
         stats.encode(writer);
     }

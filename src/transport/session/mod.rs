@@ -15,6 +15,8 @@ mod control;
 mod frames;
 mod key_update;
 mod lanes;
+#[cfg(feature = "planted-faults")]
+mod planted_calls;
 mod quotas;
 mod receive;
 mod submit;

@@ -45,18 +45,23 @@ impl Session {
     ) {
         let length = usize::from(header.length);
         let packet = &mut packet[..length];
+        if planted::is(Fault::KeyUpdateNotFollowed) && header.epoch > 0 {
+            return;
+        }
         // L28, RFC 9000 §13.1: "A packet MUST NOT be acknowledged until packet protection has been successfully
         // removed and all frames contained in the packet have been processed."
         if self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified) {
-            shared.counters.corrupt += 1;
+            self.note_corrupt(shared);
             return;
         }
+        self.control.arrivals.opened += 1;
         let number = header.number.0;
         match self.received.check(number) {
             Verdict::New => {}
             _ if planted::is(Fault::ReplayWindowOff) => {}
             Verdict::Duplicate | Verdict::TooOld => {
                 shared.counters.duplicate_packets += 1;
+                self.control.arrivals.duplicate += 1;
                 self.control.duplicate_seen = true;
                 return;
             }
@@ -180,6 +185,9 @@ impl Session {
             self.congestion.on_peer_drops(now, more);
         }
         self.timers.peer_socket_drops = Some(stats.socket_drops);
+        // A STATS that a later one overtook tells less.
+        shared.counters.peer_corrupt += stats.corrupt.saturating_sub(self.timers.peer_corrupt);
+        self.timers.peer_corrupt = self.timers.peer_corrupt.max(stats.corrupt);
     }
 
     /// True when a unit can neither be delivered nor counted as received: beyond the window, or, for

@@ -17,6 +17,7 @@ pub(crate) struct Timers {
     pub(super) blocked_probe: Option<Timestamp>,
     pub(super) blocked_probe_count: u32,
     pub(super) peer_socket_drops: Option<u64>,
+    pub(super) peer_corrupt: u64,
     pub(super) ce_count: u8,
     pub(super) ce_reported: u8,
     pub(super) dormant: bool,
@@ -39,6 +40,7 @@ impl Timers {
             blocked_probe: None,
             blocked_probe_count: 0,
             peer_socket_drops: None,
+            peer_corrupt: 0,
             ce_count: 0,
             ce_reported: 0,
             dormant: false,
@@ -54,6 +56,8 @@ impl Timers {
 const GRANULARITY_PARTS: u64 = 4;
 /// Probe timeouts double at most this often: 75 µs becomes 77 ms.
 const PTO_BACKOFF_MAX: u32 = 10;
+/// Backed off as far as may be, a probe still leaves this often within the idle timeout.
+const PROBES_BEFORE_IDLE: u64 = 8;
 /// A session quiet this long gives its active block back.
 const DORMANT_AFTER_NS: u64 = 100_000_000;
 /// How long a peer whose incarnation is in doubt has to prove it is there.
@@ -62,6 +66,9 @@ const SUSPECT_WAIT_NS: u64 = 500_000_000;
 const SUSPECT_AFTER_PROBES: u32 = 6;
 /// How often a blocked sender with nothing in flight asks again, doubling.
 const BLOCKED_PROBE_NS: u64 = 1_000_000;
+
+/// STATS that tell of damage are this far apart at least.
+const TELL_INTERVAL_NS: u64 = 10_000_000;
 
 impl Session {
     pub(super) fn pto_ns(&self) -> u64 {
@@ -86,8 +93,24 @@ impl Session {
         if planted::is(Fault::ProbeTimerNeverArmed) {
             return None;
         }
-        let backoff = self.loss.pto_count.min(PTO_BACKOFF_MAX);
-        Some(self.sent.last_eliciting_at().after_ns(self.pto_ns() << backoff))
+        Some(self.sent.last_eliciting_at().after_ns(self.backed_off_ns()))
+    }
+
+    /// The probe timeout, doubled for each expiry in a row. Not beyond an eighth of the idle timeout, unless it
+    /// is longer to begin with (P-13.20): after an outage that the session outlives, it must be asked before it
+    /// dies of what is left of its time.
+    fn backed_off_ns(&self) -> u64 {
+        let pto_ns = self.pto_ns();
+        let most_ns = pto_ns.max(self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE);
+        (pto_ns << self.loss.pto_count.min(PTO_BACKOFF_MAX)).min(most_ns)
+    }
+
+    /// How long this session may wait before it probes, silence having doubled it so often.
+    pub(crate) fn probe_timeout_ns(&self) -> u64 {
+        let probe_ns = self.backed_off_ns();
+        let asks_again = self.timers.blocked_probe.is_some();
+        let blocked_ns = BLOCKED_PROBE_NS << self.timers.blocked_probe_count.min(PTO_BACKOFF_MAX);
+        if asks_again { probe_ns.max(blocked_ns) } else { probe_ns }
     }
 
     fn idle_at(&self) -> Timestamp {
@@ -262,6 +285,21 @@ impl Session {
         if self.timers.blocked_probe.is_none() {
             self.on_blocked_probe(now);
         }
+    }
+
+    /// A packet of this session came damaged, or was forged. The peer is told along with what is said anyway:
+    /// nothing that fails its tag is answered (P-11.3).
+    #[cold]
+    pub(super) fn note_corrupt(&mut self, shared: &mut Shared) {
+        shared.counters.corrupt += 1;
+        self.control.arrivals.corrupt += 1;
+        self.control.arrivals.untold = true;
+    }
+
+    /// True when a packet that leaves at `now` should tell of damage: once in ten milliseconds.
+    #[inline]
+    pub(super) fn tells_damage(&self, now: Timestamp) -> bool {
+        self.control.arrivals.untold && now.since_ns(self.control.arrivals.told_at) >= TELL_INTERVAL_NS
     }
 
     /// Tells the peer when our socket dropped packets, so that it slows down.

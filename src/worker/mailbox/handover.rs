@@ -58,7 +58,6 @@ pub struct Exchange {
     rings: Vec<Handover>,
     steered: AtomicU64,
     handed: AtomicU64,
-    dropped: AtomicU64,
 }
 
 /// One worker's side: what was handed to it.
@@ -68,18 +67,29 @@ pub struct Handover {
     /// What other workers' engines say to this one's about lanes: a few for each lane there is.
     notes: SegQueue<(Option<SocketAddr>, LaneNote)>,
     sleep: Arc<Sleep>,
+    /// Packets that found the ring full.
+    dropped: AtomicU64,
+}
+
+impl Handover {
+    fn dropped(&self) -> u64 {
+        // Relaxed: a count that publishes nothing.
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 impl Exchange {
     /// Rings for workers that sleep by `sleeps`, in the order of their indices.
     #[must_use]
     pub fn new(sleeps: impl IntoIterator<Item = Arc<Sleep>>) -> Self {
-        let ring = |sleep| Handover { packets: ArrayQueue::new(HANDED_MAX), notes: SegQueue::new(), sleep };
+        let ring = |sleep| {
+            let packets = ArrayQueue::new(HANDED_MAX);
+            Handover { packets, notes: SegQueue::new(), sleep, dropped: AtomicU64::new(0) }
+        };
         Self {
             rings: sleeps.into_iter().map(ring).collect(),
             steered: AtomicU64::new(0),
             handed: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
         }
     }
 
@@ -89,7 +99,7 @@ impl Exchange {
         HandoverCounters {
             steered: self.steered.load(Ordering::Relaxed),
             handed: self.handed.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
+            dropped: self.rings.iter().map(Handover::dropped).sum(),
         }
     }
 
@@ -148,7 +158,7 @@ impl Exchange {
         match ring.packets.push(Packet { from, ecn, bytes: packet.to_vec() }) {
             Ok(()) => ring.sleep.rouse(),
             Err(_) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                ring.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -302,7 +312,8 @@ impl Backend for SteeredBackend {
     }
 
     fn counters(&mut self, look: bool) -> IoCounters {
-        self.inner.counters(look)
+        let ring_dropped = self.exchange.rings[usize::from(self.me)].dropped();
+        IoCounters { ring_dropped, ..self.inner.counters(look) }
     }
 
     fn receive_buffer_size(&self) -> u64 {

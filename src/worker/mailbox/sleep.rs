@@ -10,10 +10,10 @@
 //! One of the two fences comes first, so either the worker sees the work or the other sees the sleep.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::task::Wake;
 
 use crate::io::Doorbell;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// One worker's sleep.
 #[derive(Debug, Default)]

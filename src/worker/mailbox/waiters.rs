@@ -1,8 +1,10 @@
 //! Tasks and threads that wait for room or for something to read.
 
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Wakers of those who wait. Whoever waits registers, then looks once more; whoever changes what they
 /// wait for wakes all, so that a waker left behind by one that gave up takes nobody's turn.

@@ -1,0 +1,7 @@
+//! What must hold for any bytes is written down once, in the library, and replayed over
+//! `fuzz/seeds/peers` by `cargo test --test wire_seeds`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = ringwire::testing::scripted::peers(bytes);
+});
