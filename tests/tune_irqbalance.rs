@@ -182,3 +182,31 @@ fn a_boot_without_irqbalance_leaves_its_setting_out_and_says_so() {
     tune_support::tune_well(&["undo", "--host", host]);
     assert_eq!(ringwire::tune::host::recorded::Recorded::load(&path).expect("a host"), fresh);
 }
+
+/// Interrupts are numbered by each boot: those of a plan from before it may be another device's now.
+#[test]
+fn a_boot_that_numbers_interrupts_otherwise_places_none_of_them_and_says_so() {
+    let folder = Folder::new("irqbalance-numbers");
+    let path = folder.host("ena", |_| ());
+    let (host, plan) = (path.to_str().expect("plain"), folder.path("plan.toml"));
+    let plan = plan.to_str().expect("plain");
+    tune_support::tune_well(&["plan", "--host", host, "--profile", "balanced", "--output", plan]);
+    let mut fresh = tune_support::shipped("ena");
+    let renumber = |key: String| key.replace("/proc/irq/6", "/proc/irq/16");
+    fresh.facts = fresh.facts.into_iter().map(|(key, value)| (renumber(key), value)).collect();
+    let table = fresh.facts.get_mut("file:/proc/interrupts").expect("it has one");
+    *table = table.replace("\n  6", "\n 16");
+    fresh.save(&path).expect("writable");
+    let apply = ["apply", plan, "--host", host, "--yes", "--allow-mgmt"];
+    let (status, _, err) = tune_support::tune(&apply);
+    assert!(status == Some(1) && err.contains("is no interrupt of ens5"), "by hand it is refused: {err}");
+    let said = tune_support::tune_well(&[&apply[..], &["--at-boot"]].concat());
+    for knob in ["irq.affinity", "irq.balance"] {
+        assert_eq!(said.matches(&format!("left out: {knob}: this boot numbered")).count(), 1, "{said}");
+    }
+    let now = ringwire::tune::host::recorded::Recorded::load(&path).expect("a host");
+    assert_eq!(now.facts["irqbalance:banned-irqs"], "none");
+    assert_ne!(now, fresh, "the rest is applied");
+    tune_support::tune_well(&["undo", "--host", host]);
+    assert_eq!(ringwire::tune::host::recorded::Recorded::load(&path).expect("a host"), fresh);
+}

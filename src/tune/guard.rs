@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::host::{ABSENT, Address, Host, Refusal, state};
 use super::identity::Identity;
-use super::knob::{Order, find};
-use super::plan::{Plan, read_state};
+use super::knob::find;
+use super::plan::{Plan, Setting, read_state};
 use super::scope::{Request, Scope, ScopeError};
 
 /// Why a plan is not applied.
@@ -73,12 +73,9 @@ pub fn check(host: &dyn Host, plan: &Plan, drift: Drift) -> Result<Scope, GuardE
     let mut found = Vec::new();
     for setting in &plan.settings {
         let knob = find(&setting.knob).expect("the plan was checked when it was read");
-        if knob.order == Order::Affinity && setting.address.rest().starts_with("/proc/irq/") {
-            let number = setting.address.rest().split('/').nth(3).and_then(|number| number.parse().ok());
-            if !scope.interrupts.iter().any(|interrupt| Some(interrupt.number) == number) {
-                let (address, nic) = (setting.address.clone(), plan.nic.clone());
-                return Err(GuardError::ForeignInterrupt { address, nic });
-            }
+        if interrupt_of(&setting.address).is_some_and(|number| !serves(&scope, number)) {
+            let (address, nic) = (setting.address.clone(), plan.nic.clone());
+            return Err(GuardError::ForeignInterrupt { address, nic });
         }
         if let Some(refusal) = host.read_only(&setting.address) {
             return Err(GuardError::Refused(refusal));
@@ -92,18 +89,40 @@ pub fn check(host: &dyn Host, plan: &Plan, drift: Drift) -> Result<Scope, GuardE
     if found.is_empty() || drift == Drift::Accept { Ok(scope) } else { Err(GuardError::Drift { found }) }
 }
 
-/// `plan` without the settings of knobs that come and go with a program, such as irqbalance, where that does not
-/// run now; each is told. At boot it may come later, and nothing else of the plan should wait for it.
+/// `plan` as far as it fits this boot, with what is left out: a knob that comes and goes with a program, such as
+/// irqbalance, where that does not run now, and interrupts that this boot numbered otherwise. The rest of the plan should
+/// wait for neither.
 #[must_use]
-pub fn without_absent(host: &dyn Host, mut plan: Plan) -> (Plan, Vec<String>) {
-    let mut left = Vec::new();
+pub fn fit_to_boot(host: &dyn Host, mut plan: Plan) -> (Plan, Vec<String>) {
+    let scope = Scope::look(host, &Request { nic: Some(plan.nic.clone()), ..Request::default() }).ok();
+    let is_foreign = |setting: &Setting| {
+        interrupt_of(&setting.address)
+            .is_some_and(|number| scope.as_ref().is_some_and(|s| !serves(s, number)))
+    };
+    let renumbered = plan.settings.iter().any(is_foreign);
+    let mut left: Vec<String> = Vec::new();
     plan.settings.retain(|setting| {
-        let why = find(&setting.knob).and_then(|knob| knob.absent.as_deref());
-        let gone = why.filter(|_| state(host, &setting.address).is_ok_and(|now| now == ABSENT));
-        left.extend(gone.map(|why| format!("{}: {why}", setting.knob)));
-        gone.is_none()
+        let absent = find(&setting.knob).and_then(|knob| knob.absent.as_deref());
+        let absent = absent.filter(|_| state(host, &setting.address).is_ok_and(|now| now == ABSENT));
+        let moved = renumbered && (is_foreign(setting) || setting.address.scheme() == "irqbalance");
+        let why = absent.or(moved.then_some(RENUMBERED));
+        let line = why.map(|why| format!("{}: {why}", setting.knob));
+        left.extend(line.filter(|line| !left.contains(line)));
+        why.is_none()
     });
     (plan, left)
+}
+
+const RENUMBERED: &str =
+    "this boot numbered the interrupts otherwise: plan and apply once more, and persist that";
+
+/// The interrupt that `address` is of.
+fn interrupt_of(address: &Address) -> Option<u32> {
+    address.rest().strip_prefix("/proc/irq/")?.split('/').next()?.parse().ok()
+}
+
+fn serves(scope: &Scope, number: u32) -> bool {
+    scope.interrupts.iter().any(|interrupt| interrupt.number == number)
 }
 
 /// What makes `nic` the way to this host, in words; `None` if nothing does.

@@ -12,7 +12,7 @@ use super::super::status::{Failure, Status};
 use super::place::{PlaceOptions, boot_of, now_s};
 use super::{login, plan};
 use crate::tune::apply::{Applied, Occasion, apply};
-use crate::tune::guard::{Drift, GuardError, check, management, without_absent};
+use crate::tune::guard::{Drift, GuardError, check, fit_to_boot, management};
 use crate::tune::host::Host;
 use crate::tune::journal::{Fact, Store};
 use crate::tune::plan::Plan;
@@ -63,9 +63,9 @@ pub fn run(args: &ApplyArgs) -> Result<Status, Failure> {
     let mut plan = Plan::load(path).map_err(|error| Failure::usage(error.to_string()))?;
     let mut host = args.place.open()?;
     if args.at_boot {
-        let (there, left) = without_absent(&*host, plan);
+        let (fits, left) = fit_to_boot(&*host, plan);
         left.iter().try_for_each(|text| print_line(&format!("left out: {text}")))?;
-        plan = there;
+        plan = fits;
     }
     let store = Store::lock(&args.place.state()).map_err(|error| Failure::run(error.to_string()))?;
     let kept = if args.at_boot { take_over(&store, &plan.nic, &boot_of(&*host)) } else { Ok(Vec::new()) };

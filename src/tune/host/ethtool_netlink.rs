@@ -1,7 +1,7 @@
 //! What a NIC's driver says over generic netlink (family `ethtool`, Linux 5.6 and later): only this way come
 //! push modes, buffer lengths and completion queues, and a driver that does not have a field leaves it out,
-//! where the ioctl shows 0. Kernels and sandboxes without the family are asked by ioctl
-//! (`sys::ethtool`). Numbers: Documentation/netlink/specs/ethtool.yaml of Linux.
+//! where the ioctl shows 0 (push modes alone are always there). Kernels and sandboxes without the family are
+//! asked by ioctl (`sys::ethtool`). Numbers: Documentation/netlink/specs/ethtool.yaml of Linux.
 
 use std::io;
 
