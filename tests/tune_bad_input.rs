@@ -4,6 +4,7 @@
 mod tune_support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -106,6 +107,20 @@ fn a_value_that_the_driver_ignores_is_an_error_and_undone() {
         host.writes.insert("ethtool:ens4/coalesce/rx-usecs".into(), OnWrite::Ignored);
     });
     refused(&host, &plan, "was accepted, and 20 is there");
+}
+
+/// The kernel shows push modes on every driver, and most have none.
+#[test]
+fn what_a_driver_shows_and_cannot_do_is_an_error_and_undone() {
+    let folder = Folder::new("unsupported");
+    let profile = folder.path("push.toml");
+    let entry = |id: &str, want: &str| format!("[[knob]]\nid = \"{id}\"\nwant = \"{want}\"\nwhy = \"a\"\n");
+    let entries = entry("rings.rx", "2048") + &entry("rings.tx-push", "1");
+    fs::write(&profile, format!("name = \"push\"\nabout = \"a\"\n{entries}")).expect("writable");
+    let (host, plan) = (folder.host("gve", |_| ()), folder.path("plan.toml"));
+    tune_well(&["plan", "--profile", text(&profile), "--host", text(&host), "--output", text(&plan)]);
+    let said = refused(&host, &plan, "the driver cannot do it: leave the knob out");
+    assert!(said.contains("rings/tx-push") && said.contains("2 settings are as they were"), "{said}");
 }
 
 #[test]
@@ -316,9 +331,17 @@ fn persist_writes_below_its_root_and_undo_removes_what_nobody_edited() {
     assert!(fs::read_to_string(&tuned).expect("written").contains("include=network-latency"));
     assert!(tune_well(&["status", "--host", text(&host)]).contains("persisted:"));
     fs::write(&tuned, "mine now").expect("ours");
+    // As `systemctl enable` does.
+    let wants = root.join("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).expect("writable");
+    for name in ["ringwire-tune-ens4.service", "other.service"] {
+        symlink(format!("/etc/systemd/system/{name}"), wants.join(name)).expect("writable");
+    }
     let said = tune_well(&["undo", "--host", text(&host)]);
     assert!(said.contains("tuned.conf was edited since"), "{said}");
     assert!(!root.join("etc/systemd/system/ringwire-tune-ens4.service").exists());
+    assert!(fs::symlink_metadata(wants.join("ringwire-tune-ens4.service")).is_err(), "nor is it enabled");
+    assert!(fs::symlink_metadata(wants.join("other.service")).is_ok());
     assert!(!root.join("etc/sysctl.d/90-ringwire-ens4.conf").exists());
     assert!(!root.join("etc/ringwire/tune/ens4.toml").exists());
     assert!(tuned.exists());

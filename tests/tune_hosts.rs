@@ -54,6 +54,27 @@ fn audit_and_plan_find_on_each_shipped_host_what_is_wrong_with_it() {
     }
 }
 
+/// What is now is red, what is wanted green, and the risk has its colour, too.
+#[test]
+fn a_plan_is_a_coloured_difference_where_colours_are_wanted() {
+    let folder = Folder::new("colours");
+    let host = folder.host("gve", |_| ());
+    let plan = |variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringwire"));
+        command.args(["tune", "plan", "--profile", "latency", "--host"]).arg(&host);
+        let output = command.env_remove("NO_COLOR").envs(variables.iter().copied()).output();
+        String::from_utf8(output.expect("it was built").stdout).expect("text")
+    };
+    let coloured = plan(&[("CLICOLOR_FORCE", "1")]);
+    assert!(
+        coloured.contains("ethtool:ens4/coalesce/rx-usecs: \u{1b}[31m20\u{1b}[0m → \u{1b}[32m0\u{1b}[0m")
+    );
+    assert!(coloured.contains("\u{1b}[32mS\u{1b}[0m \u{1b}[1mcoalesce.rx-usecs\u{1b}[0m: "), "{coloured}");
+    for plain in [plan(&[]), plan(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")])] {
+        assert!(plain.contains("rx-usecs: 20 → 0") && !plain.contains('\u{1b}'), "{plain}");
+    }
+}
+
 fn nic_of(name: &str) -> &'static str {
     match name {
         "mlx5" => "eth2",

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 
 use super::host::{ABSENT, Address, Host, Refusal, Why};
 use super::identity::digest;
@@ -79,7 +80,7 @@ pub fn undo(host: &mut dyn Host, journal: &Journal, writer: &mut Writer) -> Resu
                 continue;
             }
             Ok(_) => match fs::remove_file(&path) {
-                Ok(()) => undone.removed += 1,
+                Ok(()) => undone.removed += 1 + disable(&path),
                 Err(error) => {
                     undone.failed.push(Refusal::from_io(&Address::file(&shown), &error));
                     continue;
@@ -92,6 +93,15 @@ pub fn undo(host: &mut dyn Host, journal: &Journal, writer: &mut Writer) -> Resu
         writer.write(&Fact::Closed)?;
     }
     Ok(undone)
+}
+
+/// Takes away the link that `systemctl enable` made to the unit at `path`, which is gone: a boot would complain of it.
+/// How many there were.
+fn disable(path: &Path) -> usize {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return 0 };
+    let link = folder.join("multi-user.target.wants").join(name);
+    let leads_there = fs::read_link(&link).is_ok_and(|target| target.file_name() == Some(name));
+    usize::from(leads_there && fs::remove_file(&link).is_ok())
 }
 
 /// Closes what was applied to `nic` before the boot named `boot`: the kernel has forgotten it. The files

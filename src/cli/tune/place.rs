@@ -123,11 +123,13 @@ pub fn now_s() -> u64 {
     (wall_at_zero_ns() + MonotonicClock.now().0) / 1_000_000_000
 }
 
-/// True if what is printed may be coloured: a terminal, and nobody said NO_COLOR.
+/// True if what is printed may be coloured: a terminal, or somebody said CLICOLOR_FORCE; never after NO_COLOR.
 #[must_use]
 pub fn is_colourful() -> bool {
     use std::io::IsTerminal;
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
+    let is_forced = !["", "0"].iter().any(|no| variable("CLICOLOR_FORCE") == *no);
+    variable("NO_COLOR").is_empty() && (is_forced || std::io::stdout().is_terminal())
 }
 
 /// `text` in a colour of the terminal, by its SGR number.

@@ -58,6 +58,8 @@ pub enum OnWrite {
     Fixed,
     /// EINVAL.
     Invalid,
+    /// EOPNOTSUPP, as for what a driver shows and does not have.
+    Unsupported,
     /// EPERM.
     Denied,
     /// ENODEV: the NIC vanishes, with all that is below it.
@@ -267,6 +269,9 @@ impl Host for Recorded {
             Some(OnWrite::Ignored) => return Ok(()),
             Some(OnWrite::Fixed) => return Err(Refusal::new(address, Why::Fixed, "Input/output error")),
             Some(OnWrite::Invalid) => return Err(Refusal::new(address, Why::Invalid, "Invalid argument")),
+            Some(OnWrite::Unsupported) => {
+                return Err(Refusal::new(address, Why::Unsupported, "Operation not supported"));
+            }
             Some(OnWrite::Denied) => {
                 return Err(Refusal::new(address, Why::Denied, "Operation not permitted"));
             }
