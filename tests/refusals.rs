@@ -223,3 +223,18 @@ fn a_ring_that_may_not_be_entered_any_more_is_an_error_of_every_call_that_needs_
         });
     }
 }
+
+#[test]
+fn a_kernel_short_of_memory_for_a_moment_fails_no_call_of_the_ring() {
+    if !has_io_uring("a_kernel_short_of_memory_for_a_moment_fails_no_call_of_the_ring") {
+        return;
+    }
+    for errno in [libc::EAGAIN, libc::EBUSY, libc::EINTR] {
+        forbidden_in_use(errno, |here| {
+            submit_one(here);
+            here.flush().expect("what was queued stays queued");
+            here.receive(&mut Vec::new()).expect("nothing came");
+            here.wait(Some(Duration::from_millis(1))).expect("nothing to wait for");
+        });
+    }
+}

@@ -334,3 +334,43 @@ const PROBE_OPTIONS: RingOptions = RingOptions { buffers: 2, buffer_size: 256, s
 const PROBE: &[u8] = b"is anyone there?";
 const PROBE_ROUNDS: u32 = 5;
 const PROBE_WAIT: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::mmsg::Mmsg;
+
+    /// io_uring tells of a send's error in its completion, when the turn that made it is long over.
+    #[test]
+    fn a_send_that_completes_with_an_error_goes_again_by_the_batched_calls() {
+        let config = Config::new("127.0.0.1:0".parse().expect("an address"));
+        for errno in [libc::ENOBUFS, libc::EAGAIN, libc::ENOMEM, libc::EIO, libc::EINTR] {
+            let mut here = match Uring::open(&config) {
+                Ok(here) => here,
+                Err(why) => {
+                    assert_ne!(std::env::var("RINGWIRE_STRICT").as_deref(), Ok("1"), "{why}");
+                    println!(
+                        "SKIPPED a_send_that_completes_with_an_error_goes_again_by_the_batched_calls: {why}"
+                    );
+                    return;
+                }
+            };
+            let mut there = Mmsg::open(&config).expect("a free port");
+            here.register_path(PathId(0), there.local_addr());
+            let mut buffer = here.lend().expect("nothing is in flight");
+            buffer.bytes_mut()[..90].fill(3);
+            // As if a train of three had been refused.
+            here.in_flight[0] = Some(Flying { length: 90, segment_size: 30, path: PathId(0) });
+            here.on_sent(0, buffer.into_memory(), errno);
+            here.flush().expect("the socket is well");
+            let (mut batch, mut size) = (Vec::new(), 0);
+            for _ in 0..20 {
+                there.receive(&mut batch).expect("the socket is well");
+                size += batch.iter().map(|received| received.length).sum::<u32>();
+                there.release();
+            }
+            let counters = here.counters(false);
+            assert_eq!((size, counters.packets_sent, counters.send_dropped), (90, 3, 0), "errno {errno}");
+        }
+    }
+}

@@ -39,6 +39,9 @@ struct Lane {
 pub struct Checker {
     messages: BTreeMap<u64, Message>,
     calls: BTreeMap<u64, Call>,
+    /// Messages neither delivered nor reported, and calls not completed: what is pending is among these.
+    open_messages: BTreeSet<u64>,
+    open_calls: BTreeSet<u64>,
     datagrams: BTreeMap<u64, Datagram>,
     /// Per lane: ids in the order they were accepted, and how many were delivered.
     lanes: BTreeMap<Lane, Vec<u64>>,
@@ -107,6 +110,7 @@ impl Checker {
         let message = Message { sender, receiver, session, lane, size, delivered: false, told: None };
         let before = self.messages.insert(id, message);
         assert!(before.is_none(), "ids are fresh");
+        self.open_messages.insert(id);
     }
 
     /// A message's bytes arrived at `receiver`.
@@ -133,6 +137,7 @@ impl Checker {
             wrong.push("with changed contents");
         }
         message.delivered = true;
+        self.open_messages.remove(&id);
         if let Some(lane) = message.lane {
             let next = self.lane_next.entry(lane).or_default();
             if self.lanes[&lane].get(*next) != Some(&id) {
@@ -153,6 +158,7 @@ impl Checker {
         };
         let twice = message.told.replace(told).is_some();
         let delivered = message.delivered;
+        self.open_messages.remove(&id);
         self.harmed_sessions.insert((message.sender, message.session));
         if twice {
             self.broken(at, Promise::M, format!("message {id} was reported twice"));
@@ -185,6 +191,7 @@ impl Checker {
         };
         let before = self.calls.insert(id, call);
         assert!(before.is_none(), "ids are fresh");
+        self.open_calls.insert(id);
     }
 
     /// A handler runs for a request with these bytes. What it is to answer, if the call is known.
@@ -232,6 +239,7 @@ impl Checker {
         if std::mem::replace(&mut call.completed, true) {
             wrong.push("a second time");
         }
+        self.open_calls.remove(&id);
         if call.caller != caller {
             wrong.push("at the wrong caller");
         }
@@ -296,27 +304,50 @@ impl Checker {
     /// A process died: nobody is left to be told anything.
     pub fn died(&mut self, life: Life) {
         self.dead.insert(life);
+        let Self { messages, calls, open_messages, open_calls, .. } = self;
+        open_messages.retain(|id| messages[id].sender != life);
+        open_calls.retain(|id| calls[id].caller != life);
     }
 
     /// How many messages and calls still owe their delivery, report or completion.
     #[must_use]
     pub fn pending(&self) -> usize {
-        let messages = self.messages.values().filter(|message| self.is_owed(message)).count();
-        let calls = self.calls.values().filter(|call| self.is_call_pending(call)).count();
-        messages + calls
+        self.owed().count() + self.pending_calls().count()
+    }
+
+    /// Whether any does. Asked thousands of times in a run.
+    #[must_use]
+    pub fn is_anything_pending(&self) -> bool {
+        self.pending_calls().next().is_some() || self.owed().next().is_some()
+    }
+
+    /// Whether any does between two lives that both go on.
+    #[must_use]
+    pub fn is_anything_pending_between_the_living(&self) -> bool {
+        let lives = |peer: &Life| !self.dead.contains(peer);
+        self.pending_calls().any(|(_, call)| lives(&call.callee))
+            || self.owed().any(|(_, message)| lives(&message.receiver))
+    }
+
+    fn owed(&self) -> impl Iterator<Item = (u64, &Message)> {
+        let open = self.open_messages.iter().map(|id| (*id, &self.messages[id]));
+        open.filter(|(_, message)| self.is_owed(message))
+    }
+
+    fn pending_calls(&self) -> impl Iterator<Item = (u64, &Call)> {
+        let open = self.open_calls.iter().map(|id| (*id, &self.calls[id]));
+        open.filter(|(_, call)| self.is_call_pending(call))
     }
 
     /// Bytes that are still to travel: of messages owed, of calls and of their replies.
     #[must_use]
     pub fn pending_size(&self) -> u64 {
-        let messages = self.messages.values().filter(|message| self.is_owed(message));
-        let calls = self.calls.values().filter(|call| self.is_call_pending(call));
-        let message_size: u64 = messages.map(|message| u64::from(message.size)).sum();
+        let message_size: u64 = self.owed().map(|(_, message)| u64::from(message.size)).sum();
         let call_size = |call: &Call| match call.answer {
             Answer::Reply(size) => u64::from(call.size) + u64::from(size),
             Answer::Fail(_) => u64::from(call.size),
         };
-        message_size + calls.map(call_size).sum::<u64>()
+        message_size + self.pending_calls().map(|(_, call)| call_size(call)).sum::<u64>()
     }
 
     /// What is pending between two lives that both go on has waited long enough.
@@ -336,14 +367,12 @@ impl Checker {
 
     fn accuse_pending(&mut self, at: Timestamp, only_living: bool) {
         let counts = |peer: &Life| !(only_living && self.dead.contains(peer));
-        let messages = self.messages.iter().filter(|(_, message)| self.is_owed(message));
-        let calls = self.calls.iter().filter(|(_, call)| self.is_call_pending(call));
         let mut silent: Vec<String> = Vec::new();
-        silent.extend(messages.filter(|(_, message)| counts(&message.receiver)).map(|(id, message)| {
+        silent.extend(self.owed().filter(|(_, message)| counts(&message.receiver)).map(|(id, message)| {
             let Message { sender, receiver, session, size, .. } = message;
             format!("message {id} of {size} bytes from {sender} to {receiver} in session {session} was neither delivered nor reported")
         }));
-        silent.extend(calls.filter(|(_, call)| counts(&call.callee)).map(|(id, call)| {
+        silent.extend(self.pending_calls().filter(|(_, call)| counts(&call.callee)).map(|(id, call)| {
             let Call { caller, callee, session, size, runs, .. } = call;
             format!("call {id} of {size} bytes from {caller} to {callee} in session {session} never completed (it ran {runs} times)")
         }));

@@ -22,10 +22,13 @@ pub fn contents(id: u64, purpose: Purpose, size: u32) -> Vec<u8> {
     let body = if purpose == Purpose::Reply { 0 } else { ID_SIZE.min(bytes.len()) };
     bytes[..body].copy_from_slice(&id.to_le_bytes()[..body]);
     let mut state = id ^ (purpose as u64 + 1) << 56 ^ u64::from(size) << 32;
-    for chunk in bytes[body..].chunks_mut(8) {
+    // One step in a row of the generator for each 32 bytes; what the four words are made of hangs on no other.
+    for block in bytes[body..].chunks_mut(32) {
         state = state.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         state ^= state >> 29;
-        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+        for (chunk, rotation) in block.chunks_mut(8).zip([0, 17, 31, 47]) {
+            chunk.copy_from_slice(&state.rotate_left(rotation).to_le_bytes()[..chunk.len()]);
+        }
     }
     bytes
 }

@@ -56,6 +56,9 @@ pub struct RunReport {
     pub restarts: u64,
     /// Virtual nanoseconds from the end of faults until nothing was pending.
     pub calm_ns: u64,
+    /// Virtual nanoseconds from there until nothing was pending between two that both lived on: what is held
+    /// to the allowance.
+    pub repair_ns: u64,
     /// Virtual nanoseconds that it might have taken.
     pub allowed_ns: u64,
     /// Virtual nanoseconds in all.
@@ -84,6 +87,7 @@ struct Run {
     restarts: u64,
     started: Timestamp,
     calm_ns: u64,
+    repair_ns: Option<u64>,
     allowed_ns: u64,
 }
 
@@ -116,6 +120,7 @@ impl Run {
             dead: Counters::default(),
             restarts: 0,
             calm_ns: 0,
+            repair_ns: None,
             allowed_ns: 0,
             plan,
             world,
@@ -160,13 +165,13 @@ impl Run {
         let allowance = Allowance::of(&self.plan, &self.world, &self.shared.borrow().checker);
         self.allowed_ns = allowance.ns();
         let bound = began.after_ns(self.allowed_ns);
-        if !self.wait_for_quiet(bound) {
+        if !self.wait_for_quiet(began, bound) {
             let (now, mut shared) = (self.world.now(), self.shared.borrow_mut());
             shared.checker.expect_nothing_pending_between_the_living(now, &allowance.to_string());
             drop(shared);
             // Only silence tells that a peer is dead whose address nobody answers for.
             let dead_by = began.after_ns(2 * saturating_ns(self.plan.idle_timeout()));
-            if !self.wait_for_quiet(dead_by) {
+            if !self.wait_for_quiet(began, dead_by) {
                 self.shared.borrow_mut().checker.finish(self.world.now());
             }
         }
@@ -174,15 +179,16 @@ impl Run {
     }
 
     /// True once nothing is pending; false at `bound`, or when a promise is broken.
-    fn wait_for_quiet(&mut self, bound: Timestamp) -> bool {
+    fn wait_for_quiet(&mut self, began: Timestamp, bound: Timestamp) -> bool {
         let mut look_at = self.world.now();
         while self.world.now() < bound && !self.is_broken() {
             let now = self.world.now();
             self.revive(now);
             self.workload.answer_deferred(&mut self.world);
             if now >= look_at {
-                look_at = now.after_ns(LOOK_NS);
-                if !self.trouble.is_anyone_dead() && self.shared.borrow().checker.pending() == 0 {
+                let waited_ns = now.since_ns(began);
+                look_at = now.after_ns(LOOK_NS.max(waited_ns / LOOK_PARTS));
+                if self.is_quiet(waited_ns) {
                     return true;
                 }
             }
@@ -190,6 +196,16 @@ impl Run {
             self.world.step(next.max(now.after_ns(1)));
         }
         self.is_broken()
+    }
+
+    /// Whether nothing is pending, `waited_ns` after the faults stopped.
+    fn is_quiet(&mut self, waited_ns: u64) -> bool {
+        let checker = &self.shared.borrow().checker;
+        let is_pending = checker.is_anything_pending();
+        if self.repair_ns.is_none() && !(is_pending && checker.is_anything_pending_between_the_living()) {
+            self.repair_ns = Some(waited_ns);
+        }
+        !is_pending && !self.trouble.is_anyone_dead()
     }
 
     /// Each session is closed by the endpoint that asked for it, and both ends are told.
@@ -229,6 +245,7 @@ impl Run {
             totals: shared.checker.totals(),
             restarts: self.restarts,
             calm_ns: self.calm_ns,
+            repair_ns: self.repair_ns.unwrap_or(self.calm_ns),
             allowed_ns: self.allowed_ns,
             virtual_ns: self.world.now().since_ns(self.started),
             trace: network.trace(),
@@ -257,3 +274,5 @@ fn life(node: usize, incarnation: u32) -> Life {
 
 const CLOSE_NS: u64 = 2_000_000_000;
 const LOOK_NS: u64 = 200_000;
+/// Or so many looks in the time that has passed, which is precise enough then.
+const LOOK_PARTS: u64 = 64;

@@ -84,6 +84,8 @@ pub struct LargeQueue {
     uncut_size: u64,
     kept_size: u64,
     started: usize,
+    /// Of the pending, those of which something was cut: they alone can wait for a grant.
+    part_way: usize,
 }
 
 /// At most this many messages are part-way at once, half of what a receiver must be able to hold.
@@ -142,10 +144,14 @@ impl LargeQueue {
     pub fn cut(&mut self, index: u32, size: u64) {
         let Some(message) = self.messages[index as usize].as_mut() else { return };
         debug_assert!(size <= message.allowance());
-        self.started += usize::from(!message.started());
+        if !message.started() {
+            self.started += 1;
+            self.part_way += 1;
+        }
         message.cut += size;
         self.uncut_size -= size;
         if message.cut == message.total() {
+            self.part_way -= 1;
             self.pending.retain(|&i| i != index);
         }
     }
@@ -191,10 +197,11 @@ impl LargeQueue {
     /// The first message that waits for a grant, and what it was granted so far.
     #[must_use]
     pub fn blocked(&self) -> Option<(MessageId, u64)> {
-        self.pending.iter().find_map(|&index| {
-            let message = self.messages[index as usize].as_ref()?;
-            (message.allowance() == 0).then_some((message.id, message.granted))
-        })
+        // Asked for each time there is nothing to send: thousands may be queued behind the few that are part-way.
+        let pending = self.pending.iter().filter_map(|&index| self.messages[index as usize].as_ref());
+        let mut part_way = pending.filter(|message| message.started()).take(self.part_way);
+        let waits = part_way.find(|message| message.allowance() == 0)?;
+        Some((waits.id, waits.granted))
     }
 
     /// Bytes that were never sent.
@@ -221,7 +228,7 @@ impl LargeQueue {
         self.free.clear();
         self.uncut_size = 0;
         self.kept_size = 0;
-        self.started = 0;
+        (self.started, self.part_way) = (0, 0);
         self.messages.drain(..).flatten()
     }
 }

@@ -105,6 +105,20 @@ fn reported_messages_and_those_held_behind_them_are_not_silent() {
 }
 
 #[test]
+fn the_dead_are_owed_nothing_and_what_was_sent_to_them_is_pending_but_not_between_the_living() {
+    let mut checker = Checker::default();
+    sent(&mut checker, None);
+    called(&mut checker);
+    assert!(checker.is_anything_pending() && checker.is_anything_pending_between_the_living());
+    checker.died(B);
+    assert_eq!(checker.pending(), 2);
+    assert!(checker.is_anything_pending() && !checker.is_anything_pending_between_the_living());
+    checker.died(A);
+    assert_eq!(checker.pending(), 0);
+    assert!(!checker.is_anything_pending());
+}
+
+#[test]
 fn not_sent_and_yet_delivered_is_noticed_in_either_order() {
     let mut checker = Checker::default();
     let (id, bytes) = sent(&mut checker, None);

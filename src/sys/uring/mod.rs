@@ -169,12 +169,11 @@ impl Ring {
     /// Hands the queue to the kernel and runs what it has waiting for this thread.
     ///
     /// # Errors
-    /// What `io_uring_enter` said, other than EINTR and a full completion queue.
+    /// What `io_uring_enter` said, other than EINTR, a full completion queue and no memory for now.
     pub fn enter(&mut self) -> io::Result<()> {
         match self.submitter.submit() {
             Ok(_) => Ok(()),
-            // EBUSY: completions must be reaped before more are made. The rest stays queued.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => Ok(()),
+            Err(error) if passes(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -191,7 +190,7 @@ impl Ring {
     /// Sleeps until something completes or `timeout` passes, submitting what is queued.
     ///
     /// # Errors
-    /// What `io_uring_enter` said, other than a timeout, a signal or a full completion queue.
+    /// What `io_uring_enter` said, other than a timeout, a signal, a full completion queue or no memory for now.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let time = timeout.map(Timespec::from);
         let mut args = SubmitArgs::new();
@@ -200,10 +199,8 @@ impl Ring {
         }
         match self.submitter.submit_with_args(1, &args) {
             Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY) => Ok(()),
-                _ => Err(error),
-            },
+            Err(error) if passes(&error) || error.raw_os_error() == Some(libc::ETIME) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -295,6 +292,13 @@ impl Ring {
     }
 }
 
+/// What is over by itself: a signal came; EBUSY, completions must be reaped before more are made; EAGAIN, the
+/// kernel is short of memory, and "the application should wait for some completions and try again"
+/// (io_uring_enter(2)). What was queued stays queued.
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
+}
+
 impl Drop for Ring {
     fn drop(&mut self) {
         let drained = self.drain();
@@ -334,3 +338,70 @@ const FIRST_SEND: u64 = 3;
 
 const DRAIN_ROUNDS_MAX: usize = 64;
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::SocketOptions;
+
+    fn overflows(ring: &Ring) -> bool {
+        // SAFETY: no other SubmissionQueue is alive here.
+        unsafe { ring.ring.as_ref().submission_shared() }.cq_overflow()
+    }
+
+    /// What does not fit into the completion queue the kernel keeps aside; shared memory shows that it does, and
+    /// later enters bring it.
+    #[test]
+    fn a_completion_queue_that_overflows_loses_no_packet_and_no_buffer() {
+        let bind = "127.0.0.1:0".parse().expect("an address");
+        let options =
+            SocketOptions { bind, reuse_port: false, buffer_size: 1 << 16, gro: false, errors: false };
+        let socket = Socket::bind(&options).expect("a free port");
+        let bell = Bell::new().expect("an eventfd");
+        let options = RingOptions { buffers: 2, buffer_size: 256, sends: 2 };
+        let mut ring = match Ring::open(&socket, &bell, options) {
+            Ok(ring) => ring,
+            Err(why) => {
+                assert_ne!(std::env::var("RINGWIRE_STRICT").as_deref(), Ok("1"), "{why}");
+                println!("SKIPPED a_completion_queue_that_overflows_loses_no_packet_and_no_buffer: {why}");
+                return;
+            }
+        };
+        // Nothing of ours can complete so often: requests that do nothing fill the queue.
+        let nothing = opcode::Nop::new().build().user_data(CANCEL);
+        for _ in 0..10_000 {
+            if overflows(&ring) {
+                break;
+            }
+            ring.push(&nothing);
+            ring.enter().expect("a ring in use");
+        }
+        assert!(overflows(&ring) && ring.wants_enter());
+        ring.arm_receive();
+        let to = Some(RawAddress::new(socket.local_addr()));
+        let send = RingSend { bytes: vec![7; 100].into(), length: 100, segment_size: None, to, token: 9 };
+        ring.send(send).expect("a free slot");
+        let (mut completions, mut came, mut back) = (Vec::new(), 0, 0);
+        for _ in 0..1_000 {
+            ring.enter().expect("a ring in use");
+            ring.reap(&mut completions);
+            for completion in completions.drain(..) {
+                match completion {
+                    Completion::Received { buffer } => {
+                        assert_eq!(ring.arrived(buffer).length, 100);
+                        assert!(ring.buffer_mut(buffer)[..100].iter().all(|byte| *byte == 7));
+                        ring.give_back(std::iter::once(buffer));
+                        came += 1;
+                    }
+                    Completion::Sent { token, bytes, errno } => {
+                        assert_eq!((token, bytes.len(), errno), (9, 100, 0));
+                        back += 1;
+                    }
+                    Completion::ReceiveEnded { .. } => ring.arm_receive(),
+                    Completion::Bell => panic!("nobody rings"),
+                }
+            }
+        }
+        assert_eq!((came, back, overflows(&ring)), (1, 1, false));
+    }
+}
