@@ -301,6 +301,24 @@ fn a_lane_grant_that_is_lost_is_asked_for_again_and_is_the_same() {
     }
 }
 
+/// Found by the simulator: what the granter sent on the lane waited for the asker's patience, which was a second.
+#[test]
+fn a_lane_grant_that_is_lost_is_said_again_by_who_granted_it_before_it_is_asked_for_again() {
+    let mut scene = Scene::new(false, Config::default());
+    scene.drop_first(1, is_grant);
+    let lane = scene.open_lane();
+    let requests = scene.line.borrow().requests;
+    // More packets of the granter's show at once that one is missing.
+    for _ in 0..8 {
+        scene.run(20_000);
+        scene.call(scene.over);
+    }
+    assert!(scene.is_open(lane), "the grant is still missing");
+    assert_eq!((scene.line.borrow().dropped, scene.line.borrow().requests), (1, requests.max(1)));
+    scene.call(lane);
+    assert_eq!((scene.b.counters().lanes_granted, scene.b.engine().sessions()), (1, 2));
+}
+
 #[test]
 fn both_ends_may_ask_at_the_same_moment() {
     let mut scene = Scene::new(true, Config::default());

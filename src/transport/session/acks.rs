@@ -320,7 +320,7 @@ impl Session {
             self.control.blocked = true;
         }
         if packet.carried & carried::LANE != 0 {
-            self.on_lanes_lost();
+            self.on_lanes_lost(packet.sent_at);
         }
     }
 }

@@ -58,7 +58,8 @@ struct Asked {
     due: bool,
     at: Timestamp,
     interval_ns: u64,
-    said: u32,
+    /// When the packet left that last said it.
+    said_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -66,6 +67,8 @@ struct Answer {
     lane: SessionId,
     state: State,
     due: bool,
+    /// When the packet left that last said it.
+    said_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +92,6 @@ impl State {
 const REPEAT_NS_MIN: u64 = 1_000_000;
 /// …to this.
 const REPEAT_NS_MAX: u64 = 1_000_000_000;
-/// A request whose packet was lost is said again at once, but for one said so often: that waits for its time.
-const SAID_AGAIN_AT_ONCE: u32 = 4;
 /// Answers to requests whose lanes have ended, or were refused, that are remembered: a request that the
 /// network held back for longer than so many others opens a lane that ends by itself.
 const ANSWERS_KEPT: usize = 32;
@@ -119,7 +120,7 @@ impl Lanes {
             self.answers.remove(oldest);
         }
         self.alive += usize::from(state.is_alive());
-        self.answers.push_back(Answer { lane, state, due });
+        self.answers.push_back(Answer { lane, state, due, said_at: None });
     }
 
     /// What became of the lane `lane`, if it is in the state `from` says.
@@ -162,7 +163,7 @@ impl Session {
             return Err(CloseReason::Refused(u16::from(refusal::HERE)));
         }
         let interval_ns = (2 * self.pto_ns()).max(REPEAT_NS_MIN);
-        self.lanes.asked.push(Asked { lane, token, wanted, due: true, at: now, interval_ns, said: 0 });
+        self.lanes.asked.push(Asked { lane, token, wanted, due: true, at: now, interval_ns, said_at: None });
         self.control.lanes = true;
         Ok(())
     }
@@ -343,13 +344,17 @@ impl Session {
         }
     }
 
-    /// A packet with lane frames was lost: what is not answered is asked again. An answer that was lost is
-    /// asked for again by who waits for it.
-    pub(super) fn on_lanes_lost(&mut self) {
-        for asked in self.lanes.asked.iter_mut().filter(|asked| asked.said < SAID_AGAIN_AT_ONCE) {
-            asked.due = true;
-            self.control.lanes = true;
+    /// A packet with lane frames, which left at `sent`, was lost: what it said is said again. Who asked would
+    /// ask again for a lost answer, but after twice a probe timeout that may be of the time before the first
+    /// sample, and the lane's granter may wait with messages meanwhile.
+    pub(super) fn on_lanes_lost(&mut self, sent: Timestamp) {
+        for answer in self.lanes.answers.iter_mut().filter(|answer| answer.said_at == Some(sent)) {
+            answer.due = answer.state != State::Open;
         }
+        for asked in self.lanes.asked.iter_mut().filter(|asked| asked.said_at == Some(sent)) {
+            asked.due = true;
+        }
+        self.control.lanes |= self.lanes.is_due();
         self.lanes.rearm();
     }
 
@@ -377,7 +382,7 @@ impl Session {
             }
             wire::encode_lane_request(writer, asked.wanted, asked.lane, &asked.token);
             asked.due = false;
-            asked.said = asked.said.saturating_add(1);
+            asked.said_at = Some(now);
             asked.at = now.after_ns(asked.interval_ns);
             asked.interval_ns = (asked.interval_ns * 2).min(REPEAT_NS_MAX);
         }
@@ -393,6 +398,7 @@ impl Session {
                 State::Refused(status) => wire::encode_lane_refusal(writer, status, answer.lane),
             }
             answer.due = false;
+            answer.said_at = Some(now);
         }
         self.lanes.rearm();
         self.control.lanes = self.lanes.is_due();
