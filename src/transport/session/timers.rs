@@ -113,6 +113,14 @@ impl Session {
         if asks_again { probe_ns.max(blocked_ns) } else { probe_ns }
     }
 
+    /// How long what is accepted may wait here for a peer that has never been heard from on this session: it may
+    /// have given the session up before it came about, and an address that proved nothing is not probed
+    /// (RFC 9000 §8.1: a server "MUST NOT send more than three times as many bytes" as it was sent).
+    pub(crate) fn half_open_ns(&self) -> u64 {
+        let waits = self.timers.unproven && self.unacknowledged() > 0;
+        if waits { self.tuning.idle_timeout_ns } else { 0 }
+    }
+
     fn idle_at(&self) -> Timestamp {
         let idle = self.timers.last_heard.after_ns(self.tuning.idle_timeout_ns);
         match self.timers.suspected {
