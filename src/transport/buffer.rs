@@ -61,10 +61,13 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// The smallest kept memory of at least `room` bytes, showing `size` of them.
+    /// The smallest kept memory of at least `size` bytes, showing so many; none of more than twice that: a
+    /// message must not hold much more than what is counted for it, or a peer's many small ones would hold the
+    /// memory of as many large ones.
     #[must_use]
-    pub fn take(&mut self, room: usize, size: usize) -> Option<Buffer> {
-        let fitting = self.kept.iter().enumerate().filter(|(_, buffer)| buffer.room() >= room.max(size));
+    pub fn take(&mut self, size: usize) -> Option<Buffer> {
+        let fits = size..=size.saturating_mul(2);
+        let fitting = self.kept.iter().enumerate().filter(|(_, buffer)| fits.contains(&buffer.room()));
         let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.room())?;
         let mut buffer = self.kept.swap_remove(at);
         buffer.show(size);
@@ -103,19 +106,19 @@ mod tests {
         for room in [100_000, 20_000, 60_000] {
             pool.put(Buffer::zeroed(room));
         }
-        let buffer = pool.take(30_000, 25_000).unwrap();
-        assert_eq!((buffer.room(), buffer.len()), (60_000, 25_000));
-        let buffer = pool.take(0, 70_000).unwrap();
+        let buffer = pool.take(40_000).unwrap();
+        assert_eq!((buffer.room(), buffer.len()), (60_000, 40_000));
+        let buffer = pool.take(70_000).unwrap();
         assert_eq!((buffer.room(), buffer.len()), (100_000, 70_000));
-        assert!(pool.take(30_000, 25_000).is_none());
+        assert!(pool.take(40_000).is_none());
     }
 
     #[test]
     fn a_shown_part_does_not_shorten_the_memory() {
         let mut pool = BufferPool::default();
         pool.put(Buffer::zeroed(100_000));
-        for size in [70_000, 100_000, 9_000, 100_000] {
-            let buffer = pool.take(size, size).unwrap();
+        for size in [70_000, 100_000, 50_000, 100_000] {
+            let buffer = pool.take(size).unwrap();
             assert_eq!(buffer.len(), size);
             pool.put(buffer);
         }
@@ -131,7 +134,7 @@ mod tests {
         pool.put(Buffer::zeroed(9_000));
         pool.put(Buffer::zeroed(50_000));
         assert_eq!(pool.kept.len(), POOLED_MAX);
-        assert!(pool.take(50_000, 50_000).is_some());
+        assert!(pool.take(50_000).is_some());
         assert!(pool.kept.iter().all(|buffer| buffer.room() == 10_000));
     }
 }

@@ -325,7 +325,7 @@ impl Reassemblies {
             return Err(ReassemblyError::TooMany);
         }
         let granted = header.total.min(UNGRANTED_SIZE_MAX);
-        let buffer = reserve.buffer(granted as usize, header.total as usize);
+        let buffer = reserve.buffer(granted as usize);
         // What needs no grant moves to reserved memory at once, if there is some: its bytes have left
         // the socket's buffer, which is what session credit protects. Held on credit instead, 64 KiB
         // that wait for a grant would stop every small message of a session whose share is less.
@@ -400,7 +400,7 @@ impl Partial {
         self.reserved = self.total;
         let size = self.total as usize;
         if self.buffer.room() < size {
-            let mut whole = reserve.buffer(size, size);
+            let mut whole = reserve.buffer(size);
             whole[..self.buffer.len()].copy_from_slice(&self.buffer);
             reserve.recycle(std::mem::replace(&mut self.buffer, whole));
         }

@@ -247,6 +247,23 @@ fn a_declared_total_allocates_nothing_by_itself() {
 }
 
 #[test]
+fn heads_of_messages_do_not_keep_the_memory_of_large_ones() {
+    // S10: whole messages leave memory behind, which begun ones must not hold under a smaller name.
+    let mut reassemblies = Reassemblies::new(SIZE_MAX);
+    let mut reserve = Reserve::default();
+    for message in 0..100 {
+        reserve.recycle(vec![1; 1 << 20].into());
+        for (id, total) in [(2 * message, 20_000), (2 * message + 1, SIZE_MAX)] {
+            let header = header(id, 0, total);
+            drop(reassemblies.on_fragment(&header, &[1], COST, &mut reserve).unwrap());
+        }
+    }
+    let held: usize = reassemblies.messages.values().map(|partial| partial.buffer.room()).sum();
+    let counted = reassemblies.kept_size() as usize;
+    assert!(held <= 2 * counted, "{held} bytes held, {counted} counted");
+}
+
+#[test]
 fn a_session_that_ends_gives_its_memory_back() {
     let mut reassemblies = Reassemblies::new(SIZE_MAX);
     let mut reserve = Reserve::default();

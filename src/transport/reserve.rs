@@ -48,15 +48,14 @@ impl Reserve {
     }
 
     /// `size` bytes, of which those of an earlier message may stay: the caller writes all of them before it
-    /// shows them to anyone. If such is kept, in memory with room for the `total` that the message may come to.
-    pub(super) fn buffer(&mut self, size: usize, total: usize) -> Buffer {
-        let kept = self.pool.take(total, size).or_else(|| self.pool.take(size, size));
-        kept.unwrap_or_else(|| Buffer::zeroed(size))
+    /// shows them to anyone.
+    pub(super) fn buffer(&mut self, size: usize) -> Buffer {
+        self.pool.take(size).unwrap_or_else(|| Buffer::zeroed(size))
     }
 
     /// A copy of `bytes`.
     pub(super) fn copy(&mut self, bytes: &[u8]) -> Buffer {
-        match self.pool.take(bytes.len(), bytes.len()) {
+        match self.pool.take(bytes.len()) {
             Some(mut buffer) => {
                 buffer.copy_from_slice(bytes);
                 buffer
