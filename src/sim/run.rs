@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::rng::Rng;
 use crate::sim::app::{CLOSE_CODE, Shared, SimApp};
-use crate::sim::checker::{Life, Totals, Violation};
+use crate::sim::checker::{HalfOpen, Life, Totals, Violation};
 use crate::sim::crash::Crashes;
 use crate::sim::overtaking::OvertakingCounters;
 use crate::sim::plan::Plan;
@@ -166,8 +166,10 @@ impl Run {
         self.allowed_ns = allowance.ns();
         let bound = began.after_ns(self.allowed_ns);
         if !self.wait_for_quiet(began, bound) {
+            let half_open = self.half_open();
             let (now, mut shared) = (self.world.now(), self.shared.borrow_mut());
-            shared.checker.expect_nothing_pending_between_the_living(now, &allowance.to_string());
+            let checker = &mut shared.checker;
+            checker.expect_nothing_pending_between_the_living(now, &half_open, &allowance.to_string());
             drop(shared);
             // Only silence tells that a peer is dead whose address nobody answers for.
             let dead_by = began.after_ns(2 * saturating_ns(self.plan.idle_timeout()));
@@ -202,10 +204,23 @@ impl Run {
     fn is_quiet(&mut self, waited_ns: u64) -> bool {
         let checker = &self.shared.borrow().checker;
         let is_pending = checker.is_anything_pending();
-        if self.repair_ns.is_none() && !(is_pending && checker.is_anything_pending_between_the_living()) {
+        if self.repair_ns.is_none()
+            && !(is_pending && checker.is_anything_pending_between_the_living(&self.half_open()))
+        {
             self.repair_ns = Some(waited_ns);
         }
         !is_pending && !self.trouble.is_anyone_dead()
+    }
+
+    /// Sessions whose peer has not spoken on them yet. No probe tells how long it will not.
+    fn half_open(&self) -> HalfOpen {
+        let living = (0..self.world.len()).filter_map(|node| self.world.peek(node));
+        let sessions = living.flat_map(|worker| {
+            let app = worker.app();
+            let half_open = app.sessions().iter().filter(|session| worker.engine().is_half_open(session.key));
+            half_open.map(|session| (app.life(), session.number))
+        });
+        sessions.collect()
     }
 
     /// Each session is closed by the endpoint that asked for it, and both ends are told.

@@ -3,7 +3,6 @@
 //!
 //! ```text
 //! allowed = 5 x the longest probe timeout now + rounds x (round trip + delays of acks) + bytes / rate
-//!           + the idle timeout, where something waits on a session whose peer never spoke on it
 //! ```
 
 use std::fmt;
@@ -18,7 +17,6 @@ use crate::sim::world::World;
 pub(super) struct Allowance {
     probes_ns: u64,
     transfer_ns: u64,
-    half_open_ns: u64,
     other_ns: u64,
 }
 
@@ -26,7 +24,7 @@ impl Allowance {
     /// What is allowed from now on, faults having just stopped.
     pub(super) fn of(plan: &Plan, world: &World<SimApp>, checker: &Checker) -> Self {
         let living = (0..world.len()).filter_map(|node| world.peek(node));
-        let probe_ns = living.clone().map(|worker| worker.engine().probe_timeout_ns_max()).max().unwrap_or(0);
+        let probe_ns = living.map(|worker| worker.engine().probe_timeout_ns_max()).max().unwrap_or(0);
         let bytes = checker.pending_size();
         let round_ns = 2 * plan.delay_ns + 2 * plan.ack_delay_ns() + TURNS_NS;
         let rate_ns =
@@ -34,28 +32,22 @@ impl Allowance {
         Self {
             probes_ns: PROBES * probe_ns,
             transfer_ns: rounds(bytes) * round_ns + 2 * rate_ns,
-            // No probe can shorten it: an address that proved nothing is not probed.
-            half_open_ns: living.map(|worker| worker.engine().half_open_ns_max()).max().unwrap_or(0),
             other_ns: SUSPECT_NS + STALL_NS,
         }
     }
 
     /// In all.
     pub(super) fn ns(self) -> u64 {
-        self.probes_ns + self.transfer_ns + self.half_open_ns + self.other_ns
+        self.probes_ns + self.transfer_ns + self.other_ns
     }
 }
 
 impl fmt::Display for Allowance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |ns: u64| ns / 1_000_000;
-        let Allowance { probes_ns, transfer_ns, half_open_ns, other_ns } = *self;
+        let Allowance { probes_ns, transfer_ns, other_ns } = *self;
         let (all, probes, transfer, other) = (ms(self.ns()), ms(probes_ns), ms(transfer_ns), ms(other_ns));
-        let half_open = ms(half_open_ns);
-        write!(
-            f,
-            "{all} ms: {probes} for {PROBES} probe timeouts, {transfer} for the transfer, {half_open} for a half-open session, {other} else"
-        )
+        write!(f, "{all} ms: {probes} for {PROBES} probe timeouts, {transfer} for the transfer, {other} else")
     }
 }
 

@@ -72,14 +72,10 @@ impl Engine {
         open.max().unwrap_or(0)
     }
 
-    /// The longest that what is accepted may wait on a session whose peer never spoke on it, in nanoseconds; 0
-    /// where nothing does. For the simulator.
+    /// Whether a session waits for the first packet of a peer whose address proved nothing: all that is accepted
+    /// on it waits, at most for the idle timeout.
     #[must_use]
-    pub fn half_open_ns_max(&self) -> u64 {
-        let open = (0..self.table.len()).filter_map(|index| match self.table.slot(index) {
-            Slot::Open(session) => Some(session.half_open_ns()),
-            _ => None,
-        });
-        open.max().unwrap_or(0)
+    pub fn is_half_open(&self, key: SessionKey) -> bool {
+        self.table.open(key).is_some_and(Session::is_half_open)
     }
 }

@@ -113,12 +113,10 @@ impl Session {
         if asks_again { probe_ns.max(blocked_ns) } else { probe_ns }
     }
 
-    /// How long what is accepted may wait here for a peer that has never been heard from on this session: it may
-    /// have given the session up before it came about, and an address that proved nothing is not probed
-    /// (RFC 9000 §8.1: a server "MUST NOT send more than three times as many bytes" as it was sent).
-    pub(crate) fn half_open_ns(&self) -> u64 {
-        let waits = self.timers.unproven && self.unacknowledged() > 0;
-        if waits { self.tuning.idle_timeout_ns } else { 0 }
+    /// The peer has never been heard from on this session, and its address is its word alone. It may have given
+    /// the session up before it came about. Nothing is sent there, and no probe finds that out (RFC 9000 §8.1).
+    pub(crate) fn is_half_open(&self) -> bool {
+        self.timers.unproven
     }
 
     fn idle_at(&self) -> Timestamp {
