@@ -108,6 +108,10 @@ impl PacketSink for Log {
         Some(&mut self.memory)
     }
 
+    fn part(&mut self, _way: Way) {
+        self.said.push("part");
+    }
+
     fn depart(&mut self) {
         self.said.push("depart");
     }

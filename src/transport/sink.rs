@@ -35,6 +35,10 @@ pub trait PacketSink {
     /// next. `None` when there is no memory now: ask again in a later turn.
     fn packet(&mut self, way: Way, size: usize) -> Option<&mut [u8]>;
 
+    /// What comes next by `way` does not leave in one system call with what was asked for so far: the kernel
+    /// refuses both or takes both.
+    fn part(&mut self, way: Way);
+
     /// What was asked for since the last call is whole and may leave.
     fn depart(&mut self);
 }

@@ -150,6 +150,12 @@ impl PacketSink for TrainSink<'_> {
         Some(&mut train.buffer.bytes_mut()[start..start + size])
     }
 
+    fn part(&mut self, way: Way) {
+        for train in self.trains.open.iter_mut().filter(|train| train.way == way) {
+            train.closed = true;
+        }
+    }
+
     fn depart(&mut self) {
         self.trains.submit_all(self.backend);
         if std::mem::take(&mut self.trains.unsent)

@@ -452,6 +452,8 @@ impl Session {
         self.note_flight(now);
         self.sent.push(now, NO_UNIT, 0, size as u16, carried::SIZE_PROBE);
         self.timers.last_sent = now;
+        // The kernel may refuse it for its size, and would refuse what leaves with it.
+        sink.part(self.way());
         Sent::Packet
     }
 }
