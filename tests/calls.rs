@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use ringwire::crypto::{Csprng, Identity};
 use ringwire::io::mmsg::Mmsg;
 use ringwire::io::{Backend, Config as IoConfig, memory};
@@ -12,8 +14,8 @@ use ringwire::time::{Clock, MonotonicClock, Timestamp, VirtualClock};
 use ringwire::transport::Config;
 use ringwire::transport::security::Security;
 use ringwire::worker::{
-    App, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, Target, Worker,
-    WorkerConfig,
+    App, CallToken, CloseReason, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, Target,
+    Worker, WorkerConfig,
 };
 
 /// Echoes calls, keeps what it hears.
@@ -26,6 +28,8 @@ struct Probe {
     messages: Vec<Vec<u8>>,
     datagrams: usize,
     requests: usize,
+    /// A call that is answered when the next message comes.
+    deferred: Option<CallToken>,
 }
 
 impl App for Probe {
@@ -34,6 +38,7 @@ impl App for Probe {
         match request.method {
             0 => reply.send(request.payload),
             1 => panic!("the handler was asked to"),
+            3 => self.deferred = Some(reply.defer()),
             _ => {}
         }
     }
@@ -50,8 +55,16 @@ impl App for Probe {
         assert!(self.outcomes.insert(token, name).is_none(), "one outcome a call");
     }
 
-    fn on_message(&mut self, _cx: &mut Cx<'_>, message: Message<'_>) {
+    fn on_message(&mut self, cx: &mut Cx<'_>, message: Message<'_>) {
         self.messages.push(message.payload.to_vec());
+        // Hands the message on in every way there is to hand over a buffer from within.
+        if let Some(token) = self.deferred.take() {
+            let bytes = Bytes::copy_from_slice(message.payload);
+            let deadline = cx.now().after_ns(5_000_000_000);
+            cx.reply_owned(token, 0, bytes.clone()).expect("the call waits");
+            cx.send_owned(message.session, None, bytes.clone()).expect("room");
+            cx.call_owned(message.session, 0, bytes, deadline, 9).expect("room");
+        }
     }
 
     fn on_datagram(&mut self, _cx: &mut Cx<'_>, _message: Message<'_>) {
@@ -230,4 +243,25 @@ fn either_side_may_call() {
         pair.until(|p| p.b.app().outcomes.len() == 1);
         assert_eq!(pair.b.app().replies[&1], b"from the server");
     });
+}
+
+#[test]
+fn a_handler_may_hand_over_a_large_buffer_as_reply_message_and_call() {
+    for size in [1, 9_000, 300_000] {
+        both(|mut pair| {
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            let deadline = pair.deadline();
+            pair.a.call(pair.session, 3, b"later", deadline, 1).expect("room");
+            pair.until(|p| p.b.app().deferred.is_some());
+            pair.a.send(pair.session, None, &bytes).expect("room");
+            pair.until(|p| {
+                p.a.app().outcomes.len() == 1
+                    && p.a.app().messages.len() == 1
+                    && p.b.app().outcomes.len() == 1
+            });
+            assert_eq!(pair.a.app().replies[&1], bytes, "the deferred call's reply");
+            assert_eq!(pair.a.app().messages[0], bytes, "the message");
+            assert_eq!(pair.b.app().replies[&9], bytes, "the call back, echoed");
+        });
+    }
 }

@@ -215,7 +215,9 @@ impl fmt::Display for Summary {
             .map(|(kind, count)| format!("{} {count}", kind.name()))
             .collect();
         writeln!(f, "seeds with faults of each kind on: {}", on.join(", "))?;
-        writeln!(f, "{:>12}  packets, {} at least in each seed", self.network.packets, self.packets_min)?;
+        // Nothing but broken seeds: none of them was run whole.
+        let least = if self.packets_min == u64::MAX { 0 } else { self.packets_min };
+        writeln!(f, "{:>12}  packets, {least} at least in each whole seed", self.network.packets)?;
         for (name, count) in self.events() {
             writeln!(f, "{count:>12}  {name}")?;
         }
