@@ -73,7 +73,7 @@ fn measure(seconds: &str, backend: &str) -> Ran {
     net.accept_any_source(Host::Server)?;
     let serve = format!("serve --listen {SERVER_V4}:7405 --cores 1 --poll spin --backend {backend}");
     let mut server = net.start(Host::Server, &serve);
-    let line = server.first_line();
+    let line = server.next_line();
     let key = line.split(" key ").nth(1).ok_or("the server said no key")?.to_owned();
     let target = format!("{SERVER_V4}:7405 --server-key {key} --cores 0 --json");
     let saturation = report(net.start(Host::Client, &format!("bench rate {target} --duration 2s")))?;

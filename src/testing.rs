@@ -13,6 +13,7 @@ pub mod bare;
 pub mod said;
 pub mod scripted;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crypto::{Csprng, Identity};
@@ -111,6 +112,27 @@ impl<C: App, S: App> Pair<C, S> {
         let back = ImpairSpec { seed: !spec.seed, ..spec.clone() };
         network.set_link(client, server, spec.clone());
         network.set_link(server, client, back);
+    }
+
+    /// From here on packets of more than `size_max` bytes of UDP payload vanish on the way, and nobody is
+    /// told: a black hole.
+    pub fn carry_at_most(&mut self, size_max: usize) {
+        self.world.network().borrow_mut().set_carried_size(size_max);
+    }
+
+    /// The NAT that the client is behind forgets it: the server sees it at `alias` from now on, and what it
+    /// sends to where the client was before is lost.
+    pub fn rebind(&mut self, alias: SocketAddr) {
+        self.world.rebind(CLIENT, alias);
+    }
+
+    /// The packet size that the client sends by now, and the server.
+    #[must_use]
+    pub fn packet_sizes(&mut self) -> [usize; 2] {
+        let session = self.session;
+        let client = self.client().engine().packet_size(session);
+        let server = self.server().engine().packet_size_max();
+        [client.unwrap_or(0), server.unwrap_or(0)]
     }
 
     /// Lets `time` pass.

@@ -6,6 +6,7 @@
 mod netns_support;
 
 use netns_support::{Host, Net, Running, SERVER_V4, SERVER_V6};
+use ringwire::endpoint::Endpoint;
 use serde_json::Value;
 
 /// The network, or `None` where this host does not let tests make one.
@@ -25,7 +26,7 @@ fn serve(net: &Net, address: &str, flags: &str) -> (Running, String) {
     let bind = if address.contains(':') { format!("[{address}]:0") } else { format!("{address}:0") };
     let mut server =
         net.start(Host::Server, &format!("serve --listen {bind} --poll adaptive {flags} --quiet"));
-    let line = server.first_line();
+    let line = server.next_line();
     let said = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}"));
     let target = match said.split_once(" key ") {
         Some((address, key)) => format!("{address} --server-key {key}"),
@@ -104,6 +105,85 @@ fn no_call_is_lost_while_the_link_is_down_for_a_moment() {
     assert_eq!(status, Some(0), "{report} {err}");
     let worst = report["latency_us"]["max"].as_f64().expect("measured");
     assert!(worst > 100_000.0, "calls did wait for the link: {report}");
+}
+
+/// Runs a load of calls of `size`, does `what` to the network in the middle, and looks that each call ended
+/// well.
+fn load_through(net: &Net, flags: &str, size: &str, what: impl FnOnce()) -> Value {
+    let (_server, target) = serve(net, SERVER_V4, flags);
+    let line = format!(
+        "bench load {target} --rate 1000 --size {size} --duration 1500ms --warmup 200ms --deadline 10s \
+         --poll adaptive --verify --json {flags}"
+    );
+    let running = net.start(Host::Client, &line);
+    rest_ms(900);
+    what();
+    let (status, out, err) = running.end();
+    let report: Value =
+        serde_json::from_str(out.trim()).unwrap_or_else(|error| panic!("{error}: {out} {err}"));
+    assert_eq!((&report["failed"], &report["unknown"]), (&Value::from(0), &Value::from(0)), "{report}");
+    assert_eq!(status, Some(0), "{report} {err}");
+    report
+}
+
+#[test]
+fn no_call_is_lost_when_large_packets_begin_to_vanish_on_the_link() {
+    let test = "no_call_is_lost_when_large_packets_begin_to_vanish_on_the_link";
+    for backend in ["mmsg", "uring"] {
+        let Some(net) = net(test, 9_000) else { return };
+        net.carry_single_packets();
+        // Requests vanish at the server's end; replies are refused by the server's own kernel.
+        let report = load_through(&net, &format!("--backend {backend}"), "8000", || {
+            net.set_mtu(Host::Server, 1_400);
+        });
+        let size = report["packet_size"].as_u64().expect("measured");
+        assert!((1_200..=1_372).contains(&size), "{backend}: the size that passes was found: {report}");
+    }
+}
+
+/// Set for the client's half of the test below, which runs this very test on the client's host.
+const CALLS: &str = "RINGWIRE_TEST_CALLS";
+
+#[test]
+fn a_client_that_gets_another_address_keeps_its_session() {
+    let test = "a_client_that_gets_another_address_keeps_its_session";
+    if let Ok(target) = std::env::var(CALLS) {
+        return call_until_moved(&target);
+    }
+    let Some(net) = net(test, 1_500) else { return };
+    for backend in ["mmsg", "uring"] {
+        let (_server, target) = serve(&net, SERVER_V4, &format!("--backend {backend}"));
+        let program = std::env::current_exe().expect("a running test is a program");
+        let program = program.to_str().expect("its path is text");
+        let calls = format!("{CALLS}={target}");
+        let mut client = net
+            .run(Host::Client, &["env", &calls, program, "--exact", test, "--nocapture", "--test-threads=1"]);
+        // The test program says a few things of its own before.
+        let called = (0..20).any(|_| client.next_line().ends_with("called"));
+        assert!(called, "{backend}: it never called: {:?}", client.end());
+        net.renumber_client();
+        let (status, out, err) = client.end();
+        assert_eq!(status, Some(0), "{backend}: {out} {err}");
+        net.renumber_client_back();
+    }
+}
+
+/// Calls the server at "ADDRESS --server-key KEY" all the time, until well after the address has changed.
+fn call_until_moved(target: &str) {
+    let (address, key) = target.split_once(" --server-key ").expect("an address and a key");
+    let client = Endpoint::builder().bind("0.0.0.0:0".parse().expect("an address")).start().expect("a host");
+    let key = key.parse().expect("a key");
+    let peer =
+        client.connect(address.parse().expect("an address")).server_key(key).wait().expect("it listens");
+    for n in 0..150_u32 {
+        let payload = n.to_le_bytes().to_vec();
+        let reply = peer.call(0, payload.clone()).wait().expect("the session lives on");
+        assert_eq!(reply, payload);
+        if n == 20 {
+            println!("called");
+        }
+        rest_ms(10);
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the outage has a length")]

@@ -10,8 +10,8 @@ use ringwire::rng::Rng;
 use ringwire::testing::said::said;
 use ringwire::wire::{
     ACK_FIXED_SIZE, AckHead, CallId, ChannelId, FRAGMENT_HEAD_SIZE, FragmentHeader, MESSAGES_HEAD_SIZE,
-    MessageId, PacketNumber, RecordHeader, UnitNumber, Writer, encode_ack, encode_fragment_head,
-    encode_messages_head,
+    MessageId, PacketNumber, RecordHeader, UNIT_PART_HEAD_SIZE, UnitNumber, Writer, encode_ack,
+    encode_fragment_head, encode_messages_head, encode_unit_part_head,
 };
 use wire_support::vectors;
 
@@ -48,6 +48,8 @@ struct Teller {
     message: u64,
     sequence: u64,
     slot: u16,
+    /// A unit that is being said in parts.
+    parted: Option<Vec<u8>>,
 }
 
 fn talk(rng: &mut Rng, vectors: &[Vec<u8>], packets: &mut u64) -> Vec<u8> {
@@ -61,6 +63,7 @@ fn talk(rng: &mut Rng, vectors: &[Vec<u8>], packets: &mut u64) -> Vec<u8> {
             0 if errs => vectors[rng.below(vectors.len() as u64) as usize].clone(),
             1..=3 => teller.fragment(rng),
             4..=6 => ack(rng, if errs { 40 } else { 1 }),
+            7 | 8 => teller.part(rng),
             _ => teller.records(rng),
         };
         if errs && rng.below(8) == 0 {
@@ -137,6 +140,27 @@ impl Teller {
         let mut frames = vec![0x33; FRAGMENT_HEAD_SIZE + usize::from(size)];
         let unit = self.unit(rng);
         encode_fragment_head(&mut frames, &header, unit, size);
+        frames
+    }
+}
+
+impl Teller {
+    /// A part of the next unit, or one more of the unit that was begun in parts.
+    fn part(&mut self, rng: &mut Rng) -> Vec<u8> {
+        let begun = self.parted.take().filter(|_| rng.below(6) != 0);
+        let whole =
+            begun.unwrap_or_else(|| if rng.below(3) == 0 { self.fragment(rng) } else { self.records(rng) });
+        let at = if whole[0] == 0x21 { 8 } else { 4 };
+        let number = whole[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let total = whole.len();
+        let start = [0, total / 2, rng.below(total as u64) as usize][rng.below(3) as usize];
+        let longest = (total - start).min(2_000);
+        let size = if rng.below(2) == 0 { longest } else { 1 + rng.below(longest as u64) as usize };
+        let mut frames = vec![0; UNIT_PART_HEAD_SIZE];
+        let (offset, length) = (start as u16, size as u16);
+        encode_unit_part_head(&mut frames, UnitNumber(number), offset, total as u16, length);
+        frames.extend_from_slice(&whole[start..start + size]);
+        self.parted = Some(whole);
         frames
     }
 }

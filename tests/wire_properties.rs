@@ -9,8 +9,8 @@ use ringwire::wire::{
     ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, AckHead, BLOB_SIZE_MAX, Bounds, COOKIE_SIZE_MAX, CallId,
     ChannelId, CookieReply, DurableRequest, FragmentHeader, FragmentUnit, Frame, Frames, Header,
     INIT_BODY_SIZE, Init, LeaseGrant, LeaseId, MessageId, MessagesUnit, PacketKind, PacketNumber, Record,
-    RecordHeader, Records, Refuse, Reset, ServerKey, SessionId, Stats, UnitNumber, VERSION, VERSION_HINT_MAX,
-    VersionHint, Writer, check, encode_ack,
+    RecordHeader, Records, Refuse, Reset, ServerKey, SessionId, Stats, UNIT_PART_HEAD_SIZE, UnitNumber,
+    UnitPart, VERSION, VERSION_HINT_MAX, VersionHint, Writer, check, encode_ack,
 };
 
 const BODY_SIZE_MAX: usize = 2_048;
@@ -79,6 +79,8 @@ fn control() -> impl Strategy<Value = Frame<'static>> {
         any::<[u64; 4]>().prop_map(|[socket_drops, packets_received, corrupt, duplicate]| {
             Frame::Stats(Stats { socket_drops, packets_received, corrupt, duplicate })
         }),
+        any::<u64>().prop_map(|data| Frame::PathChallenge { data }),
+        any::<u64>().prop_map(|data| Frame::PathResponse { data }),
     ]
 }
 
@@ -92,6 +94,20 @@ fn fragment() -> impl Strategy<Value = (RecordHeader, u64, u64, u64, u64, Vec<u8
             (record, unit, message, offset, offset + data.len() as u64 + u64::from(after), data)
         },
     )
+}
+
+/// A part of a unit: the unit's number, where its bytes start, how many follow behind, its bytes.
+fn part() -> impl Strategy<Value = (u64, u16, u16, Vec<u8>)> {
+    (any::<u64>(), 0_u16..7_000, 12_u16..7_000, vec(any::<u8>(), 1..600))
+}
+
+fn part_frame((unit, offset, after, data): &(u64, u16, u16, Vec<u8>)) -> (UnitPart, Vec<u8>) {
+    let (offset, length) = (*offset, data.len());
+    let total = offset + length as u16 + after;
+    let part = UnitPart { unit: UnitNumber(*unit), offset, total, data_offset: 0, length };
+    let mut bytes = vec![0; length + UNIT_PART_HEAD_SIZE];
+    check::encode(&Frame::Part(part), data, &mut Writer::new(&mut bytes));
+    (UnitPart { data_offset: UNIT_PART_HEAD_SIZE, ..part }, bytes)
 }
 
 fn bounds() -> impl Strategy<Value = Bounds> {
@@ -116,6 +132,7 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
         Just(Vec::new()),
         vec((record_header(), vec(any::<u8>(), 0..80)), 0..8).prop_map(|records| messages_frame(7, &records)),
         fragment().prop_map(|fragment| fragment_frame(&fragment)),
+        part().prop_map(|part| part_frame(&part).1),
     ];
     let datagrams = vec(vec(any::<u8>(), 0..100), 0..3);
     (vec(control(), 0..6), datagrams, unit, 0_usize..40).prop_map(|(controls, datagrams, unit, padding)| {
@@ -215,6 +232,14 @@ proptest! {
         let decoded: Vec<_> = Frames::new(&bytes).collect();
         prop_assert_eq!(decoded, vec![Ok(Frame::Fragment(unit))]);
         prop_assert_eq!(&bytes[56..], &data[..]);
+    }
+
+    #[test]
+    fn a_part_of_a_unit_decodes_to_itself(said in part()) {
+        let (part, bytes) = part_frame(&said);
+        let decoded: Vec<_> = Frames::new(&bytes).collect();
+        prop_assert_eq!(decoded, vec![Ok(Frame::Part(part))]);
+        prop_assert_eq!(&bytes[UNIT_PART_HEAD_SIZE..], &said.3[..]);
     }
 
     #[test]

@@ -82,6 +82,9 @@ fn every_frame_kind_of_the_protocol_has_a_vector() {
         "Stats(",
         "Messages(",
         "Fragment(",
+        "Part(",
+        "PathChallenge ",
+        "PathResponse ",
         "Datagram ",
     ];
     for frame in frames {

@@ -1,9 +1,10 @@
 //! The virtual network: packets in flight, ordered by the virtual time at which they arrive.
 //!
 //! ```text
-//! Hub::send -> link's Impairment -> in flight (by due time) -> deliver_due -> inbox -> Hub::receive
-//!                 | lost                                          | inbox full
-//!                 v counted                                       v counted
+//! Hub::send -> NAT -> link's Impairment -> in flight (by due time) -> deliver_due -> inbox -> Hub::receive
+//!                |       | lost                                         | inbox full
+//!                v       v                                              v
+//!           to nobody   counted                                        counted
 //! ```
 //!
 //! Every packet that enters is folded into the trace: two runs of one seed leave the same trace.
@@ -34,6 +35,14 @@ pub struct Network {
     trace: u64,
     inbox_size_max: u64,
     packet_size_max: usize,
+    /// Larger packets vanish on the way, and nobody is told.
+    carried_size_max: usize,
+    /// What endpoints behind a NAT are seen as, by their own address and the other way round: `None` is
+    /// nobody any more.
+    seen_as: FxHashMap<SocketAddr, SocketAddr>,
+    behind: FxHashMap<SocketAddr, Option<SocketAddr>>,
+    vanished: u64,
+    strayed: u64,
 }
 
 impl Network {
@@ -52,6 +61,11 @@ impl Network {
             trace: TRACE_START,
             inbox_size_max: INBOX_SIZE_DEFAULT,
             packet_size_max: crate::bounds::TRAIN_SIZE_MAX,
+            carried_size_max: crate::bounds::TRAIN_SIZE_MAX,
+            seen_as: FxHashMap::default(),
+            behind: FxHashMap::default(),
+            vanished: 0,
+            strayed: 0,
         }
     }
 
@@ -63,6 +77,42 @@ impl Network {
     /// The largest packet that the links take, in bytes of UDP payload.
     pub fn set_packet_size(&mut self, size_max: usize) {
         self.packet_size_max = size_max;
+    }
+
+    /// Packets larger than `size_max` bytes of UDP payload vanish from here on, without a word to anybody:
+    /// a black hole (RFC 2923 §2.1).
+    pub fn set_carried_size(&mut self, size_max: usize) {
+        self.carried_size_max = size_max;
+    }
+
+    /// The NAT that `at` is behind forgets: from here on its packets come from `alias`, and what is sent to
+    /// where it was before reaches nobody.
+    pub fn rebind(&mut self, at: SocketAddr, alias: SocketAddr) {
+        if let Some(before) = self.seen_as.insert(at, alias) {
+            self.behind.insert(before, None);
+        }
+        self.behind.insert(alias, Some(at));
+    }
+
+    /// Packets that were too large for the path.
+    #[must_use]
+    pub fn vanished(&self) -> u64 {
+        self.vanished
+    }
+
+    /// Packets for an address that nobody has any more.
+    #[must_use]
+    pub fn strayed(&self) -> u64 {
+        self.strayed
+    }
+
+    /// Whose the address is now; `None`: nobody's.
+    fn owner(&self, to: SocketAddr) -> Option<SocketAddr> {
+        match self.behind.get(&to) {
+            Some(owner) => *owner,
+            // Behind a NAT it cannot be reached by its own address.
+            None => (!self.seen_as.contains_key(&to)).then_some(to),
+        }
     }
 
     /// From here on the link from `from` to `to` does what `spec` says. Packets in flight go on.
@@ -167,8 +217,17 @@ impl Network {
 
 impl Hub for Network {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
-        self.trace_packet(from, to, packet);
+        let seen = self.seen_as.get(&from).copied().unwrap_or(from);
+        self.trace_packet(seen, to, packet);
+        let Some(to) = self.owner(to) else {
+            self.strayed += 1;
+            return;
+        };
         if !self.hazards.lets_in(from, to) {
+            return;
+        }
+        if packet.len() > self.carried_size_max {
+            self.vanished += 1;
             return;
         }
         let now = self.clock.now();
@@ -187,7 +246,7 @@ impl Hub for Network {
             }
             self.order += 1;
             let due = delivery.due.after_ns(held_ns);
-            self.in_flight.push(InFlight { due, order: self.order, number, from, to, ecn, bytes });
+            self.in_flight.push(InFlight { due, order: self.order, number, from: seen, to, ecn, bytes });
         }
     }
 
@@ -320,6 +379,33 @@ mod tests {
         assert!(receive(&mut network, 2).is_empty());
         assert_eq!(receive(&mut network, 1), [b"b"]);
         assert_eq!(network.counters().lost, 1);
+    }
+
+    #[test]
+    fn a_nat_that_forgets_shows_another_address_and_loses_what_was_sent_to_the_last() {
+        let (mut network, _clock) = network("loss=0%");
+        let mut bytes = Vec::new();
+        network.rebind(addr(1), addr(101));
+        network.send(addr(1), addr(2), b"out", Ecn::NotEct);
+        network.deliver_due(|_| {});
+        assert_eq!(network.receive(addr(2), &mut bytes), Some((addr(101), Ecn::NotEct)));
+        network.send(addr(2), addr(101), b"back", Ecn::NotEct);
+        assert_eq!(receive(&mut network, 1), [b"back"]);
+        network.rebind(addr(1), addr(102));
+        network.send(addr(2), addr(101), b"late", Ecn::NotEct);
+        network.send(addr(2), addr(1), b"past the NAT", Ecn::NotEct);
+        assert!(receive(&mut network, 1).is_empty());
+        assert_eq!(network.strayed(), 2);
+    }
+
+    #[test]
+    fn a_packet_larger_than_the_path_carries_vanishes_and_is_counted() {
+        let (mut network, _clock) = network("loss=0%");
+        network.set_carried_size(1_400);
+        network.send(addr(1), addr(2), &[7; 1_401], Ecn::NotEct);
+        network.send(addr(1), addr(2), &[7; 1_400], Ecn::NotEct);
+        assert_eq!(receive(&mut network, 2).len(), 1);
+        assert_eq!(network.vanished(), 1);
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl<A: App> World<A> {
         self.nodes.iter().position(|node| node.addr == addr)
     }
 
+    /// The NAT that `index` is behind forgets: others see it at `alias` from now on.
+    pub fn rebind(&mut self, index: usize, alias: SocketAddr) {
+        self.network.borrow_mut().rebind(self.addr(index), alias);
+    }
+
     /// Whom to name to open a session with `index`; by the key of its last life.
     #[must_use]
     pub fn target(&self, index: usize) -> Target {

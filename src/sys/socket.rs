@@ -31,7 +31,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes and binds a socket. Path-MTU discovery is PROBE (don't fragment, ignore the cached MTU:
+    /// Makes and binds a socket. Path-MTU discovery is PROBE (don't fragment, L54; ignore the cached MTU:
     /// the sender probes for itself) and ECN bits are reported.
     ///
     /// # Errors

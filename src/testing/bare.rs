@@ -110,6 +110,16 @@ impl<A: App> BareServer<A> {
         self.queues.borrow_mut().0.entry(SERVER.into()).or_default().push_back((peer.address, packet));
     }
 
+    /// Lets the worker have a packet that comes from `from`, whoever made it.
+    pub fn hear_from(&mut self, from: SocketAddr, packet: Vec<u8>) {
+        self.queues.borrow_mut().0.entry(SERVER.into()).or_default().push_back((from, packet));
+    }
+
+    /// What the worker sent to `at` since this was last asked, as it left.
+    pub fn sent_to(&mut self, at: SocketAddr) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.take(at)).collect()
+    }
+
     /// What the worker sent to `peer` since this was last asked, opened: the frames of each packet.
     pub fn said_to(&mut self, peer: &mut BarePeer) -> Vec<Vec<u8>> {
         self.packets_to(peer).into_iter().map(|(_, frames)| frames).collect()
@@ -211,6 +221,18 @@ impl BarePeer {
         self.protector.seal(&mut packet);
         self.next += 1;
         packet
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The frames of a packet of the worker's; `None` when it is not one for this peer.
+    pub fn open(&mut self, mut packet: Vec<u8>) -> Option<Vec<u8>> {
+        self.protector.open(&mut packet).ok()?;
+        Some(packet[HEADER_SIZE..packet.len() - TAG_SIZE].to_vec())
     }
 
     /// Leaves out `count` packet numbers.

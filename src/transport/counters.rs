@@ -160,4 +160,18 @@ counters! {
     lanes_refused,
     /// Lanes refused because their session, or their peer, has as many as it may.
     over_lanes,
+    /// Times the packet size fell back because large packets vanished or were refused.
+    black_holes,
+    /// Parts sent of units that no longer fit a packet.
+    parts_sent,
+    /// Parts received.
+    parts_received,
+    /// Parts refused for want of memory: they come again.
+    parts_refused,
+    /// Addresses from which a peer was heard and was asked whether it receives there.
+    paths_challenged,
+    /// Sessions that went on at another address of their peer's.
+    paths_changed,
+    /// Addresses that did not prove to be the peer's.
+    paths_refused,
 }

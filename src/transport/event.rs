@@ -67,6 +67,11 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+    /// The session goes on at another address of its peer's (P-15.4).
+    AddressChanged {
+        /// Which.
+        session: SessionKey,
+    },
     /// A peer ran into one of its quotas: told at most once a second for each.
     OverQuota {
         /// By which session; `None` when it asked for one more.

@@ -1,122 +1,391 @@
 //! Packet-size discovery (RFC 8899): from 1,200 bytes upward, one padded probe at a time, so that no
 //! unit is ever larger than a size the path has carried.
 //!
-//! A lost probe is no congestion signal; three lost ones give the size up (§5.1.2). On a path whose
-//! route already tells its size the first probe asks for all of it, one round trip after opening.
+//! ```text
+//!  1,200 --probe acked--> larger, until the largest is known to within a 64th    (§5.2 SEARCHING)
+//!    ^                       |
+//!    |                       +--> 600 s later: has the path grown?               (PMTU_RAISE_TIMER)
+//!    +-- large packets vanish, small ones pass: a black hole (§4.3, L53); and the search begins again
+//! ```
+//!
+//! A lost probe is no congestion signal; three lost ones give the size up. On a path whose
+//! route already tells its size the first probe asks for all of it, one round trip after opening. What is
+//! acknowledged confirms the size in use, so that no timer has to (§5.1.1: CONFIRMATION_TIMER is for
+//! transports without acks).
 
 use crate::bounds::PACKET_SIZE_MIN;
+use crate::time::Timestamp;
 
-/// Sizes worth trying below what the route tells, in bytes of UDP payload: jumbo frames less headers
-/// and VLAN tags, Ethernet over IPv4, over IPv6, and what most tunnels leave.
-const LADDER: [usize; 4] = [8_928, 1_472, 1_452, 1_380];
+/// Sizes worth trying before halving what is unknown, in bytes of UDP payload: jumbo frames over IPv4,
+/// over IPv6, with a tunnel; Ethernet over IPv4, over IPv6, with PPPoE, and what most tunnels leave.
+const LADDER: [usize; 7] = [8_972, 8_952, 8_928, 1_472, 1_452, 1_444, 1_380];
 /// RFC 8899 §5.1.2: MAX_PROBES.
 const ATTEMPTS_MAX: u8 = 3;
+/// RFC 8899 §5.1.1: PMTU_RAISE_TIMER.
+const RAISE_AFTER_NS: u64 = 600_000_000_000;
+/// The search ends when what is unknown is less than so small a part of the size…
+const PRECISION_PART: usize = 64;
+/// …or less than this many bytes.
+const PRECISION_SIZE: usize = 32;
+/// Large packets lost in a row, with small ones around them that passed, that make a black hole.
+const BLACK_HOLE_LOSSES: u8 = 3;
+/// As many do when a probe timer had to fire: nothing at all passed before something small did.
+const BLACK_HOLE_LOSSES_PROBED: u8 = 2;
 
 /// One path's packet size.
 #[derive(Debug, Clone, Copy)]
 pub struct PathMtu {
     current: usize,
+    /// When the next probe may leave: for ever away while one is in flight, or nothing is to be found out.
+    probe_at: Timestamp,
     candidate: Option<usize>,
     attempts: u8,
-    in_flight: bool,
+    /// The most that route, peer and configuration allow.
+    size_max: usize,
+    /// The smallest size known not to pass, or one above `size_max`.
+    fails_at: usize,
+    suspicion: Suspicion,
+}
+
+/// Large packets that were lost while nothing of their size passed.
+#[derive(Debug, Clone, Copy)]
+struct Suspicion {
+    /// A packet of this size that passes proves that there is no black hole.
+    size: usize,
+    /// The newest packet that did.
+    passed: Option<u64>,
+    losses: u8,
+    /// The first of them.
+    first: u64,
+    /// A probe timer fired with a large packet outstanding, and none has passed since.
+    probed: bool,
 }
 
 impl PathMtu {
     /// A path that should carry `size_max` and surely carries 1,200.
     #[must_use]
     pub fn new(size_max: usize) -> Self {
-        let candidate = (size_max > PACKET_SIZE_MIN).then_some(size_max);
-        Self { current: PACKET_SIZE_MIN.min(size_max), candidate, attempts: 0, in_flight: false }
+        let current = PACKET_SIZE_MIN.min(size_max);
+        let mut mtu = Self {
+            current,
+            probe_at: Timestamp::NEVER,
+            candidate: None,
+            attempts: 0,
+            size_max,
+            fails_at: size_max + 1,
+            suspicion: Suspicion { size: current, passed: None, losses: 0, first: 0, probed: false },
+        };
+        mtu.search(Timestamp(0));
+        mtu
     }
 
     /// The route turned out to carry up to `size`.
     pub fn raise(&mut self, size: usize) {
-        if size > self.current && self.candidate.is_none() {
-            self.candidate = Some(size);
-            self.attempts = 0;
+        if size > self.size_max {
+            self.size_max = size;
+            self.fails_at = size + 1;
+            if self.candidate.is_none() {
+                self.search(Timestamp(0));
+            }
         }
     }
 
     /// The size every packet may have now.
+    #[inline]
     #[must_use]
     pub fn size(&self) -> usize {
         self.current
     }
 
-    /// The size of the probe to send now, if any.
+    /// The size of the probe to send now, if any. A session that says nothing asks nothing: this is
+    /// asked only when a packet could leave.
+    #[inline]
     #[must_use]
-    pub fn probe(&self) -> Option<usize> {
-        if self.in_flight { None } else { self.candidate }
+    pub fn probe(&self, now: Timestamp) -> Option<usize> {
+        if now < self.probe_at { None } else { Some(self.candidate.unwrap_or(self.size_max)) }
     }
 
-    /// A probe left.
-    pub fn on_probe_sent(&mut self) {
-        self.in_flight = true;
+    /// A probe of `size` left.
+    pub fn on_probe_sent(&mut self, size: usize) {
+        if self.candidate.is_none() {
+            // The path was left alone for long enough: it may carry more by now.
+            self.fails_at = self.size_max + 1;
+            self.candidate = Some(size);
+            self.attempts = 0;
+        }
+        self.probe_at = Timestamp::NEVER;
     }
 
     /// A probe of `size` was acknowledged.
-    pub fn on_probe_acked(&mut self, size: usize) {
-        self.in_flight = false;
-        self.attempts = 0;
+    pub fn on_probe_acked(&mut self, now: Timestamp, size: usize) {
         if size > self.current {
             self.current = size;
+            self.fails_at = self.fails_at.max(size + 1);
+            self.suspicion = Suspicion { losses: 0, size: watched(size), ..self.suspicion };
         }
-        if self.candidate.is_some_and(|c| c <= size) {
-            self.candidate = None;
-        }
+        self.search(now);
     }
 
     /// A probe of `size` was lost: try again, or a smaller one.
-    pub fn on_probe_lost(&mut self, size: usize) {
-        self.in_flight = false;
+    pub fn on_probe_lost(&mut self, now: Timestamp, size: usize) {
         if self.candidate != Some(size) {
             return;
         }
+        self.probe_at = now;
         self.attempts += 1;
+        // L52, RFC 8899 §5.1.2: "The default value of MAX_PROBES is 3."
         if self.attempts >= ATTEMPTS_MAX {
-            self.step_below(size);
+            self.fails_at = size;
+            self.search(now);
         }
     }
 
-    /// The kernel refused `size`: no need to try again.
-    pub fn on_refused(&mut self, size: usize) {
-        self.in_flight = false;
-        if self.candidate.is_some_and(|c| c >= size) {
-            self.step_below(size);
+    /// The kernel refused `size`: no need to try again. True when that is a size in use: what does not
+    /// fit the base size any more has to be cut.
+    #[must_use]
+    pub fn on_refused(&mut self, now: Timestamp, size: usize) -> bool {
+        if size <= PACKET_SIZE_MIN || size > self.size_max {
+            return false;
+        }
+        let in_use = size <= self.current;
+        if in_use {
+            self.fall_back();
+        }
+        if in_use || self.candidate.is_none_or(|candidate| candidate >= size) {
+            self.fails_at = self.fails_at.min(size);
+            self.search(now);
+        }
+        in_use
+    }
+
+    /// From which size on a packet that passes is to be told by [`PathMtu::on_passed`].
+    #[inline]
+    #[must_use]
+    pub fn watched_size(&self) -> usize {
+        self.suspicion.size
+    }
+
+    /// Packet `number`, of at least [`PathMtu::watched_size`], was acknowledged.
+    #[inline]
+    pub fn on_passed(&mut self, number: u64) {
+        let suspicion = &mut self.suspicion;
+        suspicion.passed = suspicion.passed.max(Some(number));
+        suspicion.probed = false;
+        if suspicion.losses > 0 && number > suspicion.first {
+            suspicion.losses = 0;
+            suspicion.size = watched(self.current);
         }
     }
 
-    fn step_below(&mut self, size: usize) {
+    /// Packet `number`, no probe of the size, was declared lost.
+    pub fn on_lost(&mut self, number: u64, size: usize) {
+        let suspicion = &mut self.suspicion;
+        if size <= PACKET_SIZE_MIN || suspicion.passed.is_some_and(|passed| passed > number) {
+            return;
+        }
+        if suspicion.losses == 0 {
+            suspicion.first = number;
+        }
+        suspicion.losses = suspicion.losses.saturating_add(1);
+        suspicion.size = suspicion.size.min(size);
+    }
+
+    /// A probe timer fired, and what it repeats is large.
+    pub fn on_probe_timer(&mut self) {
+        self.suspicion.probed = true;
+    }
+
+    /// L53, RFC 8899 §4.3: "When the method detects that the current PLPMTU is not supported, DPLPMTUD sets a
+    /// lower PLPMTU". After what was lost has been told: whether large packets vanish, so that the size is the base size
+    /// from now on. The size that fell is tried again at once: if it was chance, it is back after a round
+    /// trip.
+    #[must_use]
+    pub fn is_black_hole(&mut self, now: Timestamp) -> bool {
+        let enough = if self.suspicion.probed { BLACK_HOLE_LOSSES_PROBED } else { BLACK_HOLE_LOSSES };
+        if self.suspicion.losses < enough || self.current <= PACKET_SIZE_MIN {
+            return false;
+        }
+        let fell = self.current;
+        self.fall_back();
+        self.candidate = Some(fell);
+        self.fails_at = fell + 1;
+        self.probe_at = now;
+        true
+    }
+
+    fn fall_back(&mut self) {
+        self.current = PACKET_SIZE_MIN;
         self.attempts = 0;
-        self.candidate = LADDER.into_iter().find(|&s| s < size && s > self.current);
+        self.candidate = None;
+        self.suspicion =
+            Suspicion { size: PACKET_SIZE_MIN, passed: None, losses: 0, first: 0, probed: false };
     }
+
+    /// Finds the next size to try between what passes and what does not.
+    fn search(&mut self, now: Timestamp) {
+        self.attempts = 0;
+        let (low, high) = (self.current, self.fails_at);
+        self.candidate = if high > self.size_max && low < self.size_max {
+            Some(self.size_max)
+        } else if let Some(known) = LADDER.into_iter().find(|&size| size < high && size > low) {
+            Some(known)
+        } else {
+            let precise = high - low <= PRECISION_SIZE.max(low / PRECISION_PART);
+            (!precise && low < self.size_max).then_some(low + (high - low) / 2)
+        };
+        self.probe_at = match self.candidate {
+            Some(_) => now,
+            None if self.current < self.size_max => now.after_ns(RAISE_AFTER_NS),
+            None => Timestamp::NEVER,
+        };
+    }
+}
+
+/// Packets of nearly the full size tell of it as well: units rarely fill it to the last byte.
+fn watched(size: usize) -> usize {
+    size - size / 16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1_000);
+
+    /// Answers every probe as a path that carries `carries` would; the probes that were sent.
+    fn settle(mtu: &mut PathMtu, now: Timestamp, carries: usize) -> Vec<usize> {
+        let mut probes = Vec::new();
+        while let Some(size) = mtu.probe(now) {
+            probes.push(size);
+            mtu.on_probe_sent(size);
+            assert_eq!(mtu.probe(now), None, "one probe at a time");
+            if size <= carries {
+                mtu.on_probe_acked(now, size)
+            } else {
+                mtu.on_probe_lost(now, size)
+            }
+            assert!(probes.len() < 100, "no end: {probes:?}");
+        }
+        probes
+    }
+
     #[test]
     fn a_path_starts_at_1200_bytes_and_grows_by_an_acknowledged_probe() {
         // RFC 8899 §5.1.2, L52
         let mut mtu = PathMtu::new(16_000);
-        assert_eq!((mtu.size(), mtu.probe()), (1_200, Some(16_000)));
-        mtu.on_probe_sent();
-        assert_eq!(mtu.probe(), None, "one probe at a time");
-        mtu.on_probe_acked(16_000);
-        assert_eq!((mtu.size(), mtu.probe()), (16_000, None));
+        assert_eq!((mtu.size(), mtu.probe(NOW)), (1_200, Some(16_000)));
+        assert_eq!(settle(&mut mtu, NOW, 65_507), [16_000]);
+        assert_eq!((mtu.size(), mtu.probe(Timestamp(u64::MAX - 1))), (16_000, None), "all there is");
     }
 
     #[test]
     fn three_lost_probes_give_a_size_up_and_the_next_smaller_is_tried() {
-        let mut mtu = PathMtu::new(8_972);
+        // RFC 8899 §5.1.2, L52
+        let mut mtu = PathMtu::new(9_972);
         for _ in 0..3 {
-            assert_eq!(mtu.probe(), Some(8_972));
-            mtu.on_probe_sent();
-            mtu.on_probe_lost(8_972);
+            assert_eq!(mtu.probe(NOW), Some(9_972));
+            mtu.on_probe_sent(9_972);
+            mtu.on_probe_lost(NOW, 9_972);
         }
-        assert_eq!((mtu.size(), mtu.probe()), (1_200, Some(8_928)));
-        mtu.on_refused(8_928);
-        assert_eq!(mtu.probe(), Some(1_472));
+        assert_eq!((mtu.size(), mtu.probe(NOW)), (1_200, Some(8_972)));
+        assert!(!mtu.on_refused(NOW, 8_972), "a probe, not a size in use");
+        assert_eq!(mtu.probe(NOW), Some(8_952));
+    }
+
+    #[test]
+    fn any_path_is_found_to_within_a_64th_and_never_beyond_what_it_carries() {
+        for carries in (1_200..17_000).step_by(37).chain([1_272, 1_380, 1_472, 4_442, 8_972, 16_368]) {
+            let mut mtu = PathMtu::new(16_368);
+            let probes = settle(&mut mtu, NOW, carries);
+            let best = carries.min(16_368);
+            assert!(mtu.size() <= best, "{carries}: {}", mtu.size());
+            assert!(
+                best - mtu.size() <= PRECISION_SIZE.max(best / PRECISION_PART),
+                "{carries}: {}",
+                mtu.size()
+            );
+            assert!(probes.len() <= 50, "{carries}: {probes:?}");
+        }
+    }
+
+    #[test]
+    fn common_links_are_found_exactly() {
+        for carries in [16_368, 8_972, 8_952, 1_472, 1_452, 1_380] {
+            let mut mtu = PathMtu::new(16_368);
+            settle(&mut mtu, NOW, carries);
+            assert_eq!(mtu.size(), carries);
+        }
+    }
+
+    #[test]
+    fn a_path_that_grew_is_noticed_ten_minutes_later() {
+        // RFC 8899 §5.1.1: PMTU_RAISE_TIMER
+        let mut mtu = PathMtu::new(8_972);
+        settle(&mut mtu, NOW, 1_472);
+        let (before, after) = (NOW.after_ns(599_000_000_000), NOW.after_ns(600_000_000_000));
+        assert_eq!(mtu.probe(before), None);
+        assert_eq!(settle(&mut mtu, after, 8_972), [8_972]);
+        assert_eq!(mtu.size(), 8_972);
+    }
+
+    #[test]
+    fn three_large_losses_while_small_packets_pass_fall_back_to_the_base_size() {
+        // RFC 8899 §4.3, L53
+        let mut mtu = PathMtu::new(8_972);
+        settle(&mut mtu, NOW, 8_972);
+        mtu.on_passed(10);
+        for number in [11, 13, 14] {
+            assert!(!mtu.is_black_hole(NOW));
+            mtu.on_lost(number, 8_900);
+        }
+        assert!(mtu.is_black_hole(NOW));
+        assert_eq!(mtu.size(), 1_200);
+        settle(&mut mtu, NOW, 1_372);
+        assert!((1_340..=1_372).contains(&mtu.size()), "{}", mtu.size());
+    }
+
+    #[test]
+    fn a_size_that_fell_by_chance_is_back_after_one_probe() {
+        let mut mtu = PathMtu::new(8_972);
+        settle(&mut mtu, NOW, 8_972);
+        (1..4).for_each(|number| mtu.on_lost(number, 8_972));
+        assert!(mtu.is_black_hole(NOW));
+        assert_eq!(settle(&mut mtu, NOW, 8_972), [8_972]);
+        assert_eq!(mtu.size(), 8_972);
+    }
+
+    #[test]
+    fn losses_among_large_packets_that_pass_are_no_black_hole() {
+        let mut mtu = PathMtu::new(8_972);
+        settle(&mut mtu, NOW, 8_972);
+        for round in 0..100 {
+            (0..2).for_each(|n| mtu.on_lost(10 * round + n, 8_972));
+            mtu.on_passed(10 * round + 5);
+            // Found late: a later packet of that size has passed.
+            mtu.on_lost(10 * round + 3, 8_972);
+            mtu.on_lost(10 * round + 4, 1_200);
+            assert!(!mtu.is_black_hole(NOW), "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_smaller_packet_that_passes_does_not_clear_a_larger_one() {
+        let mut mtu = PathMtu::new(1_472);
+        settle(&mut mtu, NOW, 1_472);
+        mtu.on_lost(1, 1_472);
+        assert_eq!(mtu.watched_size(), 1_380);
+        mtu.on_lost(2, 1_300);
+        assert_eq!(mtu.watched_size(), 1_300, "what is smaller says nothing");
+        assert!(!mtu.is_black_hole(NOW));
+        mtu.on_probe_timer();
+        assert!(mtu.is_black_hole(NOW), "nothing at all passed until something small was sent");
+    }
+
+    #[test]
+    fn a_size_in_use_that_the_kernel_refuses_falls_at_once() {
+        let mut mtu = PathMtu::new(8_972);
+        settle(&mut mtu, NOW, 8_972);
+        assert!(mtu.on_refused(NOW, 8_000));
+        assert_eq!((mtu.size(), mtu.probe(NOW)), (1_200, Some(1_472)));
     }
 }

@@ -27,6 +27,8 @@ pub mod carried {
     pub const REPEAT: u16 = 128;
     /// Its unit left again in a later packet.
     pub const REPEATED: u16 = 256;
+    /// It carries a part of its unit.
+    pub const PART: u16 = 512;
 }
 
 /// One packet sent.
@@ -273,6 +275,19 @@ impl SentPackets {
         }
     }
 
+    /// The path they left on is gone: what is in flight counts as lost from now on, and is appended to
+    /// `lost`. Nothing of that is news of another path (RFC 9000 §9.4).
+    pub fn abandon(&mut self, lost: &mut Vec<(u64, SentPacket)>) {
+        for (number, packet) in (self.base..).zip(self.packets.iter_mut()) {
+            if packet.state == State::InFlight {
+                packet.state = State::Lost;
+                lost.push((number, *packet));
+            }
+        }
+        self.in_flight = 0;
+        self.eliciting = 0;
+    }
+
     /// Nothing is in flight: the memory goes back, the numbering stays.
     pub fn release(&mut self) {
         debug_assert_eq!(self.eliciting, 0);
@@ -325,6 +340,18 @@ mod tests {
         let found = packets.detect_lost(Timestamp(1_000_000), 0, &thresholds(3, 1), &mut lost);
         assert_eq!(found, Found::default());
         assert!(lost.is_empty());
+    }
+
+    #[test]
+    fn what_is_abandoned_with_its_path_is_in_flight_no_more_and_told_once() {
+        let mut packets = sent(5);
+        packets.on_ack_range(1, 1, |_, _| {});
+        let mut lost = vec![];
+        packets.abandon(&mut lost);
+        assert_eq!(lost.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [0, 2, 3, 4]);
+        assert_eq!((packets.bytes_in_flight(), packets.packets_in_flight()), (0, 0));
+        packets.abandon(&mut lost);
+        assert_eq!(lost.len(), 4);
     }
 
     #[test]

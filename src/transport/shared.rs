@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) acked_units: Vec<(u64, bool)>,
     /// Scratch for the control frames of the packet being built.
     pub(crate) control_scratch: Vec<u8>,
+    /// Scratch for the unit that a part is cut from.
+    pub(crate) part_scratch: Vec<u8>,
     /// Scratch for grants.
     pub(crate) grants: Vec<Grant>,
     /// Sessions that sent something in the last while.
@@ -60,6 +62,7 @@ impl Shared {
             lost: Vec::new(),
             acked_units: Vec::new(),
             control_scratch: Vec::new(),
+            part_scratch: Vec::new(),
             grants: Vec::new(),
             active_sessions: 0,
             socket_drops: 0,

@@ -57,6 +57,8 @@ pub struct UnitOut {
 enum State {
     Outstanding,
     Lost,
+    /// It no longer fits a packet: its parts are kept track of elsewhere.
+    Cut,
     Acked,
 }
 
@@ -142,6 +144,18 @@ impl UnitsOut {
             self.lost.push_back(unit);
         }
         last
+    }
+
+    /// `unit` goes on in parts: packets that carried it whole matter no more.
+    pub fn on_cut(&mut self, unit: u64) {
+        if self.lost.front() == Some(&unit) {
+            self.lost.pop_front();
+        }
+        if let Some(index) = self.index(unit)
+            && self.units[index].state != State::Acked
+        {
+            self.units[index].state = State::Cut;
+        }
     }
 
     /// True when a lost unit waits to be sent again.
@@ -232,6 +246,21 @@ mod tests {
         assert!(!units.on_lost(0, 10), "packet 11 still carries it");
         assert!(units.on_lost(0, 11));
         assert_eq!(units.peek_lost().map(|(unit, _)| unit), Some(0));
+    }
+
+    #[test]
+    fn a_unit_that_goes_on_in_parts_is_not_repeated_whole_but_still_oldest_until_acknowledged() {
+        let mut units = UnitsOut::default();
+        units.push(body(), 1);
+        units.push(body(), 2);
+        assert!(units.on_lost(0, 1));
+        units.on_cut(0);
+        assert!(units.peek_lost().is_none());
+        assert!(!units.on_lost(0, 1));
+        assert_eq!(units.oldest(0).map(|(unit, _)| unit), Some(0));
+        assert!(units.on_acked(0).is_some());
+        units.on_cut(0);
+        assert_eq!(units.oldest(0).map(|(unit, _)| unit), Some(1));
     }
 
     #[test]

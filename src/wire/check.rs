@@ -9,7 +9,7 @@ use super::{
     Init, LeaseGrant, PacketNumber, Record, Records, Refuse, Reset, ServerKey, VersionHint, Writer, control,
     encode_ack, encode_ack_request, encode_blocked, encode_credit, encode_datagram, encode_fragment_head,
     encode_grant, encode_lane_grant, encode_lane_refusal, encode_lane_request, encode_messages_head,
-    encode_ping, unit,
+    encode_path_challenge, encode_path_response, encode_ping, encode_unit_part_head, unit,
 };
 use crate::bounds::{ACK_RANGES_MAX, HEADER_SIZE, TAG_SIZE};
 
@@ -52,6 +52,10 @@ pub fn frames(bytes: &[u8]) -> usize {
             Frame::Messages(unit) => {
                 units += 1;
                 records(&bytes[unit.offset..unit.offset + unit.length]);
+            }
+            Frame::Part(part) => {
+                units += 1;
+                assert!(usize::from(part.offset) + part.length <= usize::from(part.total));
             }
             Frame::Fragment(fragment) => {
                 units += 1;
@@ -186,6 +190,13 @@ pub fn encode(frame: &Frame<'_>, source: &[u8], writer: &mut Writer<'_>) {
             encode_fragment_head(writer.take(unit::FRAGMENT_HEAD_SIZE), &unit.header, unit.unit, length);
             writer.put_bytes(&source[unit.data_offset..unit.data_offset + unit.length]);
         }
+        Frame::Part(part) => {
+            let head = writer.take(unit::UNIT_PART_HEAD_SIZE);
+            encode_unit_part_head(head, part.unit, part.offset, part.total, part.length as u16);
+            writer.put_bytes(&source[part.data_offset..part.data_offset + part.length]);
+        }
+        Frame::PathChallenge { data } => encode_path_challenge(writer, data),
+        Frame::PathResponse { data } => encode_path_response(writer, data),
         Frame::Datagram { offset, length } => encode_datagram(writer, &source[offset..offset + length]),
     }
 }

@@ -22,6 +22,10 @@ pub const LANE_REQUEST_SIZE: usize = 10 + RESET_TOKEN_SIZE;
 pub const LANE_GRANT_SIZE: usize = 18 + RESET_TOKEN_SIZE;
 /// Bytes of a STATS.
 pub const STATS_SIZE: usize = 34;
+/// Bytes of a PATH_CHALLENGE.
+pub const PATH_CHALLENGE_SIZE: usize = 9;
+/// Bytes of a PATH_RESPONSE.
+pub const PATH_RESPONSE_SIZE: usize = 9;
 /// Bytes of the longest reason in a CLOSE or REFUSE.
 pub const REASON_SIZE_MAX: usize = 255;
 
@@ -151,6 +155,18 @@ pub(super) fn decode_lane_grant(reader: &mut Reader<'_>) -> Result<Frame<'static
     Ok(Frame::LaneGrant { status, session, granted, token })
 }
 
+/// Writes a PATH_CHALLENGE: [`PATH_CHALLENGE_SIZE`] bytes, which must fit.
+pub fn encode_path_challenge(writer: &mut Writer<'_>, data: u64) {
+    writer.put_u8(kind::PATH_CHALLENGE);
+    writer.put_u64(data);
+}
+
+/// Writes a PATH_RESPONSE: [`PATH_RESPONSE_SIZE`] bytes, which must fit.
+pub fn encode_path_response(writer: &mut Writer<'_>, data: u64) {
+    writer.put_u8(kind::PATH_RESPONSE);
+    writer.put_u64(data);
+}
+
 pub(super) fn encode_close_bytes(writer: &mut Writer<'_>, code: u16, reason: &[u8]) {
     writer.put_u8(kind::CLOSE);
     writer.put_u16(code);
@@ -193,6 +209,8 @@ mod tests {
         assert_eq!(size(&|w| encode_lane_grant(w, session, session, &[1; 16])), LANE_GRANT_SIZE);
         assert_eq!(size(&|w| encode_lane_refusal(w, 1, session)), LANE_GRANT_SIZE);
         assert_eq!(size(&|w| Stats::default().encode(w)), STATS_SIZE);
+        assert_eq!(size(&|w| encode_path_challenge(w, 1)), PATH_CHALLENGE_SIZE);
+        assert_eq!(size(&|w| encode_path_response(w, 1)), PATH_RESPONSE_SIZE);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::error::narrow;
 use super::{
     Ack, DecodeError, FragmentUnit, MessageId, MessagesUnit, RESET_TOKEN_SIZE, Reader, SessionId, Stats,
-    control, datagram, kind, unit,
+    UnitPart, control, datagram, kind, unit,
 };
 
 /// One frame. Offsets count from the start of the slice given to [`Frames::new`].
@@ -63,10 +63,22 @@ pub enum Frame<'a> {
     },
     /// What the peer counted.
     Stats(Stats),
+    /// Proof is asked that the receiver takes packets where this one was sent (P-15.2).
+    PathChallenge {
+        /// What the proof repeats: nothing that can be guessed.
+        data: u64,
+    },
+    /// The proof.
+    PathResponse {
+        /// The challenge's data.
+        data: u64,
+    },
     /// A unit of whole messages.
     Messages(MessagesUnit),
     /// A unit that is a piece of a large message.
     Fragment(FragmentUnit),
+    /// A part of a unit that no longer fits a packet.
+    Part(UnitPart),
     /// An unreliable datagram.
     Datagram {
         /// Where its bytes start.
@@ -77,12 +89,19 @@ pub enum Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// True when a packet that carries this frame is to be acknowledged (P-8.2): all but ACK, CLOSE and
-    /// STATS, whose loss is repaired by the next one or not at all.
+    /// True when a packet that carries this frame is to be acknowledged (P-8.2): all but ACK, CLOSE, STATS
+    /// and the two that try a path, whose loss is repaired by the next one or not at all.
     #[inline]
     #[must_use]
     pub fn is_ack_eliciting(&self) -> bool {
-        !matches!(self, Self::Ack(_) | Self::Close { .. } | Self::Stats(_))
+        !matches!(
+            self,
+            Self::Ack(_)
+                | Self::Close { .. }
+                | Self::Stats(_)
+                | Self::PathChallenge { .. }
+                | Self::PathResponse { .. }
+        )
     }
 }
 
@@ -121,6 +140,10 @@ impl<'a> Frames<'a> {
             kind::FRAGMENT => {
                 self.note_unit()?;
                 Frame::Fragment(unit::decode_fragment(&mut self.reader)?)
+            }
+            kind::UNIT_PART => {
+                self.note_unit()?;
+                Frame::Part(unit::decode_part(&mut self.reader)?)
             }
             kind::ACK => Frame::Ack(Ack::decode(&mut self.reader)?),
             kind::DATAGRAM => {
@@ -166,6 +189,8 @@ impl<'a> Frames<'a> {
                 token: *reader.array("LANE_REQUEST token")?,
             },
             kind::LANE_GRANT => control::decode_lane_grant(reader)?,
+            kind::PATH_CHALLENGE => Frame::PathChallenge { data: reader.u64("PATH_CHALLENGE data")? },
+            kind::PATH_RESPONSE => Frame::PathResponse { data: reader.u64("PATH_RESPONSE data")? },
             _ => return Err(DecodeError::UnknownFrame { kind, at }),
         })
     }
@@ -227,7 +252,13 @@ mod tests {
         let one = std::iter::once((PacketNumber(1), PacketNumber(1)));
         encode_ack(&mut Writer::new(&mut bytes), &head, one).unwrap();
         let ack = Ack::decode(&mut Reader::new(&bytes)).unwrap();
-        let silent = [Frame::Ack(ack), Frame::Close { code: 0, reason: b"" }, Frame::Stats(Stats::default())];
+        let silent = [
+            Frame::Ack(ack),
+            Frame::Close { code: 0, reason: b"" },
+            Frame::Stats(Stats::default()),
+            Frame::PathChallenge { data: 0 },
+            Frame::PathResponse { data: 0 },
+        ];
         let session = SessionId(1);
         let eliciting = [
             Frame::Ping,

@@ -6,8 +6,9 @@ use crate::bounds::{
     CALL_SLOTS_MAX, HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE, UNIT_WINDOW_MAX, UNIT_WINDOW_MIN,
 };
 
-/// The protocol this build speaks: "RW" and a number. 1 had no suite and no keys.
-pub const VERSION: u32 = 0x5257_0002;
+/// The protocol this build speaks: "RW" and a number. 1 had no suite and no keys, 2 no parts of units and no
+/// challenges of paths (P-6.2).
+pub const VERSION: u32 = 0x5257_0003;
 /// Bytes of every INIT packet, header and tag included (P-6.1).
 pub const INIT_PACKET_SIZE: usize = 1_200;
 /// Bytes of every INIT body.

@@ -11,8 +11,11 @@ pub(super) const CLOSE: u8 = 0x08;
 pub(super) const LANE_REQUEST: u8 = 0x09;
 pub(super) const LANE_GRANT: u8 = 0x0a;
 pub(super) const STATS: u8 = 0x0b;
+pub(super) const PATH_CHALLENGE: u8 = 0x0c;
+pub(super) const PATH_RESPONSE: u8 = 0x0d;
 pub(super) const MESSAGES: u8 = 0x20;
 pub(super) const FRAGMENT: u8 = 0x21;
+pub(super) const UNIT_PART: u8 = 0x22;
 pub(super) const DATAGRAM: u8 = 0x30;
 /// From here on a frame carries its length, so that one that is not known can be skipped.
 pub(super) const EXTENSION_FIRST: u8 = 0x40;

@@ -12,6 +12,7 @@
 //! | session number |                             |                          |        |
 //! +----------------+-----------------------------|--------------------------+--------+
 //!                          MESSAGES head, 12, [record][record]…   or   FRAGMENT head, 56, data
+//!                          or   UNIT_PART head, 16, bytes of either
 //! ```
 //!
 //! Invariant: an offset handed out lies inside the slice the decoder was given.
@@ -36,9 +37,10 @@ mod unit;
 pub use ack::{ACK_FIXED_SIZE, ACK_RANGE_SIZE, ACK_SIZE_MAX, Ack, AckCopy, AckHead, AckRanges, encode_ack};
 pub use control::{
     ACK_REQUEST_SIZE, BLOCKED_SIZE, CLOSE_FIXED_SIZE, CLOSE_SIZE_MAX, CREDIT_SIZE, GRANT_SIZE,
-    LANE_GRANT_SIZE, LANE_REQUEST_SIZE, PING_SIZE, REASON_SIZE_MAX, STATS_SIZE, Stats, encode_ack_request,
-    encode_blocked, encode_close, encode_credit, encode_grant, encode_lane_grant, encode_lane_refusal,
-    encode_lane_request, encode_ping,
+    LANE_GRANT_SIZE, LANE_REQUEST_SIZE, PATH_CHALLENGE_SIZE, PATH_RESPONSE_SIZE, PING_SIZE, REASON_SIZE_MAX,
+    STATS_SIZE, Stats, encode_ack_request, encode_blocked, encode_close, encode_credit, encode_grant,
+    encode_lane_grant, encode_lane_refusal, encode_lane_request, encode_path_challenge, encode_path_response,
+    encode_ping,
 };
 pub use cursor::{Reader, Writer};
 pub use datagram::{DATAGRAM_HEAD_SIZE, encode_datagram, encode_datagram_head};
@@ -60,6 +62,6 @@ pub use record::{
     RecordHeader, Records,
 };
 pub use unit::{
-    FRAGMENT_HEAD_SIZE, FragmentHeader, FragmentUnit, MESSAGES_HEAD_SIZE, MessagesUnit, encode_fragment_head,
-    encode_messages_head,
+    FRAGMENT_HEAD_SIZE, FragmentHeader, FragmentUnit, MESSAGES_HEAD_SIZE, MessagesUnit, UNIT_PART_HEAD_SIZE,
+    UnitPart, encode_fragment_head, encode_messages_head, encode_unit_part_head,
 };

@@ -1,4 +1,5 @@
-//! The two units: MESSAGES and FRAGMENT, what is retransmitted whole (P-3.6, P-3.7).
+//! The two units: MESSAGES and FRAGMENT, what is retransmitted whole (P-3.6, P-3.7); and UNIT_PART, how
+//! one travels that was cut for larger packets than its path carries now (P-3.18).
 //!
 //! ```text
 //!  0      1        2        4             12
@@ -10,7 +11,14 @@
 //!  +------+--------+--------+--------+-----+------+---------+--------+-------+---+---+------
 //!  | 0x21 | record | length | status | 0 0 | unit | message | offset | total | a | b | data
 //!  +------+--------+--------+--------+-----+------+---------+--------+-------+---+---+------
+//!
+//!  0      1       2        4             12       14      16
+//!  +------+-------+--------+-------------+--------+-------+----------------------------------
+//!  | 0x22 | 0     | length | unit        | offset | total | bytes of the unit       UNIT_PART
+//!  +------+-------+--------+-------------+--------+-------+----------------------------------
 //! ```
+
+use crate::bounds::PACKET_SIZE_MAX;
 
 use super::{CallId, ChannelId, DecodeError, MessageId, Reader, RecordHeader, UnitNumber, kind};
 
@@ -18,6 +26,9 @@ use super::{CallId, ChannelId, DecodeError, MessageId, Reader, RecordHeader, Uni
 pub const MESSAGES_HEAD_SIZE: usize = 12;
 /// Bytes before the data of a FRAGMENT.
 pub const FRAGMENT_HEAD_SIZE: usize = 56;
+
+/// Bytes before the data of a UNIT_PART.
+pub const UNIT_PART_HEAD_SIZE: usize = 16;
 
 /// A MESSAGES frame: whole messages, packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +65,35 @@ pub struct FragmentUnit {
     pub data_offset: usize,
     /// Bytes of data, at least 1.
     pub length: usize,
+}
+
+/// A UNIT_PART frame: some bytes of the MESSAGES or FRAGMENT that a unit is, head and all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnitPart {
+    /// The unit's number.
+    pub unit: UnitNumber,
+    /// Where these bytes start in the unit. A decoded part ends at or before `total`.
+    pub offset: u16,
+    /// Bytes of the whole unit, its head included: at most what fits a packet.
+    pub total: u16,
+    /// Where the bytes start in the slice given to [`Frames::new`](super::Frames::new).
+    pub data_offset: usize,
+    /// How many they are, at least 1.
+    pub length: usize,
+}
+
+/// Writes the head of a UNIT_PART whose `length` bytes the caller puts behind it.
+///
+/// # Panics
+/// When `out` is shorter than [`UNIT_PART_HEAD_SIZE`].
+pub fn encode_unit_part_head(out: &mut [u8], unit: UnitNumber, offset: u16, total: u16, length: u16) {
+    let out = out.first_chunk_mut::<UNIT_PART_HEAD_SIZE>().expect("a part is planned with its head");
+    out[0] = kind::UNIT_PART;
+    out[1] = 0;
+    out[2..4].copy_from_slice(&length.to_le_bytes());
+    out[4..12].copy_from_slice(&unit.0.to_le_bytes());
+    out[12..14].copy_from_slice(&offset.to_le_bytes());
+    out[14..16].copy_from_slice(&total.to_le_bytes());
 }
 
 /// Writes the head of a MESSAGES whose `length` bytes of records the caller puts behind it.
@@ -122,6 +162,35 @@ pub(super) fn decode_fragment(reader: &mut Reader<'_>) -> Result<FragmentUnit, D
     let data_offset = reader.position();
     reader.bytes(length, "FRAGMENT data")?;
     Ok(FragmentUnit { unit, header: FragmentHeader { record, message, offset, total }, data_offset, length })
+}
+
+#[cold]
+pub(super) fn decode_part(reader: &mut Reader<'_>) -> Result<UnitPart, DecodeError> {
+    let [_, flags, low, high] = *reader.array("UNIT_PART")?;
+    if flags != 0 {
+        return Err(DecodeError::Field { what: "UNIT_PART flags", value: u64::from(flags) });
+    }
+    let length = usize::from(u16::from_le_bytes([low, high]));
+    let unit = UnitNumber(reader.u64("UNIT_PART unit")?);
+    let offset = reader.u16("UNIT_PART offset")?;
+    let total = reader.u16("UNIT_PART total")?;
+    if length == 0 {
+        return Err(DecodeError::Field { what: "UNIT_PART length", value: 0 });
+    }
+    // No unit is smaller than the head of one, nor larger than a packet.
+    if !(MESSAGES_HEAD_SIZE..=PACKET_SIZE_MAX).contains(&usize::from(total)) {
+        return Err(DecodeError::Field { what: "UNIT_PART total", value: u64::from(total) });
+    }
+    // P-3.18: a part lies inside its unit.
+    if usize::from(offset) + length > usize::from(total) {
+        return Err(DecodeError::Field {
+            what: "UNIT_PART offset past its unit's end",
+            value: u64::from(offset),
+        });
+    }
+    let data_offset = reader.position();
+    reader.bytes(length, "UNIT_PART bytes")?;
+    Ok(UnitPart { unit, offset, total, data_offset, length })
 }
 
 /// The record's kind, status, `a` and `b` as FRAGMENT carries them.

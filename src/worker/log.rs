@@ -32,6 +32,9 @@ pub(super) fn log(engine: &Engine, event: &Event) {
                 reason => tracing::info!(session = number, ?reason, "session ended"),
             }
         }
+        Event::AddressChanged { session } => {
+            tracing::debug!(session = session.number(), "the peer's address changed");
+        }
         Event::OverQuota { session, peer, quota } => tracing::warn!(
             session = session.map(|session| session.number()),
             peer = shown(peer.as_ref()),

@@ -205,6 +205,8 @@ impl<A: App> Worker<A> {
             EngineEvent::OverQuota { session, peer, quota } => {
                 self.app.on_event(&mut cx, Event::OverQuota { session, peer, quota });
             }
+            // The worker's affair alone: it asks for the route, below.
+            EngineEvent::AddressChanged { .. } => {}
             EngineEvent::MessageEnded { session, ordinal, fate } => {
                 self.app.on_event(&mut cx, Event::MessageEnded { session, ordinal, fate });
             }
@@ -249,7 +251,7 @@ impl<A: App> Worker<A> {
         self.backend.poll_events(&mut self.io_events);
         for event in self.io_events.drain(..) {
             if let IoEvent::PacketTooBig { path, segment_size } = event {
-                self.engine.on_packet_refused(PathIndex(path.0), segment_size);
+                self.engine.on_packet_refused(self.now, PathIndex(path.0), segment_size);
             }
         }
         if self.now.since_ns(self.looked_at) >= LOOK_INTERVAL_NS {

@@ -2,7 +2,7 @@
 //! nothing but each other. No root is needed where the kernel lets users make namespaces.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// Two namespaces and the link between them. They end with the test.
 pub struct Net {
@@ -56,7 +56,9 @@ impl Net {
     pub fn run(&self, host: Host, words: &[&str]) -> Running {
         let mut command = inside(self.hosts[host as usize].0.id(), words);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        Running(child.expect("nsenter made both hosts"))
+        let mut child = child.expect("nsenter made both hosts");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        Running { child, out }
     }
 
     /// Lets packets of any source address come to `host`, and be answered over the link.
@@ -67,6 +69,39 @@ impl Net {
         quiet(inside(id, &["ip", "route", "add", "default", "via", "10.77.0.2"]))
     }
 
+    /// Lets the kernel join no packets on the link, so that each is held against the far side's size.
+    pub fn carry_single_packets(&self) {
+        for host in &self.hosts {
+            let single = ["ip", "link", "set", "dev", "link0", "gso_max_segs", "1"];
+            quiet(inside(host.0.id(), &single)).expect("the link is ours");
+        }
+    }
+
+    /// From here on `host` takes packets of `mtu` bytes at most: what is larger vanishes on its way there.
+    pub fn set_mtu(&self, host: Host, mtu: u32) {
+        let id = self.hosts[host as usize].0.id();
+        let set = ["ip", "link", "set", "dev", "link0", "mtu", &mtu.to_string()];
+        quiet(inside(id, &set)).expect("the link is ours");
+    }
+
+    /// Gives the client another address, and takes the one it had.
+    pub fn renumber_client(&self) {
+        self.exchange("10.77.0.22/24", "10.77.0.2/24");
+    }
+
+    /// And back.
+    pub fn renumber_client_back(&self) {
+        self.exchange("10.77.0.2/24", "10.77.0.22/24");
+    }
+
+    fn exchange(&self, new: &str, old: &str) {
+        let client = self.hosts[Host::Client as usize].0.id();
+        // In this order: a second address of one network goes with the first.
+        for (what, address) in [("del", old), ("add", new)] {
+            quiet(inside(client, &["ip", "addr", what, address, "dev", "link0"])).expect("the link is ours");
+        }
+    }
+
     /// Takes the link down or up, at the server's end.
     pub fn set_link(&self, state: &str) {
         let server = self.hosts[Host::Server as usize].0.id();
@@ -75,20 +110,23 @@ impl Net {
 }
 
 /// A command that runs on one of the hosts. Dropping it kills it.
-pub struct Running(Child);
+pub struct Running {
+    child: Child,
+    // One reader for its whole life: what it read ahead of one line is the next.
+    out: BufReader<ChildStdout>,
+}
 
 impl Running {
-    /// The first line on its stdout, without the line's end.
-    pub fn first_line(&mut self) -> String {
+    /// The next line on its stdout, without the line's end; empty once it is closed.
+    pub fn next_line(&mut self) -> String {
         let mut line = String::new();
-        let stdout = self.0.stdout.as_mut().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it speaks");
+        self.out.read_line(&mut line).expect("it speaks");
         line.trim_end().to_owned()
     }
 
     /// Its process.
     pub fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// Asks it to end.
@@ -98,20 +136,20 @@ impl Running {
         quiet(kill).expect("it is ours");
     }
 
-    /// Waits for its end: exit status, stdout and stderr.
+    /// Waits for its end: exit status, what is left of stdout, and stderr.
     pub fn end(mut self) -> (Option<i32>, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
-        self.0.stdout.take().expect("piped").read_to_string(&mut out).expect("it is text");
-        self.0.stderr.take().expect("piped").read_to_string(&mut err).expect("it is text");
-        (self.0.wait().expect("ours").code(), out, err)
+        self.out.read_to_string(&mut out).expect("it is text");
+        self.child.stderr.take().expect("piped").read_to_string(&mut err).expect("it is text");
+        (self.child.wait().expect("ours").code(), out, err)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // One that has ended needs no killing.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -133,6 +133,14 @@ impl Congestion {
             CongestionKind::Cubic => Self::Cubic(Cubic::new(config)),
         }
     }
+
+    /// The path is another: nothing that was learnt of the last one holds (RFC 9000 §9.4).
+    pub fn restart(&mut self, config: CongestionConfig) {
+        *self = match self {
+            Self::Dc(_) => Self::Dc(Dc::new(config)),
+            Self::Cubic(_) => Self::Cubic(Cubic::new(config)),
+        };
+    }
 }
 
 macro_rules! each {

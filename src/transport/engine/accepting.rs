@@ -220,6 +220,9 @@ impl Engine {
             return;
         };
         let meta = asked.meta;
+        if self.accepts_again(&asked, peer.as_ref()) {
+            return;
+        }
         // Before its message is remembered as seen: keys cost nothing to make.
         let admission = match self.let_in(now, &asked, peer.as_ref()) {
             Ok(admission) => admission,
@@ -255,6 +258,20 @@ impl Engine {
             accept: accept.prologue().to_vec(),
             payload,
         });
+    }
+
+    /// A client that proved its key asks from another address for the session it was given already, its
+    /// ACCEPT having been lost with the old one: it gets the same again, and the session follows (P-15.2).
+    fn accepts_again(&mut self, asked: &Asked, peer: Option<&PublicKey>) -> bool {
+        let Some(&index) = self.attempts.get(&(asked.remote.0, asked.boot)) else { return false };
+        let Slot::Open(session) = self.table.slot(index) else { return false };
+        if peer.is_none() || session.peer_key() != peer {
+            return false;
+        }
+        let accept = session.accept.clone();
+        self.shared.counters.handshakes_sent += 1;
+        self.answer(asked.meta.path, PacketKind::Accept, asked.remote, |out| copy(&accept, out));
+        true
     }
 
     /// What a client sealed into its first message: its clock's reading and its reset token.
@@ -328,6 +345,10 @@ impl Engine {
             self.shared.counters.handshakes_refused += 1;
             return;
         };
+        if self.accepts_again(&asked, peer.as_ref()) {
+            self.table.give_back(key.index);
+            return;
+        }
         // The gate may have changed since: a session that opens now would not be looked at again.
         let admission = match self.let_in(now, &asked, peer.as_ref()) {
             Ok(admission) => admission,
@@ -363,16 +384,23 @@ impl Engine {
         let trust = trust_of((peer, admission, peer_token), self.random.bytes(), root);
         let mut session = Session::open(&opening, protector, trust, &mut self.shared);
         session.accept = body.into_boxed_slice();
+        session.lives_at(meta.remote.ip());
         if secure {
             session.await_client(now, cookie);
         }
+        self.enter(&meta, remote, session);
+    }
+
+    /// `session`, which `remote` asked for from where `meta` says, is open, and its ACCEPT leaves.
+    fn enter(&mut self, meta: &Meta, remote: SessionId, session: Session) {
         session.announce(&mut self.shared);
         self.shared.counters.handshakes_sent += 1;
-        let accept = session.accept.clone();
+        let (accept, index) = (session.accept.clone(), session.key.index);
         self.answer(meta.path, PacketKind::Accept, remote, |out| copy(&accept, out));
-        self.accepted.insert((meta.path, remote.0, boot), key.index);
-        self.table.fill(key.index, Slot::Open(Box::new(session)));
-        self.touch(key.index);
+        self.accepted.insert(session.origin_key(), index);
+        self.attempts.insert((remote.0, session.peer_boot), index);
+        self.table.fill(index, Slot::Open(Box::new(session)));
+        self.touch(index);
     }
 
     pub(super) fn refuse(&mut self, meta: &Meta, session: SessionId, (code, reason): (u16, &str)) {

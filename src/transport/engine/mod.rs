@@ -1,6 +1,7 @@
 //! All sessions of one worker, and what belongs to none: handshakes, resets, timers.
 
 mod accepting;
+mod elsewhere;
 mod handshake;
 mod jobs;
 mod lanes;
@@ -11,7 +12,7 @@ mod submit;
 mod table;
 mod transmit;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
@@ -69,6 +70,9 @@ pub struct Engine {
     last_reset: Timestamp,
     /// Sessions accepted from (path, the client's id, its boot id): a repeated INIT finds its session.
     accepted: FxHashMap<(PathIndex, u64, u64), u32>,
+    /// The same by (the client's id, its boot id), for one that proved its key from another address.
+    // A tree, not a hash table: the peer chooses the keys (S11).
+    attempts: BTreeMap<(u64, u64), u32>,
     /// Largest packet the route of each path carries.
     route_sizes: FxHashMap<PathIndex, usize>,
     /// Paths of new sessions whose route size nobody has told yet.
@@ -102,6 +106,7 @@ impl Engine {
             stateless: VecDeque::new(),
             last_reset: Timestamp(0),
             accepted: FxHashMap::default(),
+            attempts: BTreeMap::new(),
             route_sizes: FxHashMap::default(),
             routes_wanted: Vec::new(),
             workers: 0,
@@ -159,6 +164,9 @@ impl Engine {
             self.answer_unknown(now, meta, header, packet.len());
             return;
         };
+        if session.path != meta.path {
+            return self.on_data_elsewhere(now, meta, header, packet, deliveries);
+        }
         session.handle_packet(now, meta.ce, header, packet, &mut self.shared, deliveries);
         if !session.listed {
             session.listed = true;
@@ -208,18 +216,6 @@ impl Engine {
         }
     }
 
-    fn remove(&mut self, index: u32) {
-        self.wheel.cancel(index);
-        if let Slot::Open(session) = self.table.slot(index)
-            && session.accepted
-            // A lane has no INIT, and its peer may call it as it called another session.
-            && session.lane_of().is_none()
-        {
-            self.accepted.remove(&session.origin_key());
-        }
-        self.table.remove(index);
-    }
-
     /// The oldest event not taken yet. Taken in batches: see [`Engine::drain_events`].
     pub fn drain_events(&mut self, into: &mut Vec<Event>) {
         into.append(&mut self.shared.events);
@@ -253,12 +249,12 @@ impl Engine {
     }
 
     /// The kernel refused a packet of `size` on `path`.
-    pub fn on_packet_refused(&mut self, path: PathIndex, size: usize) {
+    pub fn on_packet_refused(&mut self, now: Timestamp, path: PathIndex, size: usize) {
         for index in 0..self.table.len() {
             if let Slot::Open(session) = self.table.slot_mut(index)
                 && session.path == path
             {
-                session.on_packet_refused(size);
+                session.on_packet_refused(now, size, &mut self.shared);
                 self.touch(index);
             }
         }

@@ -8,7 +8,7 @@ use crate::bounds::SESSIONS_MAX;
 use crate::crypto::Csprng;
 use crate::transport::connecting::Connecting;
 use crate::transport::engine::lanes::Joining;
-use crate::transport::session::Session;
+use crate::transport::session::{PATHS_HELD_MAX, Session};
 use crate::transport::{ConnectError, PathIndex};
 use crate::wire::SessionId;
 
@@ -43,11 +43,11 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    fn path(&self) -> Option<PathIndex> {
+    fn paths(&self) -> [Option<PathIndex>; PATHS_HELD_MAX] {
         match self {
-            Slot::Open(session) => Some(session.path),
-            Slot::Connecting(connecting) => Some(connecting.path()),
-            Slot::Joining(_) | Slot::Free => None,
+            Slot::Open(session) => session.held_paths(),
+            Slot::Connecting(connecting) => [Some(connecting.path()), None, None],
+            Slot::Joining(_) | Slot::Free => [None; PATHS_HELD_MAX],
         }
     }
 }
@@ -86,17 +86,27 @@ impl Table {
     /// Puts `slot` into its place and returns what was there.
     pub(super) fn fill(&mut self, index: u32, slot: Slot) -> Slot {
         self.open += usize::from(matches!(slot, Slot::Open(_)));
-        if let Some(path) = slot.path() {
+        self.hold_paths(slot.paths());
+        let old = std::mem::replace(&mut self.slots[index as usize].1, slot);
+        self.open -= usize::from(matches!(old, Slot::Open(_)));
+        self.drop_paths(old.paths());
+        old
+    }
+
+    /// A slot holds these paths from now on.
+    pub(super) fn hold_paths(&mut self, paths: [Option<PathIndex>; PATHS_HELD_MAX]) {
+        for path in paths.into_iter().flatten() {
             let path = path.0 as usize;
             self.uses.resize(self.uses.len().max(path + 1), 0);
             self.uses[path] += 1;
         }
-        let old = std::mem::replace(&mut self.slots[index as usize].1, slot);
-        self.open -= usize::from(matches!(old, Slot::Open(_)));
-        if let Some(path) = old.path() {
+    }
+
+    /// A slot held these paths until now.
+    pub(super) fn drop_paths(&mut self, paths: [Option<PathIndex>; PATHS_HELD_MAX]) {
+        for path in paths.into_iter().flatten() {
             self.uses[path.0 as usize] -= 1;
         }
-        old
     }
 
     /// A reserved key was not used after all.

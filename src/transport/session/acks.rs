@@ -140,6 +140,9 @@ impl Session {
 
     fn acknowledge(&mut self, now: Timestamp, ack: &Ack<'_>, shared: &mut Shared) -> News {
         let mut news = News::default();
+        let (watched, path_began) = (self.mtu.watched_size(), self.loss.path_began);
+        // Never allocates unless units travel in parts.
+        let mut parts = Vec::new();
         let mut units = std::mem::take(&mut shared.acked_units);
         let mut probes = ProbeNews::default();
         for (smallest, largest) in ack.ranges.iter() {
@@ -150,8 +153,10 @@ impl Session {
                         packet
                     }
                     Acked::Spurious(packet) => {
-                        news.spurious += 1;
-                        news.spurious_age_ns = news.spurious_age_ns.max(now.since_ns(packet.sent_at));
+                        if number >= path_began {
+                            news.spurious += 1;
+                            news.spurious_age_ns = news.spurious_age_ns.max(now.since_ns(packet.sent_at));
+                        }
                         packet
                     }
                     Acked::NeverSent => {
@@ -166,7 +171,12 @@ impl Session {
                 news.newest_sent_at = news.newest_sent_at.max(packet.sent_at);
                 news.ack_largest = news.ack_largest.max(packet.ack_largest);
                 probes.note(&packet);
-                if packet.unit != NO_UNIT {
+                if usize::from(packet.size) >= watched {
+                    probes.passed = probes.passed.max(Some(number));
+                }
+                if packet.carried & carried::PART != 0 {
+                    parts.push((packet.unit, number));
+                } else if packet.unit != NO_UNIT {
                     units.push((packet.unit, packet.carried & carried::PROBE != 0));
                 }
             });
@@ -177,17 +187,31 @@ impl Session {
         }
         shared.acked_units = units;
         shared.counters.probes_repairing += u64::from(probes.repaired);
-        if let Some(size) = probes.size_probe {
-            self.mtu.on_probe_acked(size);
+        if !parts.is_empty() {
+            self.on_parts_acked(&parts, shared);
         }
+        self.note_sizes(now, &probes);
         if probes.grants_arrived && self.reassemblies.is_empty() {
             self.control.granted.clear();
         }
         news
     }
 
+    /// What was acknowledged shows which packet sizes pass.
+    fn note_sizes(&mut self, now: Timestamp, probes: &ProbeNews) {
+        if let Some(size) = probes.size_probe {
+            self.mtu.on_probe_acked(now, size);
+        }
+        if let Some(number) = probes.passed {
+            self.mtu.on_passed(number);
+        }
+    }
+
     /// The peer has `unit`: its memory comes back. True the first time.
-    fn release_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+    pub(super) fn release_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+        if self.path_change.parts_out.is_some() {
+            self.forget_parts_out(unit);
+        }
         match self.units.on_acked(unit) {
             Some(Body::Packed(packed)) => {
                 if !planted::is(Fault::SlotReusedBeforeAck) {
@@ -209,7 +233,8 @@ impl Session {
     /// wants an ack itself: the delay that the peer reports is that packet's.
     fn sample_rtt(&mut self, now: Timestamp, ack: &Ack<'_>, news: &News) {
         let Some((number, packet)) = news.largest else { return };
-        if number != ack.largest().0 {
+        // RFC 9000 §9.4: nor one of another path.
+        if number != ack.largest().0 || number < self.loss.path_began {
             return;
         }
         let latest_ns = now.since_ns(packet.sent_at);
@@ -265,17 +290,19 @@ impl Session {
             self.on_control_lost(packet);
             if packet.carried & carried::SIZE_PROBE != 0 {
                 // RFC 8899 §3: the loss of a probe is no sign of congestion.
-                self.mtu.on_probe_lost(usize::from(packet.size));
+                self.mtu.on_probe_lost(now, usize::from(packet.size));
                 continue;
             }
-            if packet.unit != NO_UNIT && !planted::is(Fault::LostUnitNotRequeued) {
-                self.units.on_lost(packet.unit, *number);
-            }
+            self.mtu.on_lost(*number, usize::from(packet.size));
+            self.on_unit_lost(*number, packet);
             bytes += u64::from(packet.size);
             newest = newest.max(packet.sent_at);
         }
         if bytes == 0 {
             return;
+        }
+        if self.mtu.is_black_hole(now) {
+            self.on_shrunk(shared);
         }
         if newest >= self.loss.recovery_start {
             self.loss.recovery_start = now;
@@ -288,6 +315,15 @@ impl Session {
             largest_lost_sent_at: newest,
             flight_bytes: flight,
         });
+    }
+
+    /// The unit that a lost packet carried is to be sent again.
+    pub(super) fn on_unit_lost(&mut self, number: u64, packet: &SentPacket) {
+        if packet.carried & carried::PART != 0 {
+            self.on_part_lost(packet.unit, number);
+        } else if packet.unit != NO_UNIT && !planted::is(Fault::LostUnitNotRequeued) {
+            self.units.on_lost(packet.unit, number);
+        }
     }
 
     /// Everything sent for `stretch_ns` was lost.
@@ -305,7 +341,7 @@ impl Session {
     }
 
     /// A packet's control frames are made anew from what is true now.
-    fn on_control_lost(&mut self, packet: &SentPacket) {
+    pub(super) fn on_control_lost(&mut self, packet: &SentPacket) {
         if planted::is(Fault::LostCreditNeverProbed) {
             return;
         }
@@ -329,6 +365,8 @@ impl Session {
 struct ProbeNews {
     repaired: bool,
     size_probe: Option<usize>,
+    /// The newest packet large enough to show that large packets pass.
+    passed: Option<u64>,
     grants_arrived: bool,
 }
 

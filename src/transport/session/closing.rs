@@ -97,6 +97,7 @@ impl Session {
             events.push(Event::CallEnded { session, token, fate });
         });
         self.reassemblies.clear(&mut shared.reserve);
+        self.clear_parts(shared);
         if let CloseReason::PeerRestarted(_) = reason {
             shared.counters.peer_restarts += 1;
         }

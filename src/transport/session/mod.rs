@@ -15,8 +15,11 @@ mod control;
 mod frames;
 mod key_update;
 mod lanes;
+mod migration;
+mod parts;
 #[cfg(feature = "planted-faults")]
 mod planted_calls;
+mod probe;
 mod quotas;
 mod receive;
 mod submit;
@@ -25,6 +28,7 @@ mod transmit;
 mod trust;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::crypto::Protector;
@@ -39,6 +43,8 @@ use crate::transport::connecting::Connecting;
 use crate::transport::credit::{CreditIn, CreditOut};
 use crate::transport::large_out::LargeQueue;
 use crate::transport::pacer::Pacer;
+use crate::transport::parts_in::PartsIn;
+use crate::transport::parts_out::PartsOut;
 use crate::transport::path_mtu::PathMtu;
 use crate::transport::quota::Allowance;
 use crate::transport::reassembly::Reassemblies;
@@ -60,6 +66,8 @@ use control::Control;
 use key_update::{KeyUse, Skips};
 use lanes::Lanes;
 pub(crate) use lanes::{LaneOf, LaneRoot};
+use migration::Migration;
+pub(crate) use migration::PATHS_HELD_MAX;
 use quotas::Ledger;
 pub(crate) use submit::Payload;
 use timers::Timers;
@@ -97,6 +105,7 @@ pub(crate) struct Session {
     channels_in: ChannelsIn<Buffer>,
     channels_out: ChannelsOut,
     reassemblies: Reassemblies,
+    path_change: PathChange,
     next_ordinal: u64,
     turns: Turns,
     tuning: Tuning,
@@ -128,10 +137,26 @@ pub(crate) struct LossState {
     pto_count: u32,
     probes_due: u8,
     reordering: Reordering,
+    /// Packets below this number left on an earlier path: what becomes of them is no news of this one.
+    path_began: u64,
     /// A round ends when this packet number is acknowledged.
     round_end: u64,
     /// Sent before this moment means: belongs to a loss episode that was already answered.
     recovery_start: Timestamp,
+}
+
+/// What is there only because the path is no longer what it was: nothing, as a rule.
+#[derive(Debug, Default)]
+struct PathChange {
+    /// Units that it no longer carries whole, and the peer's.
+    parts_out: Option<Box<PartsOut>>,
+    parts_in: Option<Box<PartsIn>>,
+    /// The peer was heard from elsewhere, or asks whether this end receives.
+    migration: Option<Box<Migration>>,
+    /// While a packet is handled that came by another path than the session's: that path.
+    elsewhere: Option<PathIndex>,
+    /// The peer's host, as far as it was proven: for the end that follows it.
+    peer_host: Option<IpAddr>,
 }
 
 /// Bytes of small and large units sent in this busy period: whoever sent less goes next.
@@ -214,18 +239,19 @@ impl Session {
             window: UnitWindow::new(config.unit_window),
             rtt: Rtt::new(opening.handshake_rtt_ns),
             resume: Resume::new(congestion.window(), now),
+            pacer: first_pacer(&congestion),
             congestion,
             loss: LossState::default(),
             credit_out: CreditOut::new(peer.credit),
             credit_in: CreditIn::new(shared.initial_credit()),
             timers: Timers::new(now),
             mtu: PathMtu::new(packet_size),
-            pacer: Pacer::new(TRAIN_SIZE_MAX as u64),
             large: LargeQueue::default(),
             datagrams: VecDeque::new(),
             channels_in: ChannelsIn::new(),
             channels_out: ChannelsOut::new(),
             reassemblies: Reassemblies::new(opening.own.message_size_max),
+            path_change: PathChange::default(),
             next_ordinal: 0,
             turns: Turns::default(),
             tuning,
@@ -298,11 +324,6 @@ impl Session {
         self.mtu.size()
     }
 
-    /// The kernel refused a packet of `size` on this session's path.
-    pub(crate) fn on_packet_refused(&mut self, size: usize) {
-        self.mtu.on_refused(size);
-    }
-
     /// The profile follows the smallest round trip, unless it was set: a first guess may be wrong, or
     /// have measured an ACCEPT that had to be said twice.
     #[inline]
@@ -346,7 +367,7 @@ impl Session {
 
     /// Bytes that the worker set aside for this session's large messages.
     pub(crate) fn reserved(&self) -> u64 {
-        self.reassemblies.reserved_size()
+        self.reassemblies.reserved_size() + self.parts_kept()
     }
 
     /// Walks the invariants: for tests and the simulator.
@@ -355,6 +376,12 @@ impl Session {
         assert!(self.sent.packets_in_flight() > 0 || self.sent.bytes_in_flight() == 0);
         assert!(self.window.floor() <= self.window.floor() + self.window.held());
     }
+}
+
+/// The pacer of a path nothing was sent on yet. L41, RFC 9002 §7.7: no burst beyond the first window, and
+/// a train is one burst, however few system calls it takes.
+fn first_pacer(congestion: &Congestion) -> Pacer {
+    Pacer::new(congestion.window().min(TRAIN_SIZE_MAX as u64))
 }
 
 impl Tuning {

@@ -61,7 +61,7 @@ impl Session {
     fn usage(&self) -> Usage {
         Usage {
             calls: self.open_calls.open() as u64,
-            reassembly: self.reassemblies.kept_size(),
+            reassembly: self.reassemblies.kept_size() + self.parts_kept(),
             unacked: self.queue.queued_size() as u64 + self.units.packed_size() + self.large.kept_size(),
         }
     }
@@ -123,12 +123,17 @@ impl Session {
     /// From a first fragment on the rest must come, too.
     #[inline]
     fn watch_reassembly(&mut self, now: Timestamp) {
-        if self.reassemblies.is_empty() {
+        if self.reassemblies.is_empty() && !self.has_parts() {
             self.ledger.watch = None;
         } else if self.ledger.watch.is_none() {
-            let received = self.reassemblies.received_size();
+            let received = self.pieces_received();
             self.ledger.watch = Some(Watch { since: now, received, stood_still: false });
         }
+    }
+
+    /// Bytes of messages and of units that ever came in pieces.
+    fn pieces_received(&self) -> u64 {
+        self.reassemblies.received_size() + self.parts_received()
     }
 
     /// When it is time to look whether what was begun goes on.
@@ -143,10 +148,10 @@ impl Session {
         if self.watch_at().is_none_or(|at| at > now) {
             return;
         }
-        let received = self.reassemblies.received_size();
+        let received = self.pieces_received();
         let Some(before) = self.ledger.watch else { return };
         let goes_on = received - before.received >= WATCHED_SIZE_MIN;
-        let may = self.reassemblies.awaits_bytes() && self.credit_in.has_room();
+        let may = self.has_parts() || self.reassemblies.awaits_bytes() && self.credit_in.has_room();
         let stood_still = may && !goes_on;
         self.ledger.watch = Some(Watch { since: now, received, stood_still });
         if stood_still && before.stood_still {

@@ -33,7 +33,8 @@ struct Seen {
 }
 
 impl Session {
-    /// Handles one DATA packet of this session, header included.
+    /// Handles one DATA packet of this session, header included. True when it was authentic, new, and
+    /// nothing was wrong with it.
     pub(crate) fn handle_packet(
         &mut self,
         now: Timestamp,
@@ -42,17 +43,17 @@ impl Session {
         packet: &mut [u8],
         shared: &mut Shared,
         deliveries: &mut Deliveries,
-    ) {
+    ) -> bool {
         let length = usize::from(header.length);
         let packet = &mut packet[..length];
         if planted::is(Fault::KeyUpdateNotFollowed) && header.epoch > 0 {
-            return;
+            return false;
         }
         // L28, RFC 9000 §13.1: "A packet MUST NOT be acknowledged until packet protection has been successfully
         // removed and all frames contained in the packet have been processed."
         if self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified) {
             self.note_corrupt(shared);
-            return;
+            return false;
         }
         self.control.arrivals.opened += 1;
         let number = header.number.0;
@@ -63,14 +64,15 @@ impl Session {
                 shared.counters.duplicate_packets += 1;
                 self.control.arrivals.duplicate += 1;
                 self.control.duplicate_seen = true;
-                return;
+                return false;
             }
         }
         if self.is_closed() {
-            return;
+            return false;
         }
         self.timers.last_heard = now;
-        self.timers.unproven = false;
+        // A packet from elsewhere proves nothing of the address that the client asked from (L55).
+        self.timers.unproven &= self.path_change.elsewhere.is_some();
         if let Some(since) = self.timers.measured_from {
             self.first_heard(now, since);
         }
@@ -78,11 +80,11 @@ impl Session {
         let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
         let handled = self.handle_frames(now, frames, shared, deliveries);
         self.settle_packet(now, shared);
-        let Some(seen) = handled else { return };
+        let Some(seen) = handled else { return false };
         // L25, RFC 9002 §4.4: "QUIC does not allow a packet acknowledgment to be reneged": what cannot be kept is
         // not acknowledged.
         if seen.refused {
-            return;
+            return false;
         }
         let order = self.received.insert(number);
         let out_of_order = !matches!(order, Order::Next);
@@ -91,6 +93,7 @@ impl Session {
         }
         let (eliciting, asked) = (seen.eliciting, seen.asked);
         self.acks.on_packet(&Arrival { at: now, number, eliciting, asked, out_of_order, marked: ce });
+        true
     }
 
     fn handle_frames(
@@ -108,30 +111,17 @@ impl Session {
             };
             seen.eliciting |= frame.is_ack_eliciting();
             let handled = match frame {
-                Frame::Ping => Ok(()),
                 Frame::AckRequest => {
                     seen.asked = true;
                     Ok(())
                 }
                 Frame::Ack(ack) => self.on_ack_frame(now, &ack, shared),
                 Frame::Credit { limit } => self.on_credit(limit),
-                Frame::Blocked { message, limit } => {
-                    self.on_blocked(message, limit, shared);
-                    Ok(())
-                }
-                Frame::Grant { message, offset } => {
-                    self.large.on_grant(message, offset);
-                    Ok(())
-                }
                 Frame::Close { code, .. } => {
                     self.fail(now, CloseReason::Peer(code), shared);
                     return None;
                 }
                 Frame::LaneRequest { .. } | Frame::LaneGrant { .. } => self.on_lane_frame(&frame, shared),
-                Frame::Stats(stats) => {
-                    self.on_stats(now, &stats, shared);
-                    Ok(())
-                }
                 Frame::Messages(unit) => {
                     seen.refused |= self.refuses_unit(unit.unit.0, true, shared);
                     if seen.refused { Ok(()) } else { self.on_messages(&unit, frames, shared, deliveries) }
@@ -140,9 +130,17 @@ impl Session {
                     seen.refused |= self.refuses_unit(unit.unit.0, false, shared);
                     if seen.refused { Ok(()) } else { self.on_fragment(&unit, frames, shared, deliveries) }
                 }
+                Frame::Part(part) => {
+                    let handled = self.on_part(&part, frames, shared, deliveries);
+                    handled.map(|refused| seen.refused |= refused)
+                }
                 Frame::Datagram { offset, length } => {
                     shared.counters.datagrams_received += 1;
                     deliveries.push(self.key.index, DeliveryKind::Datagram, HEADER_SIZE + offset, length);
+                    Ok(())
+                }
+                other => {
+                    self.on_control(now, &other, shared);
                     Ok(())
                 }
             };
@@ -152,6 +150,21 @@ impl Session {
             }
         }
         Some(seen)
+    }
+
+    /// The control frames that are rare, and can only be right.
+    fn on_control(&mut self, now: Timestamp, frame: &Frame<'_>, shared: &mut Shared) {
+        match *frame {
+            Frame::Blocked { message, limit } => self.on_blocked(message, limit, shared),
+            Frame::Grant { message, offset } => {
+                self.large.on_grant(message, offset);
+            }
+            Frame::Stats(stats) => self.on_stats(now, &stats, shared),
+            Frame::PathChallenge { data } => self.on_path_challenge(data),
+            Frame::PathResponse { data } => self.on_path_response(now, data, shared),
+            // A PING asks by being there.
+            _ => {}
+        }
     }
 
     fn on_credit(&mut self, limit: u64) -> Result<(), &'static str> {
@@ -193,7 +206,7 @@ impl Session {
     /// True when a unit can neither be delivered nor counted as received: beyond the window, or, for
     /// messages, while those held behind gaps have filled their bound. The lowest missing unit is always
     /// taken: it is the one that can close the gap.
-    fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
+    pub(super) fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
         match self.window.check(unit) {
             UnitVerdict::Beyond => {
                 shared.counters.beyond_window += 1;
@@ -207,7 +220,7 @@ impl Session {
     }
 
     /// True the first time a unit comes; counts it out when it came before.
-    fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
+    pub(super) fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
         if matches!(self.window.check(unit), UnitVerdict::New) {
             return true;
         }
@@ -216,7 +229,10 @@ impl Session {
         planted::is(Fault::NoDuplicateSuppression)
     }
 
-    fn mark_unit(&mut self, unit: u64) {
+    pub(super) fn mark_unit(&mut self, unit: u64, shared: &mut Shared) {
+        if let Some(parts) = &mut self.path_change.parts_in {
+            parts.forget(unit, &mut shared.reserve);
+        }
         if matches!(self.window.check(unit), UnitVerdict::New) {
             self.window.insert(unit);
         }
@@ -234,7 +250,7 @@ impl Session {
             return Ok(());
         }
         if planted::is(Fault::AckBeforeQueued) && unit.unit.0 % 64 == 63 {
-            self.mark_unit(unit.unit.0);
+            self.mark_unit(unit.unit.0, shared);
             return Ok(());
         }
         let cost = credit::cost(unit.length);
@@ -255,7 +271,7 @@ impl Session {
                 return Err(what);
             }
         }
-        self.mark_unit(unit.unit.0);
+        self.mark_unit(unit.unit.0, shared);
         self.consumed(cost, shared);
         Ok(())
     }
@@ -272,7 +288,7 @@ impl Session {
         let index = self.key.index;
         let kind = match *header {
             RecordHeader::Ordered { channel, sequence } => {
-                let place = Place::Packet { offset, payload };
+                let place = OrderedBody::Packet { offset, payload };
                 return self.on_ordered(channel, sequence, place, shared, deliveries);
             }
             ref other => match self.kind_of(other, shared)? {
@@ -288,7 +304,7 @@ impl Session {
     /// What an unordered record is to the application; `None` for a reply nobody waits for.
     // Handed back through memory, its three nested parts would be read before they are written whole.
     #[inline(always)]
-    fn kind_of(
+    pub(super) fn kind_of(
         &mut self,
         header: &RecordHeader,
         shared: &mut Shared,
@@ -317,11 +333,11 @@ impl Session {
         }))
     }
 
-    fn on_ordered(
+    pub(super) fn on_ordered(
         &mut self,
         channel: ChannelId,
         sequence: u64,
-        place: Place<'_>,
+        place: OrderedBody<'_>,
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
@@ -333,8 +349,10 @@ impl Session {
                 shared.counters.messages_delivered += 1;
                 shared.counters.payload_delivered += place.len() as u64;
                 match place {
-                    Place::Packet { offset, payload } => deliveries.push(index, kind, offset, payload.len()),
-                    Place::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
+                    OrderedBody::Packet { offset, payload } => {
+                        deliveries.push(index, kind, offset, payload.len())
+                    }
+                    OrderedBody::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
                 }
                 while let Some(bytes) = self.channels_in.pop_ready(channel) {
                     shared.counters.messages_delivered += 1;
@@ -347,7 +365,7 @@ impl Session {
         Ok(())
     }
 
-    fn on_fragment(
+    pub(super) fn on_fragment(
         &mut self,
         unit: &FragmentUnit,
         frames: &[u8],
@@ -366,7 +384,7 @@ impl Session {
             .reassemblies
             .on_fragment(&unit.header, data, cost.unwrap_or(0), &mut shared.reserve)
             .map_err(|_| "fragments that do not make a message")?;
-        self.mark_unit(unit.unit.0);
+        self.mark_unit(unit.unit.0, shared);
         self.consumed(progress.credit, shared);
         if let Some(complete) = progress.complete {
             shared.reserve.give_back(complete.reserved);
@@ -386,7 +404,7 @@ impl Session {
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
         if let RecordHeader::Ordered { channel, sequence } = *record {
-            return self.on_ordered(channel, sequence, Place::Owned(bytes), shared, deliveries);
+            return self.on_ordered(channel, sequence, OrderedBody::Owned(bytes), shared, deliveries);
         }
         if let Some(kind) = self.kind_of(record, shared)? {
             shared.counters.payload_delivered += bytes.len() as u64;
@@ -408,13 +426,13 @@ impl Session {
     }
 
     /// The application has what `cost` was charged for: its credit goes back.
-    fn consumed(&mut self, cost: u64, shared: &Shared) {
+    pub(super) fn consumed(&mut self, cost: u64, shared: &Shared) {
         self.credit_in.consume(cost);
         self.credit_in.set_share(shared.credit_share(self.rtt.min_ns()));
         self.control.credit |= self.credit_in.update_due().is_some();
     }
 
-    fn charge(&mut self, cost: u64) -> Result<(), &'static str> {
+    pub(super) fn charge(&mut self, cost: u64) -> Result<(), &'static str> {
         self.credit_in.charge(cost).map_err(|_| "more bytes than the session's credit")
     }
 
@@ -427,23 +445,23 @@ impl Session {
 }
 
 /// Where an ordered message's bytes are when it arrives.
-enum Place<'a> {
+pub(super) enum OrderedBody<'a> {
     Packet { offset: usize, payload: &'a [u8] },
     Owned(Buffer),
 }
 
-impl Place<'_> {
+impl OrderedBody<'_> {
     fn len(&self) -> usize {
         match self {
-            Place::Packet { payload, .. } => payload.len(),
-            Place::Owned(bytes) => bytes.len(),
+            OrderedBody::Packet { payload, .. } => payload.len(),
+            OrderedBody::Owned(bytes) => bytes.len(),
         }
     }
 
     fn to_buffer(&self) -> Buffer {
         match self {
-            Place::Packet { payload, .. } => Buffer::from(payload.to_vec()),
-            Place::Owned(bytes) => Buffer::from(bytes.to_vec()),
+            OrderedBody::Packet { payload, .. } => Buffer::from(payload.to_vec()),
+            OrderedBody::Owned(bytes) => Buffer::from(bytes.to_vec()),
         }
     }
 }

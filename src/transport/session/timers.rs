@@ -177,6 +177,7 @@ impl Session {
             && self.large.is_all_cut()
             && self.sent.packets_in_flight() == 0
             && self.reassemblies.is_empty()
+            && !self.has_parts()
             && !self.acks.wanted()
     }
 
@@ -201,6 +202,7 @@ impl Session {
         at = earliest(at, self.dormant_at());
         at = earliest(at, self.watch_at());
         at = earliest(at, self.lanes.repeat_at());
+        at = earliest(at, self.migration_at());
         Some(earliest(at, self.origin_at()))
     }
 
@@ -235,6 +237,7 @@ impl Session {
         }
         self.on_watch_timer(now, shared);
         self.on_lane_timer(now);
+        self.on_migration_timer(now, shared);
         self.on_flush_timer(now, shared);
     }
 
@@ -245,7 +248,11 @@ impl Session {
             // L10, RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss": one probe, then two.
             shared.counters.probes += 1;
             self.loss.pto_count += 1;
-            self.loss.probes_due = if self.loss.pto_count > 1 { 2 } else { 1 };
+            let is_large = self.probes_large();
+            if is_large {
+                self.mtu.on_probe_timer();
+            }
+            self.loss.probes_due = if self.loss.pto_count > 1 || is_large { 2 } else { 1 };
             self.control.ask = true;
             if self.loss.pto_count >= SUSPECT_AFTER_PROBES && self.origin.is_some() {
                 self.suspect(now);
@@ -325,5 +332,6 @@ impl Session {
         self.units.release();
         self.window.release();
         self.queue.release();
+        self.release_parts();
     }
 }

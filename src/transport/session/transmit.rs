@@ -7,6 +7,7 @@ use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZ
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
 use crate::transport::credit;
+use crate::transport::parts_out::Part;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{NO_UNIT, carried};
 use crate::transport::session::frames::ControlFrames;
@@ -16,7 +17,7 @@ use crate::transport::sink::{Extent, PacketSink};
 use crate::transport::units_out::Body;
 use crate::wire::{
     self, FRAGMENT_HEAD_SIZE, FragmentHeader, Header, MESSAGES_HEAD_SIZE, PacketKind, PacketNumber,
-    UnitNumber, Writer,
+    UNIT_PART_HEAD_SIZE, UnitNumber, Writer,
 };
 
 /// What the next packet carries beside control frames.
@@ -28,6 +29,8 @@ pub(super) enum Pick {
     Again(u64, Body),
     /// A unit sent for the first time.
     New(Body),
+    /// A part of a unit that no longer fits a packet.
+    Part(Part, Body),
 }
 
 /// A packet's parts as they are decided.
@@ -66,7 +69,13 @@ impl Session {
     }
 
     fn transmit_packets(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> bool {
-        if matches!(self.phase, Phase::Closed) || self.timers.unproven {
+        if matches!(self.phase, Phase::Closed) {
+            return false;
+        }
+        if self.path_change.migration.is_some() {
+            self.transmit_path_frames(now, shared, sink);
+        }
+        if self.timers.unproven {
             return false;
         }
         self.look_after_keys(now, shared);
@@ -100,11 +109,12 @@ impl Session {
             || self.loss.probes_due > 0
             || !self.large.is_all_cut()
             || !self.datagrams.is_empty()
-            || self.mtu.probe().is_some()
+            || self.mtu.probe(now).is_some()
+            || self.path_change.parts_out.is_some()
     }
 
     fn transmit_one(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Sent {
-        if let Some(size) = self.size_probe_wanted() {
+        if let Some(size) = self.size_probe_wanted(now) {
             return self.send_size_probe(now, size, shared, sink);
         }
         let plan = self.plan(now, shared);
@@ -122,6 +132,7 @@ impl Session {
     }
 
     fn plan(&mut self, now: Timestamp, shared: &mut Shared) -> Plan {
+        // L11, RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller."
         let is_probe = self.loss.probes_due > 0;
         let pick = self.pick(now, is_probe, shared);
         let (body, unit_size) = match pick {
@@ -131,6 +142,10 @@ impl Session {
                     self.control.ask = true;
                 }
                 return Plan { pick, unit_size: 0, fill: false, is_probe };
+            }
+            Pick::Part(part, _) => {
+                let fill = part.end < part.total && part.size() == self.part_size_max();
+                return Plan { pick, unit_size: UNIT_PART_HEAD_SIZE + part.size(), fill, is_probe };
             }
             Pick::Again(_, body) | Pick::New(body) => (body, unit_size(body)),
         };
@@ -152,21 +167,19 @@ impl Session {
 
     fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
         if is_probe {
-            // L11, RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller."
-            // L10, RFC 9002 §6.2.4: "An endpoint SHOULD include new data in packets that are sent on PTO expiration."
-            // Its ack tells whether anything was lost at all. Of two probes the first repeats the oldest unit
-            // (P-13.5), and so does a lone one that ends what there is to say: that repairs a tail at once.
-            if self.loss.probes_due == 1
-                && let Pick::New(body) = self.pick_new(now, u64::MAX, shared)
-            {
-                return Pick::New(body);
-            }
-            let skip = usize::from(self.loss.probes_due == 1 && self.loss.pto_count > 1);
-            let oldest = self.units.oldest(skip).or_else(|| self.units.oldest(0));
-            return oldest.map_or(Pick::Nothing, |(unit, body)| Pick::Again(unit, body));
+            return self.pick_probe(now, shared);
         }
         let budget = self.window_now().saturating_sub(self.sent.bytes_in_flight());
+        if self.path_change.parts_out.is_some()
+            && let Some(pick) = self.pick_part(budget)
+        {
+            return pick;
+        }
         if let Some((unit, body)) = self.units.peek_lost() {
+            if !self.fits(unit_size(body)) {
+                self.cut_unit(unit, body);
+                return self.pick_part(budget).unwrap_or(Pick::Nothing);
+            }
             // RFC 9002 §7: retransmissions are governed by the window like anything else.
             let fits = (unit_size(body) as u64) < budget || self.sent.packets_in_flight() == 0;
             return if fits { Pick::Again(unit, body) } else { Pick::Nothing };
@@ -175,11 +188,11 @@ impl Session {
     }
 
     /// The controller's window, or less after silence.
-    fn window_now(&self) -> u64 {
+    pub(super) fn window_now(&self) -> u64 {
         self.resume.window(self.congestion.window())
     }
 
-    fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
+    pub(super) fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
         let small = self.queue.peek();
         let large = self.large.peek();
         if small.is_none() && large.is_none() {
@@ -212,6 +225,11 @@ impl Session {
         }
         if !self.within_credit(body, shared) {
             return Pick::Nothing;
+        }
+        if !self.fits(unit_size(body)) {
+            let unit = self.number_unit(body, self.sent.next());
+            self.cut_unit(unit, body);
+            return self.pick_part(budget).unwrap_or(Pick::Nothing);
         }
         Pick::New(body)
     }
@@ -299,6 +317,10 @@ impl Session {
                 self.write_unit(unit, body, &mut packet[at..at + plan.unit_size], shared);
                 unit
             }
+            Pick::Part(part, body) => {
+                self.write_part(&part, body, &mut packet[at..at + plan.unit_size], shared);
+                part.unit
+            }
         };
         at += plan.unit_size;
         packet[at..size - TAG_SIZE].fill(0);
@@ -339,7 +361,7 @@ impl Session {
         self.units.push(body, number)
     }
 
-    fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
+    pub(super) fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
         match body {
             Body::Packed(packed) => {
                 let end = MESSAGES_HEAD_SIZE + usize::from(packed.size);
@@ -409,6 +431,10 @@ impl Session {
             shared.counters.bytes_retransmitted += size as u64;
             carries |= carried::REPEAT;
         }
+        if let Pick::Part(part, _) = plan.pick {
+            self.note_part_sent(&part, number, shared);
+            carries |= carried::PART;
+        }
         let eliciting = unit != NO_UNIT || frames.eliciting;
         if !eliciting {
             shared.counters.acks_alone += 1;
@@ -424,47 +450,16 @@ impl Session {
         self.congestion.on_sent(now, size as u64, self.sent.bytes_in_flight());
         self.pacer.on_sent(now, size as u64, self.congestion.pacing_rate(&self.rtt));
     }
-
-    fn size_probe_wanted(&self) -> Option<usize> {
-        let open = matches!(self.phase, Phase::Open);
-        if open { self.mtu.probe() } else { None }
-    }
-
-    /// RFC 8899 §4.1: a PING padded to the size in question.
-    fn send_size_probe(
-        &mut self,
-        now: Timestamp,
-        size: usize,
-        shared: &mut Shared,
-        sink: &mut impl PacketSink,
-    ) -> Sent {
-        let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
-        let number = self.next_number(now);
-        encode_header(packet, (self.remote, self.protector.epoch()), number, size);
-        packet[HEADER_SIZE..size - TAG_SIZE].fill(0);
-        let mut writer = Writer::new(&mut packet[HEADER_SIZE..]);
-        wire::encode_ping(&mut writer);
-        wire::encode_ack_request(&mut writer);
-        self.protector.seal(packet);
-        shared.counters.packets_sent += 1;
-        shared.counters.bytes_sent += size as u64;
-        self.mtu.on_probe_sent();
-        self.note_flight(now);
-        self.sent.push(now, NO_UNIT, 0, size as u16, carried::SIZE_PROBE);
-        self.timers.last_sent = now;
-        // The kernel may refuse it for its size, and would refuse what leaves with it.
-        sink.part(self.way());
-        Sent::Packet
-    }
 }
 
-enum Sent {
+pub(super) enum Sent {
     Packet,
     Nothing,
     NoMemory,
 }
 
-fn unit_size(body: Body) -> usize {
+/// Bytes of a unit with its head.
+pub(super) fn unit_size(body: Body) -> usize {
     match body {
         Body::Packed(packed) => MESSAGES_HEAD_SIZE + usize::from(packed.size),
         Body::Fragment { size, .. } => FRAGMENT_HEAD_SIZE + usize::from(size),
