@@ -216,6 +216,11 @@ impl Connecting {
         }
     }
 
+    /// The longest until its INIT is repeated.
+    pub(crate) fn interval_ns(&self) -> u64 {
+        self.interval_ns
+    }
+
     pub(crate) fn has_failed(&self, now: Timestamp) -> bool {
         self.give_up_at <= now
     }

@@ -60,13 +60,14 @@ impl Engine {
         assert_eq!(reserved, self.shared.reserve.taken(), "memory set aside is some message's");
     }
 
-    /// The longest that any open session may wait for its next probe, in nanoseconds: its probe timeout, or
-    /// its pause before it asks for credit again, doubled as often as silence has made it. For the simulator,
-    /// which holds repair to a multiple of it.
+    /// The longest that any session may wait for its next probe, in nanoseconds: its probe timeout, or its
+    /// pause before it asks for credit again, doubled as often as silence has made it, or the time until its
+    /// first message is repeated. For the simulator, which holds repair to a multiple of it.
     #[must_use]
     pub fn probe_timeout_ns_max(&self) -> u64 {
         let open = (0..self.table.len()).filter_map(|index| match self.table.slot(index) {
             Slot::Open(session) => Some(session.probe_timeout_ns()),
+            Slot::Connecting(connecting) => Some(connecting.interval_ns()),
             _ => None,
         });
         open.max().unwrap_or(0)
