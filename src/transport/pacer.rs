@@ -10,15 +10,16 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Pacer {
     burst: u64,
-    /// When all that was sent would have drained at the rate; the bucket is full from then on.
+    /// When all that was sent would have drained at `rate`; the bucket is full from then on.
     drained: Timestamp,
+    rate: u64,
 }
 
 impl Pacer {
     /// A full bucket of `burst` bytes: one train, or less where the path's first hop has small buffers.
     #[must_use]
     pub fn new(burst: u64) -> Self {
-        Self { burst: burst.max(1), drained: Timestamp(0) }
+        Self { burst: burst.max(1), drained: Timestamp(0), rate: 1 }
     }
 
     /// Nanoseconds from `now` until `bytes` may leave at `rate` bytes a second; 0 means at once. A
@@ -27,13 +28,26 @@ impl Pacer {
     pub fn delay_ns(&self, now: Timestamp, bytes: u64, rate: Option<u64>) -> u64 {
         let Some(rate) = rate else { return 0 };
         let spare_ns = time_ns(self.burst - bytes.min(self.burst), rate);
-        self.drained.since_ns(now).saturating_sub(spare_ns)
+        self.drains_in_ns(now, rate).saturating_sub(spare_ns)
     }
 
     /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt.
     pub fn on_sent(&mut self, now: Timestamp, bytes: u64, rate: Option<u64>) {
         let Some(rate) = rate else { return };
-        self.drained = self.drained.max(now).after_ns(time_ns(bytes, rate));
+        let drains_in_ns = self.drains_in_ns(now, rate).saturating_add(time_ns(bytes, rate));
+        (self.drained, self.rate) = (now.after_ns(drains_in_ns), rate.max(1));
+    }
+
+    /// How long the bytes that are still owed take at `rate`, not at the one they were sent at: packets that
+    /// left while a round trip seemed to last a second are not waited for by the second once it is known to
+    /// last a millisecond.
+    fn drains_in_ns(&self, now: Timestamp, rate: u64) -> u64 {
+        let left_ns = self.drained.since_ns(now);
+        if left_ns == 0 || rate == self.rate {
+            return left_ns;
+        }
+        let ns = u128::from(left_ns) * u128::from(self.rate) / u128::from(rate.max(1));
+        u64::try_from(ns).unwrap_or(u64::MAX)
     }
 }
 
@@ -88,6 +102,19 @@ mod tests {
         assert_eq!(pacer.delay_ns(Timestamp(0), 64_000, RATE), 0);
         pacer.on_sent(Timestamp(0), 64_000, RATE);
         assert_eq!(pacer.delay_ns(Timestamp(0), 64_000, RATE), 64 * MS);
+    }
+
+    #[test]
+    fn what_was_sent_at_a_slow_rate_is_not_waited_for_at_that_rate_once_it_is_fast() {
+        // Seed 536 of the simulator: sent while the round trip seemed to last a second, waited for two seconds
+        // when it had long been known to last 15 ms.
+        let mut pacer = Pacer::new(1_000);
+        pacer.on_sent(Timestamp(0), 11_000, Some(10_000));
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, Some(10_000)), 1_100 * MS);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), 11 * MS, "11,000 bytes at 1 MB/s");
+        pacer.on_sent(Timestamp(0), 1_000, RATE);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), 12 * MS);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, Some(10_000)), 1_200 * MS, "and the other way round");
     }
 
     #[test]
