@@ -31,7 +31,8 @@ pub struct LossCounters {
     /// Sends refused for another reason: too big for the route, no route, a filter.
     pub refused: u64,
     /// Packets that found this end's receive buffer full. The kernel counts here, too, what its own UDP checksum
-    /// or a filter dropped at the socket.
+    /// or a filter dropped at the socket. Packets that it would have handed over as one (`UDP_GRO`) it counts as
+    /// one when it drops them: the rest of such a train is found in [`Ledger::network`].
     pub socket_buffer: u64,
     /// Packets dropped at a ring of this process: cut short, or handed to a worker that was too far behind.
     pub ring: u64,
