@@ -25,29 +25,35 @@ impl Pacer {
     /// Nanoseconds from `now` until `bytes` may leave at `rate` bytes a second; 0 means at once. A
     /// train larger than the bucket waits for a full one.
     #[must_use]
-    pub fn delay_ns(&self, now: Timestamp, bytes: u64, rate: Option<u64>) -> u64 {
+    pub fn delay_ns(&mut self, now: Timestamp, bytes: u64, rate: Option<u64>) -> u64 {
         let Some(rate) = rate else { return 0 };
         let spare_ns = time_ns(self.burst - bytes.min(self.burst), rate);
-        self.drains_in_ns(now, rate).saturating_sub(spare_ns)
+        // L41, RFC 9002 §7.7: "Senders MUST either use pacing or limit such bursts."
+        self.keep_pace(now, rate);
+        self.drained.since_ns(now).saturating_sub(spare_ns)
     }
 
     /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt.
     pub fn on_sent(&mut self, now: Timestamp, bytes: u64, rate: Option<u64>) {
         let Some(rate) = rate else { return };
-        let drains_in_ns = self.drains_in_ns(now, rate).saturating_add(time_ns(bytes, rate));
+        self.keep_pace(now, rate);
+        let drains_in_ns = self.drained.since_ns(now).saturating_add(time_ns(bytes, rate));
         (self.drained, self.rate) = (now.after_ns(drains_in_ns), rate.max(1));
     }
 
-    /// How long the bytes that are still owed take at `rate`, not at the one they were sent at: packets that
-    /// left while a round trip seemed to last a second are not waited for by the second once it is known to
-    /// last a millisecond.
-    fn drains_in_ns(&self, now: Timestamp, rate: u64) -> u64 {
+    /// From now on the bytes that are still owed drain at `rate` where that is faster: packets that left while a
+    /// round trip seemed to last a second are not waited for by the second once it is known to last a
+    /// millisecond. Nor are they waited for longer than was right when they left: at a window that fell to a
+    /// tenth of a packet, a train would be waited for by the second.
+    fn keep_pace(&mut self, now: Timestamp, rate: u64) {
         let left_ns = self.drained.since_ns(now);
-        if left_ns == 0 || rate == self.rate {
-            return left_ns;
+        if left_ns == 0 {
+            self.rate = rate.max(1);
+        } else if rate > self.rate {
+            let ns = u128::from(left_ns) * u128::from(self.rate) / u128::from(rate);
+            self.drained = now.after_ns(u64::try_from(ns).unwrap_or(u64::MAX));
+            self.rate = rate;
         }
-        let ns = u128::from(left_ns) * u128::from(self.rate) / u128::from(rate.max(1));
-        u64::try_from(ns).unwrap_or(u64::MAX)
     }
 }
 
@@ -108,13 +114,23 @@ mod tests {
     fn what_was_sent_at_a_slow_rate_is_not_waited_for_at_that_rate_once_it_is_fast() {
         // Seed 536 of the simulator: sent while the round trip seemed to last a second, waited for two seconds
         // when it had long been known to last 15 ms.
+        let slow = Some(10_000);
         let mut pacer = Pacer::new(1_000);
-        pacer.on_sent(Timestamp(0), 11_000, Some(10_000));
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, Some(10_000)), 1_100 * MS);
+        pacer.on_sent(Timestamp(0), 11_000, slow);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 1_100 * MS);
         assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), 11 * MS, "11,000 bytes at 1 MB/s");
-        pacer.on_sent(Timestamp(0), 1_000, RATE);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), 12 * MS);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, Some(10_000)), 1_200 * MS, "and the other way round");
+        // Seed 583: and it drains at the new rate, packets or no packets.
+        assert_eq!(pacer.delay_ns(Timestamp(2 * MS), 1_000, RATE), 9 * MS);
+    }
+
+    #[test]
+    fn what_was_sent_at_a_fast_rate_is_not_waited_for_at_a_slow_one() {
+        let slow = Some(10_000);
+        let mut pacer = Pacer::new(1_000);
+        pacer.on_sent(Timestamp(0), 3_000, RATE);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 3 * MS);
+        pacer.on_sent(Timestamp(MS), 1_000, slow);
+        assert_eq!(pacer.delay_ns(Timestamp(MS), 1_000, slow), 102 * MS, "2 ms of old, 100 of new");
     }
 
     #[test]
