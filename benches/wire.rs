@@ -43,8 +43,13 @@ fn records(kinds: usize) -> Vec<u8> {
     bytes
 }
 
-const HEAD: AckHead =
-    AckHead { unit_floor: UnitNumber(900_000), ack_delay_ns: 1_000, duplicate_seen: false, ecn_ce: 0 };
+const HEAD: AckHead = AckHead {
+    unit_floor: UnitNumber(900_000),
+    ack_delay_ns: 1_000,
+    duplicate_seen: false,
+    ecn_ce: 0,
+    ecn_intact: false,
+};
 
 fn ranges(count: u64) -> impl Iterator<Item = (PacketNumber, PacketNumber)> {
     (0..count).map(|index| 1_000_000 - index * 10).map(|high| (PacketNumber(high - 5), PacketNumber(high)))

@@ -270,7 +270,13 @@ impl Scene {
 }
 
 fn acknowledge(writer: &mut Writer<'_>, number: PacketNumber) {
-    let head = AckHead { duplicate_seen: false, ecn_ce: 0, ack_delay_ns: 0, unit_floor: UnitNumber(0) };
+    let head = AckHead {
+        duplicate_seen: false,
+        ecn_ce: 0,
+        ecn_intact: false,
+        ack_delay_ns: 0,
+        unit_floor: UnitNumber(0),
+    };
     encode_ack(writer, &head, std::iter::once((number, number)));
 }
 

@@ -44,8 +44,13 @@ fn server() -> BareServer<Desk> {
 
 /// An ack of packet 0 and of every unit below `unit_floor`.
 fn ack(writer: &mut Writer<'_>, unit_floor: u64) {
-    let head =
-        AckHead { unit_floor: UnitNumber(unit_floor), ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0 };
+    let head = AckHead {
+        unit_floor: UnitNumber(unit_floor),
+        ack_delay_ns: 0,
+        duplicate_seen: false,
+        ecn_ce: 0,
+        ecn_intact: false,
+    };
     encode_ack(writer, &head, std::iter::once((PacketNumber(0), PacketNumber(0)))).expect("there is room");
 }
 

@@ -193,7 +193,13 @@ fn unit(number: u64, records: &[(RecordHeader, &[u8])]) -> Vec<u8> {
 
 fn ack(writer: &mut Writer<'_>, smallest: u64, largest: u64) {
     assert!(writer.remaining() >= ACK_FIXED_SIZE);
-    let head = AckHead { duplicate_seen: false, ecn_ce: 0, ack_delay_ns: 0, unit_floor: UnitNumber(0) };
+    let head = AckHead {
+        duplicate_seen: false,
+        ecn_ce: 0,
+        ecn_intact: false,
+        ack_delay_ns: 0,
+        unit_floor: UnitNumber(0),
+    };
     encode_ack(writer, &head, std::iter::once((PacketNumber(smallest), PacketNumber(largest))));
 }
 

@@ -172,6 +172,7 @@ fn ack(rng: &mut Rng, beyond: u64) -> Vec<u8> {
     let head = AckHead {
         duplicate_seen: rng.below(2) == 0,
         ecn_ce: rng.below(3) as u8,
+        ecn_intact: rng.below(2) == 0,
         ack_delay_ns: rng.below(1 << 20) as u32,
         unit_floor: UnitNumber(rng.below(beyond)),
     };

@@ -43,12 +43,13 @@ fn ranges() -> impl Strategy<Value = Vec<(PacketNumber, PacketNumber)>> {
 }
 
 fn ack_head() -> impl Strategy<Value = AckHead> {
-    (any::<u64>(), any::<u32>(), any::<bool>(), any::<u8>()).prop_map(
-        |(floor, ack_delay_ns, duplicate_seen, ecn_ce)| AckHead {
+    (any::<u64>(), any::<u32>(), any::<bool>(), any::<u8>(), any::<bool>()).prop_map(
+        |(floor, ack_delay_ns, duplicate_seen, ecn_ce, ecn_intact)| AckHead {
             unit_floor: UnitNumber(floor),
             ack_delay_ns,
             duplicate_seen,
             ecn_ce,
+            ecn_intact,
         },
     )
 }

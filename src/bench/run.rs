@@ -161,7 +161,7 @@ impl Run<'_> {
             lanes: plan.lanes as u64,
             target: plan.target.to_string(),
             backend: first.backend.clone(),
-            congestion: congestion_name(self.host),
+            congestion: self.host.congestion.name(),
             poll: poll_name(self.host.idle),
             packet_size: first.packet_size.map(|size| size as u64),
             packets: first.balance.packets,
@@ -243,12 +243,5 @@ fn poll_name(idle: IdlePolicy) -> &'static str {
         IdlePolicy::Spin => "spin",
         IdlePolicy::Adaptive => "adaptive",
         IdlePolicy::Park => "park",
-    }
-}
-
-fn congestion_name(host: &Host) -> &'static str {
-    match host.congestion {
-        crate::transport::CongestionKind::Dc => "dc",
-        crate::transport::CongestionKind::Cubic => "cubic",
     }
 }

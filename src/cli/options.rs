@@ -34,7 +34,7 @@ pub struct HostOptions {
     #[arg(long, value_enum, value_name = "HOW")]
     pub poll: Option<Poll>,
     /// Congestion control
-    #[arg(long, value_enum, value_name = "NAME", default_value = "dc")]
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub congestion: Congestion,
     /// Socket buffer to ask the kernel for, each way
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
@@ -129,27 +129,30 @@ impl From<Poll> for IdlePolicy {
 /// Congestion control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Congestion {
+    /// By the round trip: `dc` below a millisecond, else the wide area's
+    Auto,
     /// For data centres: a delay target
     Dc,
     /// For wide areas: RFC 9438
     Cubic,
+    /// For wide areas that lose packets: by measured rate and round trip
+    Model,
 }
 
 impl Congestion {
     /// Its name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Congestion::Dc => "dc",
-            Congestion::Cubic => "cubic",
-        }
+        CongestionKind::from(self).name()
     }
 }
 
 impl From<Congestion> for CongestionKind {
     fn from(congestion: Congestion) -> CongestionKind {
         match congestion {
+            Congestion::Auto => CongestionKind::Auto,
             Congestion::Dc => CongestionKind::Dc,
+            Congestion::Model => CongestionKind::Model,
             Congestion::Cubic => CongestionKind::Cubic,
         }
     }

@@ -52,6 +52,8 @@ pub struct MemoryBackend<H: Hub + ?Sized> {
     hub: Rc<RefCell<H>>,
     ecn: Ecn,
     paths: Vec<SocketAddr>,
+    /// By path: what its packets are marked with, where the endpoint marks none by itself.
+    marks: Vec<Ecn>,
     pool: TrainPool,
     submitted: Vec<Train>,
     buffers: Vec<Vec<u8>>,
@@ -72,6 +74,7 @@ impl<H: Hub + ?Sized> MemoryBackend<H> {
             hub,
             ecn: Ecn::NotEct,
             paths: Vec::new(),
+            marks: Vec::new(),
             pool: TrainPool::default(),
             submitted: Vec::new(),
             buffers: vec![Vec::new(); RECEIVE_BATCH_MAX],
@@ -133,6 +136,8 @@ impl<H: Hub + ?Sized> MemoryBackend<H> {
 
     fn send(&mut self, train: &Train) {
         let to = self.paths[train.path.0 as usize];
+        let mark = self.marks[train.path.0 as usize];
+        let ecn = if mark == Ecn::NotEct { self.ecn } else { mark };
         let mut hub = self.hub.borrow_mut();
         if train.segment_size.min(train.length) > hub.packet_size_max(self.at, to) {
             let segment_size = train.segment_size.min(train.length);
@@ -141,7 +146,7 @@ impl<H: Hub + ?Sized> MemoryBackend<H> {
             return;
         }
         for packet in train.buffer.bytes()[..train.length].chunks(train.segment_size) {
-            hub.send(self.at, to, packet, self.ecn);
+            hub.send(self.at, to, packet, ecn);
             self.counters.packets_sent += 1;
         }
         self.counters.send_calls += 1;
@@ -165,10 +170,16 @@ impl<H: Hub + ?Sized> Backend for MemoryBackend<H> {
         let index = path.0 as usize;
         if index < self.paths.len() {
             self.paths[index] = remote;
+            self.marks[index] = Ecn::NotEct;
         } else {
             assert_eq!(index, self.paths.len(), "path ids come in order");
             self.paths.push(remote);
+            self.marks.push(Ecn::NotEct);
         }
+    }
+
+    fn mark(&mut self, path: PathId, ecn: Ecn) {
+        self.marks[path.0 as usize] = ecn;
     }
 
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {

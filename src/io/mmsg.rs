@@ -85,6 +85,11 @@ impl Backend for Mmsg {
         self.port.register_path(path, remote);
     }
 
+    fn mark(&mut self, path: PathId, ecn: Ecn) {
+        // From the first marked path on every receive takes control messages: a lone packet's mark counts.
+        self.shows_ecn |= self.port.paths.mark(path, ecn);
+    }
+
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         batch.clear();
         // After an empty look the next packet is most likely alone, and a recvfrom costs half of a recvmsg,

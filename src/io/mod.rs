@@ -198,6 +198,12 @@ pub trait Backend {
     /// Tells the backend where `path` leads. Ids come in order from 0; a known id is re-pointed.
     fn register_path(&mut self, path: PathId, remote: SocketAddr);
 
+    /// From here on packets to `path` carry `ecn`, and the marks of what arrives are shown. A backend marks
+    /// nothing that stays on this host: there is no queue on the way that could mark it.
+    fn mark(&mut self, path: PathId, ecn: Ecn) {
+        let _ = (path, ecn);
+    }
+
     /// Clears `batch` and fills it with what has arrived, without waiting. True when the batch came
     /// back full: more may be waiting. All earlier received buffers must have been released.
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool>;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
 
-use super::PathId;
-use crate::sys::RawAddress;
+use super::{Ecn, PathId};
+use crate::sys::{RawAddress, TrafficClass};
 
 /// The remote addresses of a backend's paths.
 #[derive(Debug, Default)]
@@ -20,12 +20,15 @@ struct Entry {
     remote: SocketAddr,
     /// The socket is connected to this remote.
     connected: bool,
+    /// What its packets are marked with, beyond what the socket does.
+    ecn: Ecn,
 }
 
 impl Paths {
     /// Points `path` at `remote`; `connected` is what the socket is connected to.
     pub fn register(&mut self, path: PathId, remote: SocketAddr, connected: Option<SocketAddr>) {
-        let entry = Entry { raw: RawAddress::new(remote), remote, connected: connected == Some(remote) };
+        let connected = connected == Some(remote);
+        let entry = Entry { raw: RawAddress::new(remote), remote, connected, ecn: Ecn::NotEct };
         let index = path.0 as usize;
         if index < self.entries.len() {
             let old = std::mem::replace(&mut self.entries[index], entry);
@@ -45,6 +48,24 @@ impl Paths {
         (!entry.connected).then_some(&entry.raw)
     }
 
+    /// Marks what leaves on `path`, unless it stays on this host. True when it is marked.
+    pub fn mark(&mut self, path: PathId, ecn: Ecn) -> bool {
+        let entry = &mut self.entries[path.0 as usize];
+        entry.ecn = if entry.remote.ip().to_canonical().is_loopback() { Ecn::NotEct } else { ecn };
+        entry.ecn != Ecn::NotEct
+    }
+
+    /// The traffic class of what leaves on `path`; `None`: the socket's own.
+    pub fn traffic_class(&self, path: PathId) -> Option<TrafficClass> {
+        let entry = &self.entries[path.0 as usize];
+        if entry.ecn == Ecn::NotEct {
+            return None;
+        }
+        let bits = entry.ecn.bits();
+        let is_ipv4 = entry.remote.ip().to_canonical().is_ipv4();
+        Some(if is_ipv4 { TrafficClass::V4(bits) } else { TrafficClass::V6(bits) })
+    }
+
     /// The path that leads to `remote`.
     pub fn find(&self, remote: SocketAddr) -> Option<PathId> {
         self.by_remote.get(&remote).copied()
@@ -54,6 +75,21 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stays_on_this_host_is_not_marked() {
+        let remotes =
+            ["10.0.0.1:1", "[2001:db8::1]:1", "[::ffff:10.0.0.2]:1", "127.0.0.1:1", "[::ffff:127.0.0.1]:1"];
+        let mut paths = Paths::default();
+        let told = (0..).map(PathId).zip(remotes).map(|(path, remote)| {
+            paths.register(path, remote.parse().unwrap(), None);
+            paths.mark(path, Ecn::Ect0);
+            paths.traffic_class(path)
+        });
+        let told: Vec<_> = told.collect();
+        let (v4, v6) = (Some(TrafficClass::V4(2)), Some(TrafficClass::V6(2)));
+        assert_eq!(told, [v4, v6, v4, None, None]);
+    }
 
     #[test]
     fn a_repointed_path_is_found_at_its_new_remote_only() {

@@ -65,6 +65,7 @@ impl Sender {
                 bytes: outbox.bytes(piece),
                 segment_size: piece.is_train().then_some(piece.segment_size as u16),
                 to: paths.address(outbox.path(piece)),
+                class: paths.traffic_class(outbox.path(piece)),
             });
             match self.batch.send(&port.socket, trains) {
                 // A call that took nothing and names no error: without room, or it would be made for ever.

@@ -19,7 +19,7 @@ use super::mmsg::RECEIVE_BUFFER_SIZE;
 use super::port::Port;
 use super::refusal::Refusal;
 use super::sender::Sender;
-use super::{Backend, Config, Doorbell, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
+use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
 use crate::bounds::{RECEIVE_BATCH_MAX, TRAIN_BUFFERS_MAX};
 use crate::sys::uring::{Completion, Ring, RingOptions, RingSend, SetupError};
 
@@ -168,6 +168,10 @@ impl Backend for Uring {
         self.port.register_path(path, remote);
     }
 
+    fn mark(&mut self, path: PathId, ecn: Ecn) {
+        self.port.paths.mark(path, ecn);
+    }
+
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         batch.clear();
         debug_assert!(self.lent.is_empty(), "buffers are released before the next receive");
@@ -226,6 +230,7 @@ impl Backend for Uring {
             length,
             segment_size: (!single).then_some(segment_size as u16),
             to: self.port.paths.address(path).copied(),
+            class: self.port.paths.traffic_class(path),
             token: slot as u64,
         };
         let ring = self.ring.as_mut().expect("started above");

@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 use crate::io::Ecn;
 use crate::io::memory::Hub;
 use crate::sim::hazards::Hazards;
+use crate::sim::topology::Topology;
 use crate::time::{Clock, Timestamp, VirtualClock};
 use crate::worker::impair::{Direction, ImpairCounters, ImpairSpec, Impairment};
 
@@ -28,6 +29,8 @@ pub struct Network {
     /// What a link does that nobody described.
     link_default: ImpairSpec,
     hazards: Hazards,
+    /// Queues that several senders share, before the link between two ends.
+    topology: Option<Topology>,
     in_flight: BinaryHeap<InFlight>,
     inboxes: FxHashMap<SocketAddr, Inbox>,
     spare: Vec<Vec<u8>>,
@@ -54,6 +57,7 @@ impl Network {
             links: FxHashMap::default(),
             link_default,
             hazards: Hazards::default(),
+            topology: None,
             in_flight: BinaryHeap::new(),
             inboxes: FxHashMap::default(),
             spare: Vec::new(),
@@ -134,6 +138,76 @@ impl Network {
         &mut self.hazards
     }
 
+    /// From here on packets pass the queues of `topology`, and behind them the links between pairs.
+    pub fn set_topology(&mut self, topology: Topology) {
+        self.topology = Some(topology);
+    }
+
+    /// The queues packets pass, if they do.
+    #[must_use]
+    pub fn topology(&self) -> Option<&Topology> {
+        self.topology.as_ref()
+    }
+
+    /// Passes `packet` into its next queue; behind the last, into the weather between its ends. Gives it back
+    /// once it has passed both.
+    fn pass(&mut self, mut packet: InFlight) -> Option<InFlight> {
+        if packet.hop == PASSED {
+            return Some(packet);
+        }
+        let topology = self.topology.as_mut().expect("a packet has a hop to pass in a topology only");
+        let ends = (packet.from, packet.to);
+        let passage = topology.enter(self.clock.now(), packet.hop, ends, packet.bytes.len(), packet.ecn);
+        let Some(passage) = passage else {
+            packet.hop = PASSED;
+            self.weather(packet);
+            return None;
+        };
+        packet.hop += 1;
+        packet.ecn = passage.ecn;
+        self.fly(packet, passage.arrivals);
+        None
+    }
+
+    /// What the link between its ends does to a packet.
+    fn weather(&mut self, packet: InFlight) {
+        let (from, to) = (packet.from, packet.to);
+        let seen = self.seen_as.get(&from).copied().unwrap_or(from);
+        let link_default = &self.link_default;
+        let link = self.links.entry((from, to)).or_insert_with(|| {
+            let seed = link_default.seed ^ (u64::from(from.port()) << 32 | u64::from(to.port()));
+            Impairment::new(ImpairSpec { seed, ..link_default.clone() }, Direction::Outbound)
+        });
+        let now = self.clock.now();
+        for delivery in link.decide(now, packet.bytes.len()) {
+            let (number, held_ns) = self.hazards.hold(now, from, to);
+            let mut bytes = self.spare.pop().unwrap_or_default();
+            bytes.clear();
+            bytes.extend_from_slice(&packet.bytes);
+            if let Some(corruption) = delivery.corruption {
+                corruption.apply(&mut bytes);
+            }
+            self.order += 1;
+            let due = delivery.due.after_ns(held_ns);
+            self.in_flight.push(InFlight { due, order: self.order, number, from: seen, bytes, ..packet });
+        }
+        self.spare.push(packet.bytes);
+    }
+
+    /// `packet` is under way until each of `arrivals`.
+    fn fly(&mut self, packet: InFlight, arrivals: [Option<Timestamp>; 2]) {
+        let [first, second] = arrivals;
+        if let Some(due) = second {
+            self.order += 1;
+            self.in_flight.push(InFlight { due, order: self.order, bytes: packet.bytes.clone(), ..packet });
+        }
+        self.order += 1;
+        match first {
+            Some(due) => self.in_flight.push(InFlight { due, order: self.order, ..packet }),
+            None => self.spare.push(packet.bytes),
+        }
+    }
+
     /// Forgets what waits at `at`: its process died, and its socket's buffer with it.
     pub fn clear_inbox(&mut self, at: SocketAddr) {
         if let Some(inbox) = self.inboxes.get_mut(&at) {
@@ -153,6 +227,7 @@ impl Network {
         let now = self.clock.now();
         while self.in_flight.peek().is_some_and(|packet| packet.due <= now) {
             let packet = self.in_flight.pop().expect("it was looked at above");
+            let Some(packet) = self.pass(packet) else { continue };
             arrived(packet.to);
             self.hazards.arrive(packet.from, packet.to, packet.number);
             let inbox = self.inboxes.entry(packet.to).or_default();
@@ -230,23 +305,14 @@ impl Hub for Network {
             self.vanished += 1;
             return;
         }
-        let now = self.clock.now();
-        let link_default = &self.link_default;
-        let link = self.links.entry((from, to)).or_insert_with(|| {
-            let seed = link_default.seed ^ (u64::from(from.port()) << 32 | u64::from(to.port()));
-            Impairment::new(ImpairSpec { seed, ..link_default.clone() }, Direction::Outbound)
-        });
-        for delivery in link.decide(now, packet.len()) {
-            let (number, held_ns) = self.hazards.hold(now, from, to);
-            let mut bytes = self.spare.pop().unwrap_or_default();
-            bytes.clear();
-            bytes.extend_from_slice(packet);
-            if let Some(corruption) = delivery.corruption {
-                corruption.apply(&mut bytes);
-            }
-            self.order += 1;
-            let due = delivery.due.after_ns(held_ns);
-            self.in_flight.push(InFlight { due, order: self.order, number, from: seen, to, ecn, bytes });
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(packet);
+        let hop = if self.topology.is_some() { 0 } else { PASSED };
+        let due = self.clock.now();
+        let packet = InFlight { due, order: 0, number: 0, hop, from, to, ecn, bytes };
+        if let Some(packet) = self.pass(packet) {
+            self.weather(packet);
         }
     }
 
@@ -287,6 +353,8 @@ struct InFlight {
     order: u64,
     /// Its number on its link, where a link holds packets back; else 0.
     number: u64,
+    /// Links of its route that it has passed.
+    hop: usize,
     from: SocketAddr,
     to: SocketAddr,
     ecn: Ecn,
@@ -312,6 +380,9 @@ impl PartialEq for InFlight {
 }
 
 impl Eq for InFlight {}
+
+/// A packet's hop behind the last queue.
+const PASSED: usize = usize::MAX;
 
 /// What the kernel charges a packet of `size` bytes: the buffer it lies in, and its own record.
 fn true_size(size: usize) -> u64 {

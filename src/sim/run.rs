@@ -18,6 +18,7 @@ use crate::sim::checker::{HalfOpen, Life, Totals, Violation};
 use crate::sim::crash::Crashes;
 use crate::sim::overtaking::OvertakingCounters;
 use crate::sim::plan::Plan;
+use crate::sim::shape::shape;
 use crate::sim::swarm::Swarm;
 use crate::sim::workload::Workload;
 use crate::sim::world::World;
@@ -98,6 +99,9 @@ impl Run {
         let mut world = World::new(plan.seed, link);
         world.network().borrow_mut().set_inbox_size(plan.inbox_size);
         world.network().borrow_mut().set_packet_size(plan.link_packet_size);
+        if let Some(topology) = shape(plan.seed, plan.nodes) {
+            world.network().borrow_mut().set_topology(topology);
+        }
         let shared = Shared {
             alive: (0..plan.nodes).map(|node| Some(life(node, 0))).collect(),
             defer_every: [0, 3, 10][rng.below(3) as usize],

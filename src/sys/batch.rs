@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use super::address::{RAW_ADDRESS_SIZE, RawAddress};
 use super::checked;
-use super::control::{CONTROL_SIZE, Control, error_number, facts};
+use super::control::{CONTROL_SIZE, Control, TrafficClass, error_number, facts};
 
 /// One filled receive buffer.
 #[derive(Clone, Copy, Debug)]
@@ -205,6 +205,8 @@ pub struct Outgoing<'a> {
     pub segment_size: Option<u16>,
     /// Where to; `None` on a connected socket.
     pub to: Option<&'a RawAddress>,
+    /// The traffic class, where it is not the socket's own.
+    pub class: Option<TrafficClass>,
 }
 
 /// The arrays sendmmsg wants, made once.
@@ -239,7 +241,7 @@ impl SendBatch {
         let mut count = 0;
         for train in trains.take(self.headers.len()) {
             let control = &mut self.controls[count];
-            let control_size = train.segment_size.map_or(0, |size| control.write_segment(size));
+            let control_size = control.write(train.segment_size, train.class);
             let iovec = &mut self.iovecs[count];
             iovec.iov_base = train.bytes.as_ptr().cast_mut().cast();
             iovec.iov_len = train.bytes.len();

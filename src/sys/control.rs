@@ -12,8 +12,38 @@ pub(super) const CONTROL_SIZE: usize = 96;
 #[repr(C, align(8))]
 pub(super) struct Control(pub [u8; CONTROL_SIZE]);
 
+/// The traffic class of what leaves, by the family it leaves as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficClass {
+    /// `IP_TOS`; IPv4 on an IPv6 socket, too.
+    V4(u8),
+    /// `IPV6_TCLASS`.
+    V6(u8),
+}
+
 impl Control {
     pub const EMPTY: Control = Control([0; CONTROL_SIZE]);
+
+    /// Writes what a send wants said beside its bytes and returns how many bytes that takes.
+    pub fn write(&mut self, segment_size: Option<u16>, class: Option<TrafficClass>) -> usize {
+        let size = segment_size.map_or(0, |size| self.write_segment(size));
+        class.map_or(size, |class| self.write_class(size, class))
+    }
+
+    /// Appends one `IP_TOS` or `IPV6_TCLASS` at `at`, both an int; the end of it.
+    fn write_class(&mut self, at: usize, class: TrafficClass) -> usize {
+        let (level, kind, value) = match class {
+            TrafficClass::V4(value) => (libc::IPPROTO_IP, libc::IP_TOS, value),
+            TrafficClass::V6(value) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, value),
+        };
+        let length = HEADER + size_of::<i32>();
+        let place = &mut self.0[at..at + length];
+        place[..8].copy_from_slice(&length.to_ne_bytes());
+        place[8..12].copy_from_slice(&level.to_ne_bytes());
+        place[12..16].copy_from_slice(&kind.to_ne_bytes());
+        place[16..].copy_from_slice(&i32::from(value).to_ne_bytes());
+        at + aligned(length)
+    }
 
     /// Writes one `UDP_SEGMENT` message and returns how many bytes it takes.
     pub fn write_segment(&mut self, segment_size: u16) -> usize {
@@ -135,6 +165,18 @@ mod tests {
         let (level, kind, data) = Messages::new(&control.0[..size]).next().unwrap();
         assert_eq!((level, kind), (libc::SOL_UDP, libc::UDP_SEGMENT));
         assert_eq!(data, 1_400u16.to_ne_bytes());
+    }
+
+    #[test]
+    fn a_traffic_class_follows_the_segment_size_and_both_read_back() {
+        // L42
+        let mut control = Control::EMPTY;
+        let size = control.write(Some(1_400), Some(TrafficClass::V6(2)));
+        let told = facts(&control.0[..size]);
+        assert_eq!((Messages::new(&control.0[..size]).count(), told.ecn_bits), (2, 2));
+        let size = control.write(None, Some(TrafficClass::V4(3)));
+        assert_eq!(facts(&control.0[..size]).ecn_bits, 3);
+        assert_eq!(control.write(None, None), 0);
     }
 
     #[test]

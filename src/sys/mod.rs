@@ -29,6 +29,7 @@ pub mod wait;
 
 pub use address::RawAddress;
 pub use batch::{Arrived, Outgoing, ReceiveArena, SendBatch};
+pub use control::TrafficClass;
 pub use socket::{Socket, SocketOptions};
 pub use wait::Bell;
 

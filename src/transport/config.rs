@@ -81,7 +81,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(1),
             profile: Profile::Auto,
-            congestion: CongestionKind::Dc,
+            congestion: CongestionKind::Auto,
             slab_slots: 8_192,
             receive_buffer_size: 212_992,
             boot_id: 0,

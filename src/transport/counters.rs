@@ -80,6 +80,8 @@ counters! {
     congestion_limited,
     /// Congestion events that cut a window.
     congestion_cuts,
+    /// Acks that told of packets marked "congestion experienced".
+    ce_marks,
     /// Active blocks returned by sessions gone idle.
     idle_returns,
     /// Sessions opened.

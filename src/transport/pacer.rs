@@ -4,58 +4,81 @@
 //! L41, RFC 9002 §7.7: "Senders MUST either use pacing or limit such bursts." Bursts up to one bucket leave at once, and a train counts as one burst. Packets
 //! that hold only acks are not paced: do not ask for them.
 
+use crate::bounds::TRAIN_SIZE_MAX;
 use crate::time::Timestamp;
 
+/// How fast packets leave, and how many bytes may leave at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes a second.
+    pub rate: u64,
+    /// Bytes that may leave back to back.
+    pub burst: u64,
+}
+
+impl Pace {
+    /// `rate` with bursts of a millisecond of it: what Linux takes for a burst, and BBR calls its send quantum
+    /// (draft-ietf-ccwg-bbr §5.6.3). Two packets at least; at most one train, and the window a path begins
+    /// with. RFC 9002 §7.7: "Senders SHOULD limit bursts to the initial congestion window".
+    #[must_use]
+    pub fn of(rate: u64, packet_size: u64, first_window: u64) -> Self {
+        let least = 2 * packet_size;
+        let most = first_window.min(TRAIN_SIZE_MAX as u64).max(least);
+        Self { rate, burst: (rate / 1_000).clamp(least, most) }
+    }
+}
+
 /// The pacer of one path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pacer {
-    burst: u64,
     /// When all that was sent would have drained at `rate`; the bucket is full from then on.
     drained: Timestamp,
     rate: u64,
 }
 
 impl Pacer {
-    /// A full bucket of `burst` bytes: one train, or less where the path's first hop has small buffers.
+    /// A full bucket.
     #[must_use]
-    pub fn new(burst: u64) -> Self {
-        Self { burst: burst.max(1), drained: Timestamp(0), rate: 1 }
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Nanoseconds from `now` until `bytes` may leave at `rate` bytes a second; 0 means at once. A
-    /// train larger than the bucket waits for a full one.
+    /// Nanoseconds from `now` until `bytes` may leave at `pace`; 0 means at once. A train larger than the
+    /// bucket waits for a full one.
     #[must_use]
-    pub fn delay_ns(&mut self, now: Timestamp, bytes: u64, rate: Option<u64>) -> u64 {
-        let Some(rate) = rate else { return 0 };
-        let spare_ns = time_ns(self.burst - bytes.min(self.burst), rate);
+    pub fn delay_ns(&self, now: Timestamp, bytes: u64, pace: Option<Pace>) -> u64 {
+        let Some(Pace { rate, burst }) = pace else { return 0 };
+        let spare_ns = time_ns(burst - bytes.min(burst), rate);
         // L41, RFC 9002 §7.7: "Senders MUST either use pacing or limit such bursts."
-        self.keep_pace(now, rate);
-        self.drained.since_ns(now).saturating_sub(spare_ns)
+        self.drains_in_ns(now, rate).saturating_sub(spare_ns)
     }
 
-    /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt.
-    pub fn on_sent(&mut self, now: Timestamp, bytes: u64, rate: Option<u64>) {
-        let Some(rate) = rate else { return };
-        self.keep_pace(now, rate);
-        let drains_in_ns = self.drained.since_ns(now).saturating_add(time_ns(bytes, rate));
-        (self.drained, self.rate) = (now.after_ns(drains_in_ns), rate.max(1));
+    /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt, by
+    /// [`DEBT_BURSTS`] bursts at most.
+    pub fn on_sent(&mut self, now: Timestamp, bytes: u64, pace: Option<Pace>) {
+        let Some(Pace { rate, burst }) = pace else { return };
+        let sent_ns = time_ns(bytes, rate);
+        let most_ns = time_ns(burst.saturating_mul(DEBT_BURSTS), rate).max(sent_ns);
+        let drains_in_ns = self.drains_in_ns(now, rate).saturating_add(sent_ns).min(most_ns);
+        (self.drained, self.rate) = (now.after_ns(drains_in_ns), rate);
     }
 
-    /// From now on the bytes that are still owed drain at `rate` where that is faster: packets that left while a
-    /// round trip seemed to last a second are not waited for by the second once it is known to last a
-    /// millisecond. Nor are they waited for longer than was right when they left: at a window that fell to a
-    /// tenth of a packet, a train would be waited for by the second.
-    fn keep_pace(&mut self, now: Timestamp, rate: u64) {
+    /// How long the bytes that are still owed take at `rate`, not at the one they were sent at: packets that
+    /// left while a round trip seemed to last a second are not waited for by the second once it is known to
+    /// last a millisecond.
+    fn drains_in_ns(&self, now: Timestamp, rate: u64) -> u64 {
         let left_ns = self.drained.since_ns(now);
-        if left_ns == 0 {
-            self.rate = rate.max(1);
-        } else if rate > self.rate {
-            let ns = u128::from(left_ns) * u128::from(self.rate) / u128::from(rate);
-            self.drained = now.after_ns(u64::try_from(ns).unwrap_or(u64::MAX));
-            self.rate = rate;
+        if left_ns == 0 || rate == self.rate {
+            return left_ns;
         }
+        let ns = u128::from(left_ns) * u128::from(self.rate.max(1)) / u128::from(rate.max(1));
+        u64::try_from(ns).unwrap_or(u64::MAX)
     }
 }
+
+/// What was sent in a burst must not be waited for at another window's pace: one that fell from a train to a
+/// tenth of a packet would wait for the train.
+const DEBT_BURSTS: u64 = 4;
 
 fn time_ns(bytes: u64, rate: u64) -> u64 {
     let ns = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
@@ -66,85 +89,99 @@ fn time_ns(bytes: u64, rate: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const RATE: Option<u64> = Some(1_000_000);
     const MS: u64 = 1_000_000;
+
+    /// 1 MB/s.
+    fn pace(burst: u64) -> Option<Pace> {
+        Some(Pace { rate: 1_000_000, burst })
+    }
 
     #[test]
     fn a_burst_of_one_bucket_leaves_at_once_and_the_next_waits() {
         // L41.
-        let mut pacer = Pacer::new(10_000);
+        let mut pacer = Pacer::new();
+        let pace = pace(10_000);
         for _ in 0..10 {
-            assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), 0);
-            pacer.on_sent(Timestamp(0), 1_000, RATE);
+            assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace), 0);
+            pacer.on_sent(Timestamp(0), 1_000, pace);
         }
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), MS);
-        assert_eq!(pacer.delay_ns(Timestamp(MS), 1_000, RATE), 0);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace), MS);
+        assert_eq!(pacer.delay_ns(Timestamp(MS), 1_000, pace), 0);
     }
 
     #[test]
     fn over_time_it_lets_through_exactly_the_rate() {
         // 1 MB/s for 10 s, in packets of 1,237 bytes.
-        let mut pacer = Pacer::new(10_000);
+        let mut pacer = Pacer::new();
         let (mut now, mut sent) = (Timestamp(0), 0);
         while now.0 < 10_000 * MS {
-            pacer.on_sent(now, 1_237, RATE);
+            pacer.on_sent(now, 1_237, pace(10_000));
             sent += 1_237;
-            now = now.after_ns(pacer.delay_ns(now, 1_237, RATE));
+            now = now.after_ns(pacer.delay_ns(now, 1_237, pace(10_000)));
         }
         assert!((10_000_000..=10_011_237).contains(&sent), "{sent}");
     }
 
     #[test]
     fn idle_time_fills_the_bucket_and_no_more() {
-        let mut pacer = Pacer::new(2_000);
+        let mut pacer = Pacer::new();
         let later = Timestamp(3_600_000 * MS);
-        pacer.on_sent(later, 2_000, RATE);
-        assert_eq!(pacer.delay_ns(later, 1, RATE), 1_000);
+        pacer.on_sent(later, 2_000, pace(2_000));
+        assert_eq!(pacer.delay_ns(later, 1, pace(2_000)), 1_000);
     }
 
     #[test]
     fn a_train_larger_than_the_bucket_waits_for_a_full_one() {
-        let mut pacer = Pacer::new(1_000);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 64_000, RATE), 0);
-        pacer.on_sent(Timestamp(0), 64_000, RATE);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 64_000, RATE), 64 * MS);
+        let mut pacer = Pacer::new();
+        assert_eq!(pacer.delay_ns(Timestamp(0), 64_000, pace(1_000)), 0);
+        pacer.on_sent(Timestamp(0), 64_000, pace(1_000));
+        assert_eq!(pacer.delay_ns(Timestamp(0), 64_000, pace(1_000)), 64 * MS);
+    }
+
+    #[test]
+    fn probes_put_it_into_debt_and_the_debt_is_bounded() {
+        let mut pacer = Pacer::new();
+        (0..100).for_each(|_| pacer.on_sent(Timestamp(0), 1_000, pace(1_000)));
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace(1_000)), DEBT_BURSTS * MS);
+    }
+
+    #[test]
+    fn a_burst_is_a_millisecond_within_two_packets_and_the_first_window_or_a_train() {
+        // L41, RFC 9002 §7.7.
+        assert_eq!(Pace::of(11_000_000, 1_200, 12_000).burst, 11_000, "88 Mbit/s");
+        assert_eq!(Pace::of(1_000, 1_200, 12_000).burst, 2_400);
+        assert_eq!(Pace::of(u64::MAX, 1_200, 12_000).burst, 12_000);
+        assert_eq!(Pace::of(u64::MAX, 1_200, 1 << 20).burst, TRAIN_SIZE_MAX as u64);
+        assert_eq!(Pace::of(u64::MAX, 60_000, 1).burst, 120_000, "two packets, whatever else");
     }
 
     #[test]
     fn what_was_sent_at_a_slow_rate_is_not_waited_for_at_that_rate_once_it_is_fast() {
         // Seed 536 of the simulator: sent while the round trip seemed to last a second, waited for two seconds
         // when it had long been known to last 15 ms.
-        let slow = Some(10_000);
-        let mut pacer = Pacer::new(1_000);
-        pacer.on_sent(Timestamp(0), 11_000, slow);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 1_100 * MS);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, RATE), 11 * MS, "11,000 bytes at 1 MB/s");
-        // Seed 583: and it drains at the new rate, packets or no packets.
-        assert_eq!(pacer.delay_ns(Timestamp(2 * MS), 1_000, RATE), 9 * MS);
-    }
-
-    #[test]
-    fn what_was_sent_at_a_fast_rate_is_not_waited_for_at_a_slow_one() {
-        let slow = Some(10_000);
-        let mut pacer = Pacer::new(1_000);
-        pacer.on_sent(Timestamp(0), 3_000, RATE);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 3 * MS);
-        pacer.on_sent(Timestamp(MS), 1_000, slow);
-        assert_eq!(pacer.delay_ns(Timestamp(MS), 1_000, slow), 102 * MS, "2 ms of old, 100 of new");
+        let slow = Some(Pace { rate: 10_000, burst: 1_000 });
+        let mut pacer = Pacer::new();
+        pacer.on_sent(Timestamp(0), 3_000, slow);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 300 * MS);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace(1_000)), 3 * MS, "3,000 bytes at 1 MB/s");
+        pacer.on_sent(Timestamp(0), 1_000, pace(1_000));
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace(1_000)), 4 * MS);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 400 * MS, "and the other way round");
     }
 
     #[test]
     fn without_a_rate_nothing_waits() {
-        let mut pacer = Pacer::new(1);
+        let mut pacer = Pacer::new();
         pacer.on_sent(Timestamp(0), u64::MAX, None);
         assert_eq!(pacer.delay_ns(Timestamp(0), u64::MAX, None), 0);
     }
 
     #[test]
     fn absurd_rates_do_not_overflow() {
-        let mut pacer = Pacer::new(u64::MAX);
-        pacer.on_sent(Timestamp(5), u64::MAX, Some(0));
-        pacer.on_sent(Timestamp(5), u64::MAX, Some(u64::MAX));
-        assert_eq!(pacer.delay_ns(Timestamp::NEVER, 1, Some(1)), 0);
+        let mut pacer = Pacer::new();
+        let pace = |rate| Some(Pace { rate, burst: u64::MAX });
+        pacer.on_sent(Timestamp(5), u64::MAX, pace(0));
+        pacer.on_sent(Timestamp(5), u64::MAX, pace(u64::MAX));
+        assert_eq!(pacer.delay_ns(Timestamp::NEVER, 1, pace(1)), 0);
     }
 }

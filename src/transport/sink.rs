@@ -26,6 +26,16 @@ impl Way {
     }
 }
 
+/// How packets of a path leave as far as ECN is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Marking {
+    /// Not ECN-capable.
+    #[default]
+    Off,
+    /// ECT(0).
+    Ect0,
+}
+
 /// Takes packets as the engine builds them.
 pub trait PacketSink {
     /// True when a packet of up to `size` bytes would get memory now.
@@ -41,6 +51,11 @@ pub trait PacketSink {
 
     /// What was asked for since the last call is whole and may leave.
     fn depart(&mut self);
+
+    /// From here on packets to `path` leave so. A sink that cannot mark leaves them as they are.
+    fn mark(&mut self, path: PathIndex, marking: Marking) {
+        let _ = (path, marking);
+    }
 }
 
 /// How much of what waits leaves now.

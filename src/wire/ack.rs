@@ -19,6 +19,8 @@ pub const ACK_SIZE_MAX: usize = ACK_FIXED_SIZE + EXTRA_RANGES_MAX * ACK_RANGE_SI
 
 const EXTRA_RANGES_MAX: usize = ACK_RANGES_MAX - 1;
 const FLAG_DUPLICATE_SEEN: u8 = 0x01;
+const FLAG_ECN_INTACT: u8 = 0x02;
+const FLAGS: u8 = FLAG_DUPLICATE_SEEN | FLAG_ECN_INTACT;
 
 /// What the receiver of packets tells their sender, beside the ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct AckHead {
     pub duplicate_seen: bool,
     /// How many packets came marked CE so far, modulo 256.
     pub ecn_ce: u8,
+    /// Every packet since the last ack came with a mark that says it is ECN-capable.
+    pub ecn_intact: bool,
 }
 
 /// An ACK as it was decoded: the ranges stay in the packet, since nearly every ack has one only and
@@ -62,7 +66,7 @@ impl<'a> Ack<'a> {
                 value: u64::from(extra),
             });
         }
-        if flags & !FLAG_DUPLICATE_SEEN != 0 {
+        if flags & !FLAGS != 0 {
             return Err(DecodeError::Field { what: "ACK flags", value: u64::from(flags) });
         }
         let ack_delay_ns = reader.u32("ACK delay")?;
@@ -76,7 +80,8 @@ impl<'a> Ack<'a> {
             smallest = Step::decode(step).below(smallest).ok_or(below_zero)?.0;
         }
         let duplicate_seen = flags & FLAG_DUPLICATE_SEEN != 0;
-        let head = AckHead { unit_floor, ack_delay_ns, duplicate_seen, ecn_ce };
+        let ecn_intact = flags & FLAG_ECN_INTACT != 0;
+        let head = AckHead { unit_floor, ack_delay_ns, duplicate_seen, ecn_ce, ecn_intact };
         Ok(Self { head, ranges: AckRanges { largest, first, steps } })
     }
 }
@@ -93,7 +98,13 @@ pub struct AckCopy {
 
 impl Default for AckCopy {
     fn default() -> Self {
-        let head = AckHead { unit_floor: UnitNumber(0), ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0 };
+        let head = AckHead {
+            unit_floor: UnitNumber(0),
+            ack_delay_ns: 0,
+            duplicate_seen: false,
+            ecn_ce: 0,
+            ecn_intact: false,
+        };
         let steps = [[0; ACK_RANGE_SIZE]; EXTRA_RANGES_MAX];
         Self { head, largest: PacketNumber(0), first: 0, len: 0, steps }
     }
@@ -140,7 +151,9 @@ pub fn encode_ack(
         lowest = largest.0 - u64::from(step.length);
         steps.push(step);
     }
-    writer.put_array([kind::ACK, steps.len as u8, u8::from(head.duplicate_seen), head.ecn_ce]);
+    let duplicate = FLAG_DUPLICATE_SEEN * u8::from(head.duplicate_seen);
+    let flags = duplicate | (FLAG_ECN_INTACT * u8::from(head.ecn_intact));
+    writer.put_array([kind::ACK, steps.len as u8, flags, head.ecn_ce]);
     writer.put_u32(head.ack_delay_ns);
     writer.put_u64(largest.0);
     writer.put_u64(head.unit_floor.0);
@@ -254,8 +267,13 @@ impl std::fmt::Debug for AckRanges<'_> {
 mod tests {
     use super::*;
 
-    const HEAD: AckHead =
-        AckHead { unit_floor: UnitNumber(7), ack_delay_ns: 9, duplicate_seen: true, ecn_ce: 3 };
+    const HEAD: AckHead = AckHead {
+        unit_floor: UnitNumber(7),
+        ack_delay_ns: 9,
+        duplicate_seen: true,
+        ecn_ce: 3,
+        ecn_intact: true,
+    };
 
     /// The frame that says `pairs`, as far as the wire can.
     fn encoded(pairs: &[(u64, u64)]) -> Vec<u8> {

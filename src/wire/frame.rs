@@ -247,7 +247,13 @@ mod tests {
     #[test]
     fn acks_closes_and_stats_want_no_ack_and_all_else_does() {
         // P-8.2: no ack answers an ack.
-        let head = AckHead { unit_floor: UnitNumber(0), ack_delay_ns: 0, duplicate_seen: false, ecn_ce: 0 };
+        let head = AckHead {
+            unit_floor: UnitNumber(0),
+            ack_delay_ns: 0,
+            duplicate_seen: false,
+            ecn_ce: 0,
+            ecn_intact: false,
+        };
         let mut bytes = [0; 28];
         let one = std::iter::once((PacketNumber(1), PacketNumber(1)));
         encode_ack(&mut Writer::new(&mut bytes), &head, one).unwrap();

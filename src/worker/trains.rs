@@ -8,8 +8,8 @@
 //! one is the last. A train leaves when nothing more fits; the rest leave when the engine is done.
 
 use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
-use crate::io::{Backend, PathId, Train, TrainBuffer};
-use crate::transport::{PacketSink, Way};
+use crate::io::{Backend, Ecn, PathId, Train, TrainBuffer};
+use crate::transport::{Marking, PacketSink, PathIndex, Way};
 
 /// The trains of one worker that are being built.
 #[derive(Debug, Default)]
@@ -163,5 +163,13 @@ impl PacketSink for TrainSink<'_> {
         {
             self.trains.error = Some(error);
         }
+    }
+
+    fn mark(&mut self, path: PathIndex, marking: Marking) {
+        let ecn = match marking {
+            Marking::Off => Ecn::NotEct,
+            Marking::Ect0 => Ecn::Ect0,
+        };
+        self.backend.mark(PathId(path.0), ecn);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE};
 use crate::io::{Ecn, Event as IoEvent};
 use crate::time::Timestamp;
+use crate::transport::ecn::Mark;
 use crate::transport::planted::{self, Fault};
 use crate::transport::{BodyRef, Event as EngineEvent, Extent, Fate, Meta, PathIndex, SessionKey};
 use crate::worker::app::{App, Cx, Event, Outcome};
@@ -99,7 +100,7 @@ impl<A: App> Worker<A> {
         for i in 0..self.batch.len() {
             let received = self.batch[i];
             let path = self.path_to(received.from);
-            let meta = Meta { path, remote: received.from, ce: received.ecn == Ecn::Ce };
+            let meta = Meta { path, remote: received.from, mark: mark_of(received.ecn) };
             let length = received.length as usize;
             let segment = (received.segment_size as usize).max(1);
             let buffer = &mut self.backend.buffer_mut(received.buffer)[..length];
@@ -271,5 +272,13 @@ impl<A: App> Worker<A> {
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
         if self.wants_turn() { self.now } else { self.engine.poll_timeout().unwrap_or(Timestamp::NEVER) }
+    }
+}
+
+fn mark_of(ecn: Ecn) -> Mark {
+    match ecn {
+        Ecn::NotEct => Mark::None,
+        Ecn::Ect0 | Ecn::Ect1 => Mark::Capable,
+        Ecn::Ce => Mark::Experienced,
     }
 }

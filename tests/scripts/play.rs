@@ -318,6 +318,7 @@ impl Scene {
             ack_delay_ns: duration(delay).as_nanos() as u32,
             duplicate_seen: false,
             ecn_ce: 0,
+            ecn_intact: false,
         };
         encode_ack(writer, &head, ranges.into_iter()).expect("it fits");
     }

@@ -148,7 +148,7 @@ impl Packer {
             return;
         }
         let segment_size = (length > PACKET).then_some(PACKET as u16);
-        let train = Outgoing { bytes: &self.train[..length], segment_size, to: None };
+        let train = Outgoing { bytes: &self.train[..length], segment_size, to: None, class: None };
         let _ = self.batch.send(socket, std::iter::once(train));
         (self.start, self.cursor) = (0, HEADER);
     }

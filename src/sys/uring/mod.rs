@@ -23,7 +23,7 @@ use io_uring::{IoUring, Submitter, cqueue, opcode, squeue};
 use self::buffers::ProvidedBuffers;
 pub use self::setup::{NopRing, SetupError};
 use self::slots::{Receiving, SendSlots};
-use super::{Arrived, Bell, RawAddress, Socket};
+use super::{Arrived, Bell, RawAddress, Socket, TrafficClass};
 
 /// How large a [`Ring`] is.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,8 @@ pub struct RingSend {
     pub segment_size: Option<u16>,
     /// Where to; `None` on a connected socket.
     pub to: Option<RawAddress>,
+    /// The traffic class, where it is not the socket's own.
+    pub class: Option<TrafficClass>,
     /// Comes back with the completion.
     pub token: u64,
 }

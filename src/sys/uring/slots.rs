@@ -60,7 +60,7 @@ impl SendSlots {
         filled.iovec.iov_len = send.length;
         filled.header.msg_iov = &raw mut filled.iovec;
         filled.header.msg_iovlen = 1;
-        filled.header.msg_controllen = send.segment_size.map_or(0, |size| filled.control.write_segment(size));
+        filled.header.msg_controllen = filled.control.write(send.segment_size, send.class);
         filled.header.msg_control = filled.control.0.as_mut_ptr().cast();
         match send.to {
             Some(to) => {

@@ -2,8 +2,9 @@
 //! the rest of the world.
 
 use super::hystart::{HyStart, SlowStart};
-use super::{AckInfo, CongestionConfig, Controller, LossInfo, percent, rate};
+use super::{AckInfo, CongestionConfig, Controller, LossInfo, initial_window, percent, rate};
 use crate::time::Timestamp;
+use crate::transport::pacer::Pace;
 use crate::transport::rtt::Rtt;
 
 /// See the module.
@@ -73,6 +74,12 @@ impl Cubic {
     /// L36, RFC 9002 §7.3.1: "The sender MUST exit slow start and enter a recovery period when a packet is lost"; and,
     /// by RFC 9406, when the delay rises.
     fn slow_start(&mut self, info: &AckInfo<'_>) {
+        // RFC 9406 §4.3: "An implementation SHOULD use HyStart++ only for the initial slow start (when the
+        // ssthresh is at its initial value)".
+        if self.state.slow_start_threshold != u64::MAX {
+            self.state.window = self.config.clamp(self.state.window + info.bytes_acked);
+            return;
+        }
         let (growth, leave) =
             match self.hystart.on_ack(info.rtt.latest_ns(), info.bytes_acked, info.round_end) {
                 SlowStart::Grow(bytes) => (bytes, false),
@@ -220,21 +227,16 @@ impl Controller for Cubic {
         self.state.window
     }
 
-    fn pacing_rate(&self, rtt: &Rtt) -> Option<u64> {
+    fn pace(&self, rtt: &Rtt) -> Option<Pace> {
         // L41, RFC 9002 §7.7: a little faster than the window, and twice while it doubles.
         let slow_start = self.state.window < self.state.slow_start_threshold;
-        Some(rate(self.state.window, rtt, if slow_start { 200 } else { 125 }))
+        let rate = rate(self.state.window, rtt, if slow_start { 200 } else { 125 });
+        Some(self.config.paced(rate))
     }
 
     fn name(&self) -> &'static str {
         "cubic"
     }
-}
-
-/// L35, RFC 9002 §7.2: "Endpoints SHOULD use an initial congestion window of ten times the maximum datagram size
-/// (max_datagram_size)", at most the larger of 14,720 bytes and two packets.
-fn initial_window(config: &CongestionConfig) -> u64 {
-    (10 * config.packet_size).min(14_720.max(2 * config.packet_size))
 }
 
 /// RFC 9438 §4.6.

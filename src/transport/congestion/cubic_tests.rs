@@ -23,6 +23,7 @@ fn ack<'a>(now_ms: u64, rtt: &'a Rtt, bytes: u64) -> AckInfo<'a> {
         bytes_in_flight: 0,
         app_limited: false,
         round_end: true,
+        sample: None,
     }
 }
 
@@ -33,6 +34,7 @@ fn loss(now_ms: u64, sent_ms: u64, packets: u64) -> LossInfo {
         packets_lost: packets,
         largest_lost_sent_at: Timestamp(sent_ms * MS),
         flight_bytes: 100 * PACKET,
+        lost_flight: None,
     }
 }
 
@@ -179,9 +181,9 @@ fn it_paces_at_a_quarter_over_the_window_and_at_twice_in_slow_start() {
     // L41, RFC 9002 §7.7.
     let mut cubic = at_window(100);
     let rtt = rtt_of(100 * MS);
-    assert_eq!(cubic.pacing_rate(&rtt), Some(2 * 100 * PACKET * 10));
+    assert_eq!(cubic.pace(&rtt), Some(Pace::of(2 * 100 * PACKET * 10, PACKET, 10 * PACKET)));
     cubic.on_loss(&loss(1_000, 960, 1));
-    assert_eq!(cubic.pacing_rate(&rtt), Some(70 * PACKET * 10 * 125 / 100));
+    assert_eq!(cubic.pace(&rtt), Some(Pace::of(70 * PACKET * 10 * 125 / 100, PACKET, 10 * PACKET)));
 }
 
 #[test]

@@ -13,12 +13,16 @@
 //! - A lost packet is repaired, no more: in a rack it is a full socket buffer or a bad cable far more
 //!   often than a full switch, and the delay shows the switch earlier. A quarter of a flight lost, a
 //!   CE mark, or drops that the peer counted are signals.
+//! - A hundred senders share a port whose path and queue hold thirty packets. Then a fair window is a third
+//!   of a packet, so it may fall below one (Swift, Kumar 2020 §3.5: "cwnd below one by pacing"): one packet
+//!   at a time leaves, at the pace of the window. At windows so small any loss is a quarter of the flight.
 //!
 //! A standing queue of 1 ms is 3 MB at 25 Gbit/s: about what the window needs to keep two hosts busy
 //! that take turns in batches, and far below the time anything here waits before it probes.
 
 use super::{AckInfo, CongestionConfig, Controller, LossInfo, percent, rate};
 use crate::time::Timestamp;
+use crate::transport::pacer::Pace;
 use crate::transport::rtt::Rtt;
 
 /// See the module.
@@ -37,6 +41,10 @@ pub struct Dc {
     rising: u32,
     /// The moment of the last cut: what was sent before it tells nothing new (L37).
     cut_at: Option<Timestamp>,
+    /// The last loss of any kind.
+    lost_at: Option<Timestamp>,
+    /// The heavy loss behind the last cut, of which more may yet be found.
+    episode: Option<Episode>,
     undo: Option<Undo>,
     last_sent: Timestamp,
 }
@@ -49,6 +57,27 @@ struct Round {
     bytes_lost: u64,
     packets_lost: u64,
     flight_max: u64,
+}
+
+/// One flight's heavy loss.
+#[derive(Clone, Copy, Debug)]
+struct Episode {
+    /// What was in flight, or allowed to be, when it was found.
+    window: u64,
+    flight: u64,
+    lost: u64,
+}
+
+impl Episode {
+    /// What it leaves: half a window, but of a flight more than half lost no more than arrived. The first
+    /// flight of a hundred into one port learns in one round trip what halving would take nine for.
+    fn kept(&self) -> u64 {
+        let arrived = 100 - 100 * self.lost.min(self.flight) / self.flight.max(1);
+        if arrived >= LOSS_KEEP_PERCENT {
+            return percent(self.window, LOSS_KEEP_PERCENT);
+        }
+        percent(self.window.min(self.flight), arrived.max(LOSS_KEEP_PERCENT_MIN))
+    }
 }
 
 /// What to return to if the losses behind the last cut turn out to be none (L20).
@@ -67,6 +96,8 @@ impl Dc {
             config,
             window: config.clamp(config.initial_window.unwrap_or(INITIAL_WINDOW)),
             slow_start_threshold: u64::MAX,
+            lost_at: None,
+            episode: None,
             base_ns: u64::MAX,
             smoothed_ns: 0,
             round: Round::NEW,
@@ -92,9 +123,10 @@ impl Dc {
         let target_ns = self.target_ns();
         if standing_ns > target_ns {
             // L44, Timely: the further over the target, the deeper; half at most.
-            self.cut(now, 100 - (100 - 100 * target_ns / standing_ns) / 2);
+            let keep = percent(self.window, 100 - (100 - 100 * target_ns / standing_ns) / 2);
+            self.cut(now, keep.max(self.config.packet_size));
             self.undo = None;
-            self.learn_base(round.least_ns);
+            self.learn_base(now, round.least_ns);
         } else {
             self.end_slow_start(standing_ns);
             let draining = standing_ns <= self.standing_before_ns;
@@ -109,17 +141,39 @@ impl Dc {
         }
     }
 
-    /// Timely's additive increase, five times as fast after five rounds of it.
+    /// Timely's additive increase, five times as fast after five rounds of it. Below a packet a round is
+    /// one packet's: a half more for each that arrives.
     fn grow(&mut self, grows: bool) {
         if !grows {
             self.rising = 0;
             return;
         }
+        let packet = self.config.packet_size;
+        if self.window < packet {
+            self.window = (self.window + self.window / 2 + 1).min(packet);
+            return;
+        }
         self.rising += 1;
         if self.window >= self.slow_start_threshold {
             let packets = if self.rising > RISING_ROUNDS { FAST_INCREASE } else { 1 };
-            self.window = self.config.clamp(self.window + packets * self.config.packet_size);
+            self.window = self.bound(self.window + packets * packet);
         }
+    }
+
+    /// Within the ceiling, and the floor that only losses and marks lead to.
+    fn bound(&self, window: u64) -> u64 {
+        window.min(self.config.window_max).max(self.floor())
+    }
+
+    /// A packet in sixteen round trips, or in [`PACKET_INTERVAL_NS_MAX`] on a path so long.
+    fn floor(&self) -> u64 {
+        let packet = self.config.packet_size;
+        let by_time = u128::from(packet) * u128::from(self.smoothed_ns) / u128::from(PACKET_INTERVAL_NS_MAX);
+        (packet / PACKET_PARTS_MAX).max(by_time as u64).clamp(1, packet)
+    }
+
+    fn is_small(&self) -> bool {
+        self.window <= SMALL_PACKETS * self.config.packet_size
     }
 
     /// Swift (Kumar 2020 §3.5): a small window tolerates more, so that flows come to equal shares.
@@ -129,20 +183,32 @@ impl Dc {
         DELAY_HIGH_NS + DELAY_SPREAD_NS / packets.isqrt()
     }
 
-    /// With two packets in flight the delay is not our queue: the path itself has grown longer.
-    fn learn_base(&mut self, least_ns: u64) {
-        if self.window <= self.config.window_min() {
+    /// With one packet in flight and nothing lost the delay is no queue: the path itself has grown longer.
+    fn learn_base(&mut self, now: Timestamp, least_ns: u64) {
+        let quiet = self.lost_at.is_none_or(|at| now.since_ns(at) > LOSS_MEMORY_NS);
+        if quiet && self.window <= self.config.packet_size {
             self.base_ns = least_ns;
         }
     }
 
-    fn cut(&mut self, now: Timestamp, keep_percent: u64) {
+    /// More of the flight behind the last cut turns out lost: the same cut, deeper (L37).
+    fn deepen(&mut self, bytes_lost: u64) {
+        let Some(episode) = &mut self.episode else { return };
+        episode.lost += bytes_lost;
+        let window = episode.kept().max(self.config.packet_size);
+        if window < self.window {
+            (self.window, self.slow_start_threshold) = (window, window);
+        }
+    }
+
+    fn cut(&mut self, now: Timestamp, window: u64) {
+        self.episode = None;
         self.undo = Some(Undo {
             window: self.window,
             slow_start_threshold: self.slow_start_threshold,
             packets_missing: 0,
         });
-        self.window = self.config.clamp(percent(self.window, keep_percent));
+        self.window = self.bound(window);
         self.slow_start_threshold = self.window;
         self.cut_at = Some(now);
         self.rising = 0;
@@ -180,7 +246,7 @@ impl Controller for Dc {
         self.round.least_ns = self.round.least_ns.min(info.rtt.latest_ns());
         self.round.window_limited |= !info.app_limited;
         if !info.app_limited && self.window < self.slow_start_threshold {
-            self.window = self.config.clamp(self.window + info.bytes_acked);
+            self.window = self.bound(self.window + info.bytes_acked);
         }
         if info.round_end {
             self.end_round(info.now);
@@ -188,20 +254,27 @@ impl Controller for Dc {
     }
 
     fn on_loss(&mut self, info: &LossInfo) {
+        self.lost_at = Some(info.now);
         if self.before_cut(info.largest_lost_sent_at) {
             if let Some(undo) = &mut self.undo {
                 undo.packets_missing += info.packets_lost;
             }
+            self.deepen(info.bytes_lost);
             return;
         }
+        let small = self.is_small();
         let round = &mut self.round;
         round.bytes_lost += info.bytes_lost;
         round.packets_lost += info.packets_lost;
         round.flight_max = round.flight_max.max(info.flight_bytes);
-        // One packet of a small flight is more than a quarter of it, and still only one packet.
-        if round.packets_lost > 1 && round.bytes_lost * 4 >= round.flight_max {
+        // One packet of a small flight is more than a quarter of it, and still only one packet: unless
+        // the window is as small, and more than one never was in flight.
+        if (small || round.packets_lost > 1) && round.bytes_lost * 4 >= round.flight_max {
             let packets_missing = round.packets_lost;
-            self.cut(info.now, LOSS_KEEP_PERCENT);
+            let episode = Episode { window: self.window, flight: round.flight_max, lost: round.bytes_lost };
+            let half = percent(self.window, LOSS_KEEP_PERCENT);
+            self.cut(info.now, if small { half } else { episode.kept() });
+            self.episode = (!small).then_some(episode);
             self.undo = self.undo.map(|undo| Undo { packets_missing, ..undo });
         }
     }
@@ -218,7 +291,7 @@ impl Controller for Dc {
 
     fn on_congestion_experienced(&mut self, now: Timestamp, sent_at: Timestamp) {
         if !self.before_cut(sent_at) {
-            self.cut(now, MARK_KEEP_PERCENT);
+            self.cut(now, percent(self.window, MARK_KEEP_PERCENT));
             self.undo = None;
         }
     }
@@ -237,25 +310,31 @@ impl Controller for Dc {
         // The report has no send time: what is reported within a round trip of a cut came before it.
         let recent = self.cut_at.is_some_and(|cut_at| now.since_ns(cut_at) < self.smoothed_ns);
         if count > 0 && !recent {
-            self.cut(now, LOSS_KEEP_PERCENT);
+            self.cut(now, percent(self.window, LOSS_KEEP_PERCENT));
             self.undo = None;
         }
     }
 
     fn set_packet_size(&mut self, bytes: u64) {
         self.config.packet_size = bytes;
-        self.window = self.config.clamp(self.window);
+        self.window = self.bound(self.window);
     }
 
     fn window(&self) -> u64 {
         self.window
     }
 
-    fn pacing_rate(&self, rtt: &Rtt) -> Option<u64> {
+    fn pace(&self, rtt: &Rtt) -> Option<Pace> {
+        let packet = self.config.packet_size;
+        if self.window < 2 * packet {
+            // No more than a packet at once: the window is a rate now.
+            return Some(Pace { rate: rate(self.window, rtt, 100), burst: packet });
+        }
         // The path's own length decides, not the queue on it: a timer per train costs more than a
         // train of burst does on a path this short.
         let gain_percent = if self.window < self.slow_start_threshold { 200 } else { 125 };
-        (rtt.min_ns() >= PACED_FROM_NS).then(|| rate(self.window, rtt, gain_percent))
+        let paced = || Pace::of(rate(self.window, rtt, gain_percent), packet, INITIAL_WINDOW);
+        (rtt.min_ns() >= PACED_FROM_NS).then(paced)
     }
 
     fn name(&self) -> &'static str {
@@ -275,6 +354,16 @@ const DELAY_SPREAD_NS: u64 = 500_000;
 const RISING_ROUNDS: u32 = 5;
 const FAST_INCREASE: u64 = 5;
 const LOSS_KEEP_PERCENT: u64 = 50;
+/// Of a flight of which next to nothing arrived.
+const LOSS_KEEP_PERCENT_MIN: u64 = 3;
+/// At a window of so many packets each of them is a quarter of a flight.
+const SMALL_PACKETS: u64 = 4;
+/// The least window is this part of a packet: 400 senders on a path that holds thirty packets still fit it.
+const PACKET_PARTS_MAX: u64 = 16;
+/// No path is so bad that a packet in four milliseconds is too many.
+const PACKET_INTERVAL_NS_MAX: u64 = 4_000_000;
+/// How long after a loss delay is taken for a queue.
+const LOSS_MEMORY_NS: u64 = 100_000_000;
 /// RFC 8511: a mark comes earlier than a loss and weighs less.
 const MARK_KEEP_PERCENT: u64 = 80;
 /// Silence after which the window starts anew: this long, and this many round trips.

@@ -1,18 +1,25 @@
 //! How much may be in flight: one trait, and a controller for each kind of path.
 //!
-//! `dc` is steered by delay and shrugs at a lost packet; `cubic` is RFC 9438 for everything else. All
-//! sizes are bytes. The session calls a controller once per ACK frame, never per packet.
+//! `dc` is steered by delay and shrugs at a lost packet; `cubic` is RFC 9438, for paths that lose packets
+//! only where queues are full; `model` measures the path's rate and length and shrugs at a loss rate
+//! below 2 %. All sizes are bytes. The session calls a controller once per ACK frame, never per packet.
 
 mod cubic;
 mod dc;
+pub mod delivery_rate;
 mod hystart;
+mod model;
 #[cfg(test)]
 mod testing;
 
 pub use cubic::Cubic;
 pub use dc::Dc;
+pub use model::Model;
 
+use super::pacer::Pace;
 use super::rtt::Rtt;
+use delivery_rate::{LostFlight, RateSample};
+
 use crate::time::Timestamp;
 
 /// What one ACK frame newly acknowledged.
@@ -34,6 +41,8 @@ pub struct AckInfo<'a> {
     /// Whether this frame acknowledges a packet sent after the last frame that said so: once a round
     /// trip.
     pub round_end: bool,
+    /// What the ack says of the rate at which packets arrive; only for who [`CongestionKind::samples`].
+    pub sample: Option<RateSample>,
 }
 
 /// What one look at the sent packets found lost.
@@ -49,6 +58,8 @@ pub struct LossInfo {
     pub largest_lost_sent_at: Timestamp,
     /// Bytes in flight before the lost ones left.
     pub flight_bytes: u64,
+    /// The flight of the newest of them; only for who [`CongestionKind::samples`].
+    pub lost_flight: Option<LostFlight>,
 }
 
 /// A congestion controller: facts in, a window out.
@@ -71,8 +82,8 @@ pub trait Controller {
     fn set_packet_size(&mut self, bytes: u64);
     /// Bytes that may be in flight (L40).
     fn window(&self) -> u64;
-    /// Bytes a second to pace at; `None` when bursts of a train are fine.
-    fn pacing_rate(&self, rtt: &Rtt) -> Option<u64>;
+    /// How fast packets may leave; `None` when bursts of a window are fine.
+    fn pace(&self, rtt: &Rtt) -> Option<Pace>;
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 }
@@ -80,11 +91,44 @@ pub trait Controller {
 /// Which controller to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CongestionKind {
-    /// [`Dc`].
+    /// [`Dc`] or the wide area's, as the session's profile says (P-10.6).
     #[default]
+    Auto,
+    /// [`Dc`].
     Dc,
     /// [`Cubic`].
     Cubic,
+    /// [`Model`].
+    Model,
+}
+
+impl CongestionKind {
+    /// Which one a session inside (`is_dc`) or outside a data centre uses.
+    #[must_use]
+    pub(crate) fn resolve(self, is_dc: bool) -> CongestionKind {
+        match self {
+            CongestionKind::Auto if is_dc => CongestionKind::Dc,
+            CongestionKind::Auto => WAN_DEFAULT,
+            chosen => chosen,
+        }
+    }
+
+    /// Whether its controller wants the delivery rate sampled.
+    #[must_use]
+    pub fn samples(self) -> bool {
+        self == CongestionKind::Model
+    }
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            CongestionKind::Auto => "auto",
+            CongestionKind::Dc => "dc",
+            CongestionKind::Cubic => "cubic",
+            CongestionKind::Model => "model",
+        }
+    }
 }
 
 /// The sizes a controller works within, in bytes.
@@ -110,6 +154,11 @@ impl CongestionConfig {
         2 * self.packet_size
     }
 
+    /// `rate` in bursts of no more than the first window.
+    fn paced(&self, rate: u64) -> Pace {
+        Pace::of(rate, self.packet_size, initial_window(self))
+    }
+
     fn clamp(&self, window: u64) -> u64 {
         window.min(self.window_max).max(self.window_min())
     }
@@ -122,15 +171,18 @@ pub enum Congestion {
     Dc(Dc),
     /// Elsewhere.
     Cubic(Cubic),
+    /// Where packets are lost without a queue.
+    Model(Box<Model>),
 }
 
 impl Congestion {
-    /// A fresh controller.
+    /// A fresh controller. `Auto` is the wide area's: a session resolves it first.
     #[must_use]
     pub fn new(kind: CongestionKind, config: CongestionConfig) -> Self {
-        match kind {
+        match kind.resolve(false) {
             CongestionKind::Dc => Self::Dc(Dc::new(config)),
-            CongestionKind::Cubic => Self::Cubic(Cubic::new(config)),
+            CongestionKind::Model => Self::Model(Box::new(Model::new(config))),
+            CongestionKind::Auto | CongestionKind::Cubic => Self::Cubic(Cubic::new(config)),
         }
     }
 
@@ -139,6 +191,7 @@ impl Congestion {
         *self = match self {
             Self::Dc(_) => Self::Dc(Dc::new(config)),
             Self::Cubic(_) => Self::Cubic(Cubic::new(config)),
+            Self::Model(_) => Self::Model(Box::new(Model::new(config))),
         };
     }
 }
@@ -148,6 +201,7 @@ macro_rules! each {
         match $self {
             Congestion::Dc($controller) => $call,
             Congestion::Cubic($controller) => $call,
+            Congestion::Model($controller) => $call,
         }
     };
 }
@@ -189,8 +243,8 @@ impl Controller for Congestion {
         each!(self, c => c.window())
     }
 
-    fn pacing_rate(&self, rtt: &Rtt) -> Option<u64> {
-        each!(self, c => c.pacing_rate(rtt))
+    fn pace(&self, rtt: &Rtt) -> Option<Pace> {
+        each!(self, c => c.pace(rtt))
     }
 
     fn name(&self) -> &'static str {
@@ -210,5 +264,13 @@ fn percent(value: u64, percent: u64) -> u64 {
     (u128::from(value) * u128::from(percent) / 100) as u64
 }
 
+/// L35, RFC 9002 §7.2: "Endpoints SHOULD use an initial congestion window of ten times the maximum datagram size
+/// (max_datagram_size)", at most the larger of 14,720 bytes and two packets.
+fn initial_window(config: &CongestionConfig) -> u64 {
+    (10 * config.packet_size).min(14_720.max(2 * config.packet_size))
+}
+
+/// What [`CongestionKind::Auto`] takes outside a data centre.
+const WAN_DEFAULT: CongestionKind = CongestionKind::Cubic;
 /// The ceiling unless configured: five times a 100 Gbit/s × 250 µs path.
 pub const WINDOW_MAX_DEFAULT: u64 = 16 << 20;

@@ -122,7 +122,8 @@ impl Flow {
     }
 
     fn has_room(&self, packet: u64) -> bool {
-        (self.sent.len() as u64 + 1) * packet <= self.controller.window()
+        // As a session does: one packet may always be in flight, however small the window.
+        self.sent.is_empty() || (self.sent.len() as u64 + 1) * packet <= self.controller.window()
     }
 
     fn send(&mut self, queue: &mut Queue, now: u64, packet: u64, late: bool) {
@@ -149,6 +150,7 @@ impl Flow {
                 packets_lost: lost.len() as u64,
                 largest_lost_sent_at: Timestamp(newest),
                 flight_bytes,
+                lost_flight: None,
             });
         }
         let Some((sent, _)) = ready.and_then(|_| self.sent.pop_front()) else { return };
@@ -166,6 +168,7 @@ impl Flow {
             bytes_in_flight: self.sent.len() as u64 * packet,
             app_limited: false,
             round_end,
+            sample: None,
         });
     }
 }

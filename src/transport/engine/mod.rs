@@ -24,7 +24,7 @@ use crate::transport::security::{Denied, Security};
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
 use crate::transport::timer_wheel::TimerWheel;
-use crate::transport::{Config, Deliveries, Event, PathIndex, SendError};
+use crate::transport::{Config, Deliveries, Event, Mark, PathIndex, SendError};
 use crate::wire::{Header, PacketKind};
 
 use accepting::{Asked, UnprovenBudget};
@@ -41,8 +41,8 @@ pub struct Meta {
     pub path: PathIndex,
     /// Its source address: cookies are bound to it.
     pub remote: SocketAddr,
-    /// Whether the network marked it "congestion experienced".
-    pub ce: bool,
+    /// Its ECN mark.
+    pub mark: Mark,
 }
 
 /// The sessions of one worker.
@@ -167,7 +167,7 @@ impl Engine {
         if session.path != meta.path {
             return self.on_data_elsewhere(now, meta, header, packet, deliveries);
         }
-        session.handle_packet(now, meta.ce, header, packet, &mut self.shared, deliveries);
+        session.handle_packet(now, meta.mark, header, packet, &mut self.shared, deliveries);
         if !session.listed {
             session.listed = true;
             self.ready.push_back(index);

@@ -2,6 +2,7 @@
 
 use crate::time::Timestamp;
 use crate::transport::congestion::{AckInfo, Controller, LossInfo};
+use crate::transport::ecn::EcnNews;
 use crate::transport::late_ack::Waiting;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{Acked, NO_UNIT, SentPacket, Thresholds, carried};
@@ -19,6 +20,8 @@ struct News {
     largest: Option<(u64, SentPacket)>,
     newest_sent_at: Timestamp,
     bytes: u64,
+    packets: u64,
+    smallest: u64,
     ack_largest: u64,
     spurious: u64,
     /// How long ago the oldest of them was sent.
@@ -27,6 +30,20 @@ struct News {
     repeated: u64,
     /// A number that was left out on purpose was acknowledged.
     lied: bool,
+}
+
+impl News {
+    #[inline]
+    fn note(&mut self, number: u64, packet: &SentPacket) {
+        self.smallest = if self.packets == 0 { number } else { self.smallest.min(number) };
+        self.packets += 1;
+        if self.largest.is_none_or(|(n, _)| n < number) {
+            self.largest = Some((number, *packet));
+        }
+        self.repeated += u64::from(packet.carried & carried::REPEATED != 0);
+        self.newest_sent_at = self.newest_sent_at.max(packet.sent_at);
+        self.ack_largest = self.ack_largest.max(packet.ack_largest);
+    }
 }
 
 impl Session {
@@ -93,9 +110,15 @@ impl Session {
             self.loss.largest_acked = Some(self.loss.largest_acked.map_or(largest, |l| l.max(largest)));
             self.key_use.on_acked(largest);
         }
-        let ce_more = self.timers.ce_reported != ack.head.ecn_ce;
-        self.timers.ce_reported = ack.head.ecn_ce;
-        if ce_more {
+        let marks = EcnNews {
+            newly_acked: news.packets,
+            smallest: news.smallest,
+            ce: ack.head.ecn_ce,
+            intact: ack.head.ecn_intact,
+            in_order: news.largest.is_some_and(|(number, _)| number == ack.largest().0),
+        };
+        if self.ecn.on_ack(&marks) > 0 {
+            shared.counters.ce_marks += 1;
             self.congestion.on_congestion_experienced(now, news.newest_sent_at);
         }
         if news.bytes > 0 {
@@ -117,6 +140,7 @@ impl Session {
                 bytes_in_flight: self.sent.bytes_in_flight(),
                 app_limited: !limited,
                 round_end,
+                sample: self.rate.as_mut().and_then(|rate| rate.sample(self.rtt.min_ns())),
             });
             // L08, RFC 9002 §6.2.1: "The PTO backoff factor is reset when an acknowledgment is received".
             self.loss.pto_count = 0;
@@ -143,6 +167,7 @@ impl Session {
         let (watched, path_began) = (self.mtu.watched_size(), self.loss.path_began);
         // Never allocates unless units travel in parts.
         let mut parts = Vec::new();
+        let rate = &mut self.rate;
         let mut units = std::mem::take(&mut shared.acked_units);
         let mut probes = ProbeNews::default();
         for (smallest, largest) in ack.ranges.iter() {
@@ -150,6 +175,7 @@ impl Session {
                 let packet = match acked {
                     Acked::Newly(packet) => {
                         news.bytes += u64::from(packet.size);
+                        rate.iter_mut().for_each(|rate| rate.on_acked(number, now));
                         packet
                     }
                     Acked::Spurious(packet) => {
@@ -157,6 +183,7 @@ impl Session {
                             news.spurious += 1;
                             news.spurious_age_ns = news.spurious_age_ns.max(now.since_ns(packet.sent_at));
                         }
+                        rate.iter_mut().for_each(|rate| rate.on_spurious(u64::from(packet.size), now));
                         packet
                     }
                     Acked::NeverSent => {
@@ -164,12 +191,7 @@ impl Session {
                         return;
                     }
                 };
-                if news.largest.is_none_or(|(n, _)| n < number) {
-                    news.largest = Some((number, packet));
-                }
-                news.repeated += u64::from(packet.carried & carried::REPEATED != 0);
-                news.newest_sent_at = news.newest_sent_at.max(packet.sent_at);
-                news.ack_largest = news.ack_largest.max(packet.ack_largest);
+                news.note(number, &packet);
                 probes.note(&packet);
                 if usize::from(packet.size) >= watched {
                     probes.passed = probes.passed.max(Some(number));
@@ -201,6 +223,7 @@ impl Session {
     fn note_sizes(&mut self, now: Timestamp, probes: &ProbeNews) {
         if let Some(size) = probes.size_probe {
             self.mtu.on_probe_acked(now, size);
+            self.congestion.set_packet_size(self.mtu.size() as u64);
         }
         if let Some(number) = probes.passed {
             self.mtu.on_passed(number);
@@ -285,6 +308,7 @@ impl Session {
     fn on_lost(&mut self, now: Timestamp, lost: &[(u64, SentPacket)], flight: u64, shared: &mut Shared) {
         let mut bytes = 0;
         let mut newest = Timestamp(0);
+        let mut lost_flight = None;
         for (number, packet) in lost {
             shared.counters.lost += 1;
             self.on_control_lost(packet);
@@ -293,10 +317,14 @@ impl Session {
                 self.mtu.on_probe_lost(now, usize::from(packet.size));
                 continue;
             }
+            self.ecn.on_lost(1);
             self.mtu.on_lost(*number, usize::from(packet.size));
             self.on_unit_lost(*number, packet);
             bytes += u64::from(packet.size);
             newest = newest.max(packet.sent_at);
+            if let Some(rate) = &mut self.rate {
+                lost_flight = rate.on_lost(*number).or(lost_flight);
+            }
         }
         if bytes == 0 {
             return;
@@ -314,6 +342,7 @@ impl Session {
             packets_lost: lost.len() as u64,
             largest_lost_sent_at: newest,
             flight_bytes: flight,
+            lost_flight,
         });
     }
 

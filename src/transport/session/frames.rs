@@ -66,11 +66,13 @@ impl Session {
             // L18, RFC 2883: used "to report the sequence numbers of the packet that triggered the
             // acknowledgement"; the ranges name it here, the flag says that it came twice.
             duplicate_seen: self.control.duplicate_seen,
-            ecn_ce: self.timers.ce_count,
+            ecn_ce: self.marks.ce,
+            ecn_intact: !self.marks.bleached,
         };
         let ranges = self.received.ranges().map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
         let Some(PacketNumber(largest)) = wire::encode_ack(writer, &head, ranges) else { return };
         self.control.duplicate_seen = false;
+        self.marks.bleached = false;
         self.acks.on_ack_sent();
         frames.ack_largest = largest;
         // Ranges below gaps that never fill are pruned only by an ack of an ack: ask for one.

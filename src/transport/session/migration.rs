@@ -22,16 +22,19 @@ use siphasher::sip::SipHasher24;
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE};
 use crate::time::Timestamp;
 use crate::transport::Event;
+use crate::transport::congestion::delivery_rate::DeliveryRate;
 use crate::transport::congestion::{CongestionConfig, Controller};
 use crate::transport::delivery::Deliveries;
+use crate::transport::ecn::EcnPath;
 use crate::transport::engine::Meta;
+use crate::transport::pacer::Pacer;
 use crate::transport::path_mtu::PathMtu;
 use crate::transport::path_validation::{CHALLENGES_MAX, Candidate};
 use crate::transport::resume::Resume;
 use crate::transport::rtt::Rtt;
 use crate::transport::sent::carried;
+use crate::transport::session::Session;
 use crate::transport::session::transmit::encode_header;
-use crate::transport::session::{Session, first_pacer};
 use crate::transport::shared::Shared;
 use crate::transport::sink::{PacketSink, PathIndex, Way};
 use crate::wire::{self, Header, Writer};
@@ -100,7 +103,7 @@ impl Session {
         // RFC 9000 §9.3: only the newest packet tells where the peer is; an older one was overtaken.
         let is_newest = self.received.largest().is_none_or(|largest| header.number.0 > largest);
         self.path_change.elsewhere = Some(meta.path);
-        let authentic = self.handle_packet(now, meta.ce, header, packet, shared, deliveries);
+        let authentic = self.handle_packet(now, meta.mark, header, packet, shared, deliveries);
         self.path_change.elsewhere = None;
         if !authentic || self.path == meta.path || !self.follows() {
             return;
@@ -232,7 +235,9 @@ impl Session {
         self.mtu = PathMtu::new(PACKET_SIZE_MIN.min(self.packet_size_max));
         self.congestion.restart(CongestionConfig::new(self.mtu.size() as u64));
         self.resume = Resume::new(self.congestion.window(), now);
-        self.pacer = first_pacer(&self.congestion);
+        self.pacer = Pacer::new();
+        self.ecn = EcnPath::new();
+        self.rate.iter_mut().for_each(|rate| **rate = DeliveryRate::default());
         self.rtt = Rtt::new(rtt_ns);
         self.loss.recovery_start = now;
         self.follow_rtt();

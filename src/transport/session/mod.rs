@@ -15,6 +15,7 @@ mod control;
 mod frames;
 mod key_update;
 mod lanes;
+mod limits;
 mod migration;
 mod parts;
 #[cfg(feature = "planted-faults")]
@@ -30,7 +31,7 @@ mod trust;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
+use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY};
 use crate::crypto::Protector;
 use crate::time::Timestamp;
 use crate::transport::ack_tracker::{AckPolicy, AckTracker};
@@ -38,9 +39,11 @@ use crate::transport::buffer::Buffer;
 use crate::transport::calls::{CallTable, OpenCalls};
 use crate::transport::channel::{ChannelsIn, ChannelsOut};
 use crate::transport::config::{Config, Profile};
-use crate::transport::congestion::{Congestion, CongestionConfig, Controller};
+use crate::transport::congestion::delivery_rate::DeliveryRate;
+use crate::transport::congestion::{Congestion, CongestionConfig, CongestionKind, Controller};
 use crate::transport::connecting::Connecting;
 use crate::transport::credit::{CreditIn, CreditOut};
+use crate::transport::ecn::EcnPath;
 use crate::transport::large_out::LargeQueue;
 use crate::transport::pacer::Pacer;
 use crate::transport::parts_in::PartsIn;
@@ -90,10 +93,14 @@ pub(crate) struct Session {
     open_calls: OpenCalls,
     received: Received,
     acks: AckTracker,
+    marks: Marks,
+    ecn: EcnPath,
     window: UnitWindow,
     rtt: Rtt,
     congestion: Congestion,
     resume: Resume,
+    /// For a controller that wants samples.
+    rate: Option<Box<DeliveryRate>>,
     loss: LossState,
     credit_out: CreditOut,
     credit_in: CreditIn,
@@ -159,6 +166,15 @@ struct PathChange {
     peer_host: Option<IpAddr>,
 }
 
+/// What the next ack says of the marks that packets came with (P-3.9).
+#[derive(Debug, Default)]
+struct Marks {
+    /// Packets that came with CE, modulo 256.
+    ce: u8,
+    /// One came without a mark since the last ack.
+    bleached: bool,
+}
+
 /// Bytes of small and large units sent in this busy period: whoever sent less goes next.
 #[derive(Debug, Default)]
 struct Turns {
@@ -172,6 +188,7 @@ pub(crate) struct Tuning {
     is_dc: bool,
     /// The profile follows the round trip.
     follows_rtt: bool,
+    congestion: CongestionKind,
     pto_floor_ns: u64,
     granularity_ns: u64,
     peer_ack_delay_ns: u64,
@@ -217,10 +234,7 @@ impl Session {
         shared: &mut Shared,
     ) -> Self {
         let Opening { config, now, peer, .. } = *opening;
-        let tuning = Tuning::new(config, &peer, opening.handshake_rtt_ns);
-        let packet_size_max = config.packet_size_max.min(peer.packet_size_max as usize);
-        let packet_size = opening.route_size_max.min(packet_size_max);
-        let congestion = Congestion::new(config.congestion, CongestionConfig::new(packet_size as u64));
+        let Start { tuning, mtu, congestion, rate } = Start::of(opening);
         Self {
             phase: Phase::Open,
             path: opening.path,
@@ -236,16 +250,19 @@ impl Session {
             open_calls: OpenCalls::new(opening.own.call_slots),
             received: Received::new(),
             acks: tuning.acks(opening.handshake_rtt_ns),
+            marks: Marks::default(),
+            ecn: EcnPath::new(),
             window: UnitWindow::new(config.unit_window),
             rtt: Rtt::new(opening.handshake_rtt_ns),
             resume: Resume::new(congestion.window(), now),
-            pacer: first_pacer(&congestion),
+            pacer: Pacer::new(),
             congestion,
+            rate,
             loss: LossState::default(),
             credit_out: CreditOut::new(peer.credit),
             credit_in: CreditIn::new(shared.initial_credit()),
             timers: Timers::new(now),
-            mtu: PathMtu::new(packet_size),
+            mtu,
             large: LargeQueue::default(),
             datagrams: VecDeque::new(),
             channels_in: ChannelsIn::new(),
@@ -266,7 +283,7 @@ impl Session {
             accepted: opening.accepted,
             accept: Box::default(),
             origin: None,
-            packet_size_max,
+            packet_size_max: opening.packet_size_max(),
             close_code: None,
         }
     }
@@ -332,6 +349,17 @@ impl Session {
         if self.tuning.follows_rtt && is_dc != self.tuning.is_dc {
             self.tuning.set_dc(is_dc);
             self.acks.set_policy(self.tuning.ack_policy());
+            self.follow_profile();
+        }
+    }
+
+    /// P-10.6: with `auto` the controller follows the profile. What the other one learned is of no use.
+    #[cold]
+    fn follow_profile(&mut self) {
+        if self.tuning.congestion == CongestionKind::Auto {
+            let kind = self.tuning.congestion.resolve(self.tuning.is_dc);
+            self.congestion = Congestion::new(kind, CongestionConfig::new(self.mtu.size() as u64));
+            self.rate = sampler(kind);
         }
     }
 
@@ -378,10 +406,34 @@ impl Session {
     }
 }
 
-/// The pacer of a path nothing was sent on yet. L41, RFC 9002 §7.7: no burst beyond the first window, and
-/// a train is one burst, however few system calls it takes.
-fn first_pacer(congestion: &Congestion) -> Pacer {
-    Pacer::new(congestion.window().min(TRAIN_SIZE_MAX as u64))
+/// What a session begins with on its path.
+struct Start {
+    tuning: Tuning,
+    mtu: PathMtu,
+    congestion: Congestion,
+    rate: Option<Box<DeliveryRate>>,
+}
+
+impl Start {
+    fn of(opening: &Opening<'_>) -> Self {
+        let tuning = Tuning::new(opening.config, &opening.peer, opening.handshake_rtt_ns);
+        let mtu = PathMtu::new(opening.route_size_max.min(opening.packet_size_max()));
+        let kind = tuning.congestion.resolve(tuning.is_dc);
+        // What the path carries now, not what it may turn out to: windows are counted in packets.
+        let congestion = Congestion::new(kind, CongestionConfig::new(mtu.size() as u64));
+        Self { tuning, mtu, congestion, rate: sampler(kind) }
+    }
+}
+
+impl Opening<'_> {
+    /// The largest packet that both ends take.
+    fn packet_size_max(&self) -> usize {
+        self.config.packet_size_max.min(self.peer.packet_size_max as usize)
+    }
+}
+
+fn sampler(kind: CongestionKind) -> Option<Box<DeliveryRate>> {
+    kind.samples().then(Box::default)
 }
 
 impl Tuning {
@@ -399,6 +451,7 @@ impl Tuning {
         let mut tuning = Self {
             is_dc,
             follows_rtt: config.profile == Profile::Auto,
+            congestion: config.congestion,
             pto_floor_ns: 0,
             granularity_ns: 0,
             // L32, RFC 9000 §18.2: "the maximum amount of time in milliseconds by which the endpoint will delay

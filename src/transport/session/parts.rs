@@ -4,6 +4,7 @@
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
 use crate::time::Timestamp;
 use crate::transport::buffer::Buffer;
+use crate::transport::congestion::Controller;
 use crate::transport::credit;
 use crate::transport::delivery::Deliveries;
 use crate::transport::parts_in::{Kept, Place};
@@ -19,10 +20,11 @@ use crate::wire::{
 };
 
 impl Session {
-    /// Whether a unit of `size` bytes, head included, fits a packet of today beside control frames.
+    /// Whether a unit of `size` bytes, head included, fits a packet of today. What else is to be said and does
+    /// not fit beside it leaves first, alone.
     #[inline]
     pub(super) fn fits(&self, size: usize) -> bool {
-        size + HEADER_SIZE + TAG_SIZE + CONTROL_SIZE_RESERVED <= self.mtu.size()
+        size <= self.unit_size_max()
     }
 
     /// Bytes of a unit in a full part.
@@ -35,6 +37,7 @@ impl Session {
     #[cold]
     pub(super) fn on_shrunk(&mut self, shared: &mut Shared) {
         shared.counters.black_holes += 1;
+        self.congestion.set_packet_size(self.mtu.size() as u64);
         let room = self.mtu.size() - HEADER_SIZE - TAG_SIZE - crate::wire::DATAGRAM_HEAD_SIZE;
         let before = self.datagrams.len();
         self.datagrams.retain(|datagram| datagram.len() <= room);

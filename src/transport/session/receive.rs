@@ -12,6 +12,7 @@ use crate::transport::channel::Accepted;
 use crate::transport::congestion::Controller;
 use crate::transport::credit;
 use crate::transport::delivery::{Deliveries, DeliveryKind};
+use crate::transport::ecn::Mark;
 use crate::transport::planted::{self, Fault};
 use crate::transport::received::{Order, Verdict};
 use crate::transport::session::Session;
@@ -38,14 +39,13 @@ impl Session {
     pub(crate) fn handle_packet(
         &mut self,
         now: Timestamp,
-        ce: bool,
+        mark: Mark,
         header: &Header,
         packet: &mut [u8],
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> bool {
-        let length = usize::from(header.length);
-        let packet = &mut packet[..length];
+        let packet = &mut packet[..usize::from(header.length)];
         if planted::is(Fault::KeyUpdateNotFollowed) && header.epoch > 0 {
             return false;
         }
@@ -77,7 +77,7 @@ impl Session {
             self.first_heard(now, since);
         }
         self.wake(shared);
-        let frames = &packet[HEADER_SIZE..length - TAG_SIZE];
+        let frames = &packet[HEADER_SIZE..packet.len() - TAG_SIZE];
         let handled = self.handle_frames(now, frames, shared, deliveries);
         self.settle_packet(now, shared);
         let Some(seen) = handled else { return false };
@@ -88,11 +88,12 @@ impl Session {
         }
         let order = self.received.insert(number);
         let out_of_order = !matches!(order, Order::Next);
-        if ce {
-            self.timers.ce_count = self.timers.ce_count.wrapping_add(1);
-        }
         let (eliciting, asked) = (seen.eliciting, seen.asked);
-        self.acks.on_packet(&Arrival { at: now, number, eliciting, asked, out_of_order, marked: ce });
+        let marked = mark == Mark::Experienced;
+        // Only what its sender will see acknowledged: more marks than packets would be a lie (L42).
+        self.marks.ce = self.marks.ce.wrapping_add(u8::from(marked && eliciting));
+        self.marks.bleached |= mark == Mark::None;
+        self.acks.on_packet(&Arrival { at: now, number, eliciting, asked, out_of_order, marked });
         true
     }
 

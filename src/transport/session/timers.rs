@@ -18,8 +18,6 @@ pub(crate) struct Timers {
     pub(super) blocked_probe_count: u32,
     pub(super) peer_socket_drops: Option<u64>,
     pub(super) peer_corrupt: u64,
-    pub(super) ce_count: u8,
-    pub(super) ce_reported: u8,
     pub(super) dormant: bool,
     /// Since when the peer may be a new incarnation.
     pub(super) suspected: Option<Timestamp>,
@@ -41,8 +39,6 @@ impl Timers {
             blocked_probe_count: 0,
             peer_socket_drops: None,
             peer_corrupt: 0,
-            ce_count: 0,
-            ce_reported: 0,
             dormant: false,
             suspected: None,
             measured_from: None,
@@ -70,6 +66,19 @@ const BLOCKED_PROBE_NS: u64 = 1_000_000;
 /// STATS that tell of damage are this far apart at least.
 const TELL_INTERVAL_NS: u64 = 10_000_000;
 
+/// Up to half of `wait_ns`, by chances that a session's name and next packet number are: a hundred senders
+/// whose flights met in one queue have the same timers, and their probes would meet in it again and again
+/// (Floyd and Jacobson 1994).
+fn spread(session: u64, number: u64, wait_ns: u64) -> u64 {
+    let mixed = (session ^ number.wrapping_mul(MIX)).wrapping_mul(MIX) >> 48;
+    ((u128::from(wait_ns) * u128::from(mixed)) >> 17) as u64
+}
+
+/// Probes that find a queue full this often in a row do so because others come at the same moment.
+const SPREAD_FROM: u32 = 4;
+/// An odd number without a pattern in its bits: 2^64 over the golden ratio.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
 impl Session {
     pub(super) fn pto_ns(&self) -> u64 {
         let Tuning { peer_ack_delay_ns, pto_floor_ns, .. } = self.tuning;
@@ -85,7 +94,7 @@ impl Session {
 
     /// L09, RFC 9002 §6.2.1: "A sender SHOULD restart its PTO timer every time an ack-eliciting packet is sent or
     /// acknowledged": it runs from the newest such packet, and not while the time-threshold loss timer does.
-    /// L08: "When a PTO timer expires, the PTO backoff MUST be increased".
+    /// L08, RFC 9002 §6.2.1: "When a PTO timer expires, the PTO backoff MUST be increased".
     fn probe_at(&self) -> Option<Timestamp> {
         if self.sent.packets_in_flight() == 0 || self.loss.time.is_some() {
             return None;
@@ -102,7 +111,9 @@ impl Session {
     fn backed_off_ns(&self) -> u64 {
         let pto_ns = self.pto_ns();
         let most_ns = pto_ns.max(self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE);
-        (pto_ns << self.loss.pto_count.min(PTO_BACKOFF_MAX)).min(most_ns)
+        let wait_ns = (pto_ns << self.loss.pto_count.min(PTO_BACKOFF_MAX)).min(most_ns);
+        let spreads = self.loss.pto_count >= SPREAD_FROM && self.tuning.is_dc;
+        wait_ns + if spreads { spread(self.local.0, self.sent.next(), wait_ns) } else { 0 }
     }
 
     /// How long this session may wait before it probes, silence having doubled it so often.
@@ -248,6 +259,7 @@ impl Session {
             // L10, RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss": one probe, then two.
             shared.counters.probes += 1;
             self.loss.pto_count += 1;
+            self.ecn.on_probe_timeout(self.loss.pto_count);
             let is_large = self.probes_large();
             if is_large {
                 self.mtu.on_probe_timer();
@@ -329,6 +341,7 @@ impl Session {
         self.timers.dormant = true;
         shared.active_sessions -= 1;
         self.sent.release();
+        self.rate.iter_mut().for_each(|rate| rate.release());
         self.units.release();
         self.window.release();
         self.queue.release();

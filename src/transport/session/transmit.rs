@@ -36,7 +36,7 @@ pub(super) enum Pick {
 /// A packet's parts as they are decided.
 pub(super) struct Plan {
     pub(super) pick: Pick,
-    unit_size: usize,
+    pub(super) unit_size: usize,
     /// Padded to the packet size, so that the train goes on.
     pub(super) fill: bool,
     pub(super) is_probe: bool,
@@ -79,6 +79,7 @@ impl Session {
             return false;
         }
         self.look_after_keys(now, shared);
+        self.look_after_marks(sink);
         if self.is_closed() {
             return false;
         }
@@ -88,7 +89,10 @@ impl Session {
         while self.has_more(now) {
             match self.transmit_one(now, shared, sink) {
                 Sent::Packet => {}
-                Sent::Nothing => return false,
+                Sent::Nothing => {
+                    self.note_app_limit(now);
+                    return false;
+                }
                 Sent::NoMemory => {
                     shared.counters.train_waits += 1;
                     return true;
@@ -117,7 +121,10 @@ impl Session {
         if let Some(size) = self.size_probe_wanted(now) {
             return self.send_size_probe(now, size, shared, sink);
         }
-        let plan = self.plan(now, shared);
+        let mut plan = self.plan(now, shared);
+        if self.speaks_alone(now, &plan) {
+            plan = Plan { pick: Pick::Nothing, unit_size: 0, fill: false, is_probe: false };
+        }
         let wanted = !matches!(plan.pick, Pick::Nothing)
             || self.control.wants_packet()
             || self.may_send_datagram()
@@ -155,14 +162,9 @@ impl Session {
                 unit_size + CONTROL_SIZE_RESERVED + HEADER_SIZE + TAG_SIZE
                     > self.mtu.size() - self.mtu.size() / PADDING_PART_MAX
             }
-            Body::Fragment { .. } => unit_size >= self.fragment_size_max() + FRAGMENT_HEAD_SIZE,
+            Body::Fragment { .. } => unit_size + CONTROL_SIZE_RESERVED >= self.unit_size_max(),
         };
         Plan { pick, unit_size, fill: more && is_full, is_probe }
-    }
-
-    /// Bytes of data in a full fragment.
-    fn fragment_size_max(&self) -> usize {
-        self.mtu.size() - HEADER_SIZE - TAG_SIZE - CONTROL_SIZE_RESERVED - FRAGMENT_HEAD_SIZE
     }
 
     fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
@@ -182,7 +184,8 @@ impl Session {
             }
             // RFC 9002 §7: retransmissions are governed by the window like anything else.
             let fits = (unit_size(body) as u64) < budget || self.sent.packets_in_flight() == 0;
-            return if fits { Pick::Again(unit, body) } else { Pick::Nothing };
+            // L41: and paced like anything else.
+            return if fits && self.pace(now).is_none() { Pick::Again(unit, body) } else { Pick::Nothing };
         }
         self.pick_new(now, budget, shared)
     }
@@ -253,14 +256,6 @@ impl Session {
             self.control.message_blocked_at = Some((message, limit));
             shared.counters.grant_waits += 1;
         }
-    }
-
-    /// When the pacer lets the next packet go; `None`: now.
-    fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let rate = self.congestion.pacing_rate(&self.rtt);
-        let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, rate);
-        self.timers.pacing = (wait_ns > 0).then(|| now.after_ns(wait_ns));
-        self.timers.pacing
     }
 
     fn build(
@@ -447,8 +442,10 @@ impl Session {
         }
         self.note_flight(now);
         self.sent.push(now, unit, frames.ack_largest, size as u16, carries);
-        self.congestion.on_sent(now, size as u64, self.sent.bytes_in_flight());
-        self.pacer.on_sent(now, size as u64, self.congestion.pacing_rate(&self.rtt));
+        let flight = self.sent.bytes_in_flight();
+        self.congestion.on_sent(now, size as u64, flight);
+        self.rate.iter_mut().for_each(|rate| rate.on_sent(number, now, size as u64, flight));
+        self.pacer.on_sent(now, size as u64, self.congestion.pace(&self.rtt));
     }
 }
 

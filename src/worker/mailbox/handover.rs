@@ -254,6 +254,10 @@ impl Backend for SteeredBackend {
         self.inner.register_path(path, remote);
     }
 
+    fn mark(&mut self, path: PathId, ecn: Ecn) {
+        self.inner.mark(path, ecn);
+    }
+
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         let full = self.inner.receive(batch)?;
         let came = !batch.is_empty();

@@ -179,6 +179,10 @@ impl Backend for Tap {
         self.inner.register_path(path, remote);
     }
 
+    fn mark(&mut self, path: PathId, ecn: Ecn) {
+        self.inner.mark(path, ecn);
+    }
+
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         batch.clear();
         let now = self.clock.now();

@@ -1,0 +1,64 @@
+//! What holds packets back or bounds them: the pace, the room beside a unit, the marks a path takes.
+
+use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
+use crate::time::Timestamp;
+use crate::transport::congestion::Controller;
+use crate::transport::session::Session;
+use crate::transport::session::transmit::{Pick, Plan};
+use crate::transport::sink::{Marking, PacketSink};
+use crate::wire::FRAGMENT_HEAD_SIZE;
+
+/// Room that every unit leaves for ACK_REQUEST and PING.
+const SIGNALS_SIZE: usize = 4;
+
+impl Session {
+    /// When the pacer lets the next packet go; `None`: now.
+    pub(super) fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let pace = self.congestion.pace(&self.rtt);
+        let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, pace);
+        self.timers.pacing = (wait_ns > 0).then(|| now.after_ns(wait_ns));
+        self.timers.pacing
+    }
+
+    /// L43: nothing held the session back but the application, credit or a grant: what the path delivers
+    /// from here on is no measure of it.
+    pub(super) fn note_app_limit(&mut self, now: Timestamp) {
+        let Some(rate) = &mut self.rate else { return };
+        let flight = self.sent.bytes_in_flight();
+        let has_window = flight + self.mtu.size() as u64 <= self.congestion.window();
+        if has_window && self.timers.pacing.is_none_or(|at| at <= now) {
+            rate.on_app_limited(flight);
+        }
+    }
+
+    /// The largest unit that leaves room to ask for an ack.
+    pub(super) fn unit_size_max(&self) -> usize {
+        self.mtu.size() - HEADER_SIZE - TAG_SIZE - SIGNALS_SIZE
+    }
+
+    /// Bytes of data in a full fragment: of the whole packet while there is nothing else to say.
+    pub(super) fn fragment_size_max(&self) -> usize {
+        let speaks = self.acks.wanted() || self.control.duplicate_seen || self.control.wants_packet();
+        let control = if speaks { CONTROL_SIZE_RESERVED - SIGNALS_SIZE } else { 0 };
+        self.unit_size_max() - control - FRAGMENT_HEAD_SIZE
+    }
+
+    /// What waits to be said does not fit beside the unit, whose size is what it was when it was packed: a packet
+    /// without a unit says it first.
+    pub(super) fn speaks_alone(&self, now: Timestamp, plan: &Plan) -> bool {
+        let crowded = matches!(plan.pick, Pick::Again(..) | Pick::New(_))
+            && plan.unit_size + CONTROL_SIZE_RESERVED > self.mtu.size() - HEADER_SIZE - TAG_SIZE;
+        crowded && (self.acks.due(now) || self.control.wants_packet())
+    }
+
+    /// L42: packets are marked once the peer was heard, and no longer once its path failed.
+    pub(super) fn look_after_marks(&mut self, sink: &mut impl PacketSink) {
+        if self.timers.measured_from.is_none() {
+            self.ecn.start(self.sent.next());
+        }
+        if self.ecn.take_news() {
+            let marking = if self.ecn.marks() { Marking::Ect0 } else { Marking::Off };
+            sink.mark(self.path, marking);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A hundred senders to one port with a shallow queue (T27).
+
+use std::time::Duration;
+
+use ringwire::sim::experiment::{Experiment, Flow, Measured, host};
+use ringwire::sim::link::LinkSpec;
+use ringwire::sim::topology::Topology;
+
+use crate::scene::{PACKET, scale, show};
+
+const SENDERS: usize = 100;
+const SIZE: usize = 64 << 10;
+const RATE: f64 = 1e9;
+
+/// 64 KiB from each sender into 1 Gbit/s with a queue of 25 packets.
+fn incast(flows: Vec<Flow>, seed: u64) -> Measured {
+    let edge = LinkSpec::new(10_000_000_000, 5_000, 4 << 20);
+    let narrow = LinkSpec::new(RATE as u64, 5_000, 4 << 20).with_queue_packets(25);
+    let (topology, down) = Topology::incast(SENDERS, &edge, narrow);
+    let experiment = Experiment {
+        seed,
+        topology,
+        packet_size: PACKET,
+        receive_buffer_size: 4 << 20,
+        hosts: vec![host(); SENDERS + 1],
+        flows,
+        limit: Duration::from_secs(5),
+        warm_up: Duration::ZERO,
+    };
+    experiment.run(down)
+}
+
+fn all() -> Vec<Flow> {
+    (0..SENDERS).map(|sender| Flow::one(sender, SENDERS, SIZE)).collect()
+}
+
+#[test]
+fn a_hundred_senders_to_one_port_fill_it_and_none_waits_long() {
+    // L44
+    let ideal_ns = (SENDERS * SIZE) as f64 * 8e9 / RATE;
+    for seed in 0..2 * scale() {
+        let measured = incast(all(), seed);
+        show("incast", seed, &measured);
+        let ms = |p| measured.completion_ns(p) as f64 / 1e6;
+        println!(
+            "incast: seed {seed}: {:.1} ms p50, {:.1} p90, {:.1} p99, {:.1} at most",
+            ms(50.0),
+            ms(90.0),
+            ms(99.0),
+            ms(100.0)
+        );
+        let p99 = measured.completion_ns(99.0) as f64 / ideal_ns;
+        let goodput = measured.goodput_sum_bit_s() / RATE;
+        println!("incast: seed {seed}: goodput {goodput:.3} of the link, p99 {p99:.2} of the ideal");
+        assert!(goodput >= 0.8, "{goodput}");
+        assert!(p99 <= 3.0, "{p99}");
+    }
+}
