@@ -381,7 +381,14 @@ mod tests {
         assert!(overflows(&ring) && ring.wants_enter());
         ring.arm_receive();
         let to = Some(RawAddress::new(socket.local_addr()));
-        let send = RingSend { bytes: vec![7; 100].into(), length: 100, segment_size: None, to, token: 9 };
+        let send = RingSend {
+            bytes: vec![7; 100].into(),
+            length: 100,
+            segment_size: None,
+            to,
+            token: 9,
+            class: None,
+        };
         ring.send(send).expect("a free slot");
         let (mut completions, mut came, mut back) = (Vec::new(), 0, 0);
         for _ in 0..1_000 {
