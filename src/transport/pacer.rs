@@ -46,33 +46,38 @@ impl Pacer {
     /// Nanoseconds from `now` until `bytes` may leave at `pace`; 0 means at once. A train larger than the
     /// bucket waits for a full one.
     #[must_use]
-    pub fn delay_ns(&self, now: Timestamp, bytes: u64, pace: Option<Pace>) -> u64 {
+    pub fn delay_ns(&mut self, now: Timestamp, bytes: u64, pace: Option<Pace>) -> u64 {
         let Some(Pace { rate, burst }) = pace else { return 0 };
         let spare_ns = time_ns(burst - bytes.min(burst), rate);
         // L41, RFC 9002 §7.7: "Senders MUST either use pacing or limit such bursts."
-        self.drains_in_ns(now, rate).saturating_sub(spare_ns)
+        self.keep_pace(now, rate);
+        self.drained.since_ns(now).saturating_sub(spare_ns)
     }
 
     /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt, by
     /// [`DEBT_BURSTS`] bursts at most.
     pub fn on_sent(&mut self, now: Timestamp, bytes: u64, pace: Option<Pace>) {
         let Some(Pace { rate, burst }) = pace else { return };
+        self.keep_pace(now, rate);
         let sent_ns = time_ns(bytes, rate);
         let most_ns = time_ns(burst.saturating_mul(DEBT_BURSTS), rate).max(sent_ns);
-        let drains_in_ns = self.drains_in_ns(now, rate).saturating_add(sent_ns).min(most_ns);
-        (self.drained, self.rate) = (now.after_ns(drains_in_ns), rate);
+        let left_ns = self.drained.since_ns(now);
+        (self.drained, self.rate) = (now.after_ns(left_ns.saturating_add(sent_ns).min(most_ns)), rate);
     }
 
-    /// How long the bytes that are still owed take at `rate`, not at the one they were sent at: packets that
-    /// left while a round trip seemed to last a second are not waited for by the second once it is known to
-    /// last a millisecond.
-    fn drains_in_ns(&self, now: Timestamp, rate: u64) -> u64 {
+    /// From now on the bytes that are still owed drain at `rate` where that is faster: packets that left while a
+    /// round trip seemed to last a second are not waited for by the second once it is known to last a
+    /// millisecond. Nor are they waited for longer than was right when they left: at a window that fell to a
+    /// tenth of a packet, a train would be waited for by the second.
+    fn keep_pace(&mut self, now: Timestamp, rate: u64) {
         let left_ns = self.drained.since_ns(now);
-        if left_ns == 0 || rate == self.rate {
-            return left_ns;
+        if left_ns == 0 {
+            self.rate = rate;
+        } else if rate > self.rate {
+            let ns = u128::from(left_ns) * u128::from(self.rate) / u128::from(rate);
+            self.drained = now.after_ns(u64::try_from(ns).unwrap_or(u64::MAX));
+            self.rate = rate;
         }
-        let ns = u128::from(left_ns) * u128::from(self.rate.max(1)) / u128::from(rate.max(1));
-        u64::try_from(ns).unwrap_or(u64::MAX)
     }
 }
 
@@ -164,9 +169,18 @@ mod tests {
         pacer.on_sent(Timestamp(0), 3_000, slow);
         assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 300 * MS);
         assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace(1_000)), 3 * MS, "3,000 bytes at 1 MB/s");
-        pacer.on_sent(Timestamp(0), 1_000, pace(1_000));
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace(1_000)), 4 * MS);
-        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 400 * MS, "and the other way round");
+        // Seed 583: and it drains at the new pace, packets or no packets.
+        assert_eq!(pacer.delay_ns(Timestamp(2 * MS), 1_000, pace(1_000)), MS);
+    }
+
+    #[test]
+    fn what_was_sent_at_a_fast_rate_is_not_waited_for_at_a_slow_one() {
+        let slow = Some(Pace { rate: 10_000, burst: 1_000 });
+        let mut pacer = Pacer::new();
+        pacer.on_sent(Timestamp(0), 3_000, pace(1_000));
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 3 * MS);
+        pacer.on_sent(Timestamp(MS), 1_000, slow);
+        assert_eq!(pacer.delay_ns(Timestamp(MS), 1_000, slow), 102 * MS, "2 ms of old, 100 of new");
     }
 
     #[test]
