@@ -39,6 +39,7 @@ scripts! {
     a_lost_tail_is_repaired_by_one_probe,
     a_repaired_tail_cuts_the_window_once,
     the_probe_timer_doubles_and_an_ack_resets_it,
+    the_probe_timer_is_held_at_some_milliseconds_and_doubles_on,
     the_probe_timer_runs_from_the_newest_packet,
     a_probe_declares_nothing_lost_and_repeats_one_unit,
     a_probe_passes_a_full_window_and_new_data_does_not,

@@ -14,17 +14,20 @@ pub struct Pace {
     pub rate: u64,
     /// Bytes that may leave back to back.
     pub burst: u64,
+    /// Bytes that may once nothing is in flight any more.
+    pub first_burst: u64,
 }
 
 impl Pace {
     /// `rate` with bursts of a millisecond of it: what Linux takes for a burst, and BBR calls its send quantum
     /// (draft-ietf-ccwg-bbr §5.6.3). Two packets at least; at most one train, and the window a path begins
-    /// with. RFC 9002 §7.7: "Senders SHOULD limit bursts to the initial congestion window".
+    /// with. RFC 9002 §7.7: "Senders SHOULD limit bursts to the initial congestion window". A request that meets
+    /// nothing else of its session under way leaves in one such: to spread it would only make it later.
     #[must_use]
     pub fn of(rate: u64, packet_size: u64, first_window: u64) -> Self {
         let least = 2 * packet_size;
         let most = first_window.min(TRAIN_SIZE_MAX as u64).max(least);
-        Self { rate, burst: (rate / 1_000).clamp(least, most) }
+        Self { rate, burst: (rate / 1_000).clamp(least, most), first_burst: most }
     }
 }
 
@@ -34,6 +37,8 @@ pub struct Pacer {
     /// When all that was sent would have drained at `rate`; the bucket is full from then on.
     drained: Timestamp,
     rate: u64,
+    /// Bytes that may leave before the bucket is asked. They empty it, and no more than that.
+    first: u64,
 }
 
 impl Pacer {
@@ -43,11 +48,19 @@ impl Pacer {
         Self::default()
     }
 
+    /// Nothing is in flight: what leaves next is a burst of its own.
+    pub fn on_idle(&mut self, pace: Option<Pace>) {
+        self.first = pace.map_or(0, |pace| pace.first_burst);
+    }
+
     /// Nanoseconds from `now` until `bytes` may leave at `pace`; 0 means at once. A train larger than the
     /// bucket waits for a full one.
     #[must_use]
     pub fn delay_ns(&mut self, now: Timestamp, bytes: u64, pace: Option<Pace>) -> u64 {
-        let Some(Pace { rate, burst }) = pace else { return 0 };
+        let Some(Pace { rate, burst, .. }) = pace else { return 0 };
+        if bytes <= self.first {
+            return 0;
+        }
         let spare_ns = time_ns(burst - bytes.min(burst), rate);
         // L41, RFC 9002 §7.7: "Senders MUST either use pacing or limit such bursts."
         self.keep_pace(now, rate);
@@ -57,10 +70,16 @@ impl Pacer {
     /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt, by
     /// [`DEBT_BURSTS`] bursts at most.
     pub fn on_sent(&mut self, now: Timestamp, bytes: u64, pace: Option<Pace>) {
-        let Some(Pace { rate, burst }) = pace else { return };
+        let Some(Pace { rate, burst, .. }) = pace else { return };
         self.keep_pace(now, rate);
         let sent_ns = time_ns(bytes, rate);
-        let most_ns = time_ns(burst.saturating_mul(DEBT_BURSTS), rate).max(sent_ns);
+        let is_first = bytes <= self.first;
+        self.first = self.first.saturating_sub(bytes);
+        let most_ns = if is_first {
+            time_ns(burst, rate).max(self.drained.since_ns(now))
+        } else {
+            time_ns(burst.saturating_mul(DEBT_BURSTS), rate).max(sent_ns)
+        };
         let left_ns = self.drained.since_ns(now);
         (self.drained, self.rate) = (now.after_ns(left_ns.saturating_add(sent_ns).min(most_ns)), rate);
     }
@@ -98,7 +117,7 @@ mod tests {
 
     /// 1 MB/s.
     fn pace(burst: u64) -> Option<Pace> {
-        Some(Pace { rate: 1_000_000, burst })
+        Some(Pace { rate: 1_000_000, burst, first_burst: 0 })
     }
 
     #[test]
@@ -112,6 +131,20 @@ mod tests {
         }
         assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace), MS);
         assert_eq!(pacer.delay_ns(Timestamp(MS), 1_000, pace), 0);
+    }
+
+    #[test]
+    fn after_silence_a_first_burst_leaves_at_once_and_leaves_the_bucket_empty() {
+        let pace = Some(Pace { rate: 1_000_000, burst: 2_000, first_burst: 10_000 });
+        let mut pacer = Pacer::new();
+        pacer.on_idle(pace);
+        for _ in 0..10 {
+            assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace), 0);
+            pacer.on_sent(Timestamp(0), 1_000, pace);
+        }
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace), MS, "the bucket is empty, and not in debt");
+        pacer.on_idle(None);
+        assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, pace), MS);
     }
 
     #[test]
@@ -164,7 +197,7 @@ mod tests {
     fn what_was_sent_at_a_slow_rate_is_not_waited_for_at_that_rate_once_it_is_fast() {
         // Seed 536 of the simulator: sent while the round trip seemed to last a second, waited for two seconds
         // when it had long been known to last 15 ms.
-        let slow = Some(Pace { rate: 10_000, burst: 1_000 });
+        let slow = Some(Pace { rate: 10_000, burst: 1_000, first_burst: 0 });
         let mut pacer = Pacer::new();
         pacer.on_sent(Timestamp(0), 3_000, slow);
         assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 300 * MS);
@@ -175,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_at_a_fast_rate_is_not_waited_for_at_a_slow_one() {
-        let slow = Some(Pace { rate: 10_000, burst: 1_000 });
+        let slow = Some(Pace { rate: 10_000, burst: 1_000, first_burst: 0 });
         let mut pacer = Pacer::new();
         pacer.on_sent(Timestamp(0), 3_000, pace(1_000));
         assert_eq!(pacer.delay_ns(Timestamp(0), 1_000, slow), 3 * MS);
@@ -193,7 +226,7 @@ mod tests {
     #[test]
     fn absurd_rates_do_not_overflow() {
         let mut pacer = Pacer::new();
-        let pace = |rate| Some(Pace { rate, burst: u64::MAX });
+        let pace = |rate| Some(Pace { rate, burst: u64::MAX, first_burst: 0 });
         pacer.on_sent(Timestamp(5), u64::MAX, pace(0));
         pacer.on_sent(Timestamp(5), u64::MAX, pace(u64::MAX));
         assert_eq!(pacer.delay_ns(Timestamp::NEVER, 1, pace(1)), 0);

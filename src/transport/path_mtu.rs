@@ -21,6 +21,12 @@ use crate::time::Timestamp;
 const LADDER: [usize; 7] = [8_972, 8_952, 8_928, 1_472, 1_452, 1_444, 1_380];
 /// RFC 8899 §5.1.2: MAX_PROBES.
 const ATTEMPTS_MAX: u8 = 3;
+/// So many probes that were lost with much of what left around them say as much of a size as one that was lost
+/// alone.
+const CROWDED_PROBES: u8 = 4;
+/// How long a path that drops packets of every size is left alone with probes, which its queue would take for
+/// one more packet.
+const CROWDED_WAIT_NS: u64 = 10_000_000;
 /// RFC 8899 §5.1.1: PMTU_RAISE_TIMER.
 const RAISE_AFTER_NS: u64 = 600_000_000_000;
 /// The search ends when what is unknown is less than so small a part of the size…
@@ -39,6 +45,7 @@ pub struct PathMtu {
     /// When the next probe may leave: for ever away while one is in flight, or nothing is to be found out.
     probe_at: Timestamp,
     candidate: Option<usize>,
+    /// Probes of it that were lost, in parts of [`CROWDED_PROBES`].
     attempts: u8,
     /// The most that route, peer and configuration allow.
     size_max: usize,
@@ -126,17 +133,21 @@ impl PathMtu {
         self.search(now);
     }
 
-    /// A probe of `size` was lost: try again, or a smaller one.
-    pub fn on_probe_lost(&mut self, now: Timestamp, size: usize) {
+    /// A probe of `size` was lost: try again, or a smaller one. `crowded`: much of what left around it
+    /// was lost as well, so that it tells little of its size. A session that opens in the middle of a crowd would
+    /// keep to the base size until the path is next searched.
+    pub fn on_probe_lost(&mut self, now: Timestamp, size: usize, crowded: bool) {
         if self.candidate != Some(size) {
             return;
         }
-        self.probe_at = now;
-        self.attempts += 1;
+        self.attempts += if crowded { 1 } else { CROWDED_PROBES };
+        let again_at = if crowded { now.after_ns(CROWDED_WAIT_NS) } else { now };
         // L52, RFC 8899 §5.1.2: "The default value of MAX_PROBES is 3."
-        if self.attempts >= ATTEMPTS_MAX {
+        if self.attempts >= ATTEMPTS_MAX * CROWDED_PROBES {
             self.fails_at = size;
-            self.search(now);
+            self.search(again_at);
+        } else {
+            self.probe_at = again_at;
         }
     }
 
@@ -262,7 +273,7 @@ mod tests {
             if size <= carries {
                 mtu.on_probe_acked(now, size)
             } else {
-                mtu.on_probe_lost(now, size)
+                mtu.on_probe_lost(now, size, false)
             }
             assert!(probes.len() < 100, "no end: {probes:?}");
         }
@@ -285,11 +296,33 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(mtu.probe(NOW), Some(9_972));
             mtu.on_probe_sent(9_972);
-            mtu.on_probe_lost(NOW, 9_972);
+            mtu.on_probe_lost(NOW, 9_972, false);
         }
         assert_eq!((mtu.size(), mtu.probe(NOW)), (1_200, Some(8_972)));
         assert!(!mtu.on_refused(NOW, 8_972), "a probe, not a size in use");
         assert_eq!(mtu.probe(NOW), Some(8_952));
+    }
+
+    #[test]
+    fn a_size_is_not_given_up_because_its_probes_met_a_full_queue() {
+        // A hundred sessions that open at once lose three probes each in the first milliseconds, and everything
+        // else as well.
+        let mut mtu = PathMtu::new(1_472);
+        let mut now = NOW;
+        for _ in 0..11 {
+            assert_eq!(mtu.probe(now), Some(1_472));
+            mtu.on_probe_sent(1_472);
+            mtu.on_probe_lost(now, 1_472, true);
+            assert_eq!(mtu.probe(now), None, "the queue is left alone");
+            now = now.after_ns(CROWDED_WAIT_NS);
+        }
+        mtu.on_probe_sent(1_472);
+        mtu.on_probe_lost(now, 1_472, true);
+        assert_eq!(
+            mtu.probe(now.after_ns(CROWDED_WAIT_NS)),
+            Some(1_452),
+            "twelve say what three alone would"
+        );
     }
 
     #[test]

@@ -38,7 +38,9 @@ fn all() -> Vec<Flow> {
 fn a_hundred_senders_to_one_port_fill_it_and_none_waits_long() {
     // L44
     let ideal_ns = (SENDERS * SIZE) as f64 * 8e9 / RATE;
-    for seed in 0..2 * scale() {
+    let seeds = 12 * scale();
+    let mut goodput_sum = 0.0;
+    for seed in 0..seeds {
         let measured = incast(all(), seed);
         show("incast", seed, &measured);
         let ms = |p| measured.completion_ns(p) as f64 / 1e6;
@@ -52,7 +54,12 @@ fn a_hundred_senders_to_one_port_fill_it_and_none_waits_long() {
         let p99 = measured.completion_ns(99.0) as f64 / ideal_ns;
         let goodput = measured.goodput_sum_bit_s() / RATE;
         println!("incast: seed {seed}: goodput {goodput:.3} of the link, p99 {p99:.2} of the ideal");
+        // Bytes over the moment the very last of the hundred is done: one that is unlucky shows.
         assert!(goodput >= 0.8, "{goodput}");
         assert!(p99 <= 3.0, "{p99}");
+        goodput_sum += goodput;
     }
+    let mean = goodput_sum / seeds as f64;
+    println!("incast: {seeds} seeds: goodput {mean:.3} of the link on average");
+    assert!(mean >= 0.85, "{mean}");
 }

@@ -142,7 +142,8 @@ impl Dc {
     }
 
     /// Timely's additive increase, five times as fast after five rounds of it. Below a packet a round is
-    /// one packet's: a half more for each that arrives.
+    /// one packet's: twice as much for each that arrives, half for each that does not. Gentler growth loses
+    /// less and leaves the port idle whenever others are done.
     fn grow(&mut self, grows: bool) {
         if !grows {
             self.rising = 0;
@@ -150,7 +151,7 @@ impl Dc {
         }
         let packet = self.config.packet_size;
         if self.window < packet {
-            self.window = (self.window + self.window / 2 + 1).min(packet);
+            self.window = (2 * self.window).min(packet);
             return;
         }
         self.rising += 1;
@@ -165,7 +166,7 @@ impl Dc {
         window.min(self.config.window_max).max(self.floor())
     }
 
-    /// A packet in sixteen round trips, or in [`PACKET_INTERVAL_NS_MAX`] on a path so long.
+    /// A packet in eight round trips, or in [`PACKET_INTERVAL_NS_MAX`] on a path so long.
     fn floor(&self) -> u64 {
         let packet = self.config.packet_size;
         let by_time = u128::from(packet) * u128::from(self.smoothed_ns) / u128::from(PACKET_INTERVAL_NS_MAX);
@@ -328,7 +329,7 @@ impl Controller for Dc {
         let packet = self.config.packet_size;
         if self.window < 2 * packet {
             // No more than a packet at once: the window is a rate now.
-            return Some(Pace { rate: rate(self.window, rtt, 100), burst: packet });
+            return Some(Pace { rate: rate(self.window, rtt, 100), burst: packet, first_burst: 0 });
         }
         // The path's own length decides, not the queue on it: a timer per train costs more than a
         // train of burst does on a path this short.
@@ -358,8 +359,8 @@ const LOSS_KEEP_PERCENT: u64 = 50;
 const LOSS_KEEP_PERCENT_MIN: u64 = 3;
 /// At a window of so many packets each of them is a quarter of a flight.
 const SMALL_PACKETS: u64 = 4;
-/// The least window is this part of a packet: 400 senders on a path that holds thirty packets still fit it.
-const PACKET_PARTS_MAX: u64 = 16;
+/// The least window is this part of a packet: 200 senders on a path that holds thirty packets still fit it.
+const PACKET_PARTS_MAX: u64 = 8;
 /// No path is so bad that a packet in four milliseconds is too many.
 const PACKET_INTERVAL_NS_MAX: u64 = 4_000_000;
 /// How long after a loss delay is taken for a queue.

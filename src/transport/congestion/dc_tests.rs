@@ -153,9 +153,9 @@ fn a_window_of_a_packet_or_less_is_halved_by_any_loss_and_paced() {
     let pace = dc.pace(&rtt_of(50 * US)).expect("a window so small is a rate");
     assert_eq!((pace.rate, pace.burst), (window * 20_000, PACKET));
     ack(&mut dc, now_us + 100, 50, PACKET);
-    assert_eq!(dc.window(), window + window / 2 + 1);
+    assert_eq!(dc.window(), 2 * window);
     (0..100).for_each(|n| dc.on_loss(&loss(now_us + 1_000 * n + 1_000, now_us + 1_000 * n + 999, 1, PACKET)));
-    assert_eq!(dc.window(), PACKET / 16, "the floor");
+    assert_eq!(dc.window(), PACKET / 8, "the floor");
     ack(&mut dc, 1_000_000, 2_000, PACKET);
     (0..9).for_each(|n| dc.on_loss(&loss(1_100_000 + n, 1_099_999 + n, 1, PACKET)));
     assert_eq!(dc.window(), PACKET / 2, "a packet in 4 ms, whatever the path");

@@ -309,12 +309,13 @@ impl Session {
         let mut bytes = 0;
         let mut newest = Timestamp(0);
         let mut lost_flight = None;
+        let crowded = is_heavy(lost, flight);
         for (number, packet) in lost {
             shared.counters.lost += 1;
             self.on_control_lost(packet);
             if packet.carried & carried::SIZE_PROBE != 0 {
                 // RFC 8899 §3: the loss of a probe is no sign of congestion.
-                self.mtu.on_probe_lost(now, usize::from(packet.size));
+                self.mtu.on_probe_lost(now, usize::from(packet.size), crowded);
                 continue;
             }
             self.ecn.on_lost(1);
@@ -406,4 +407,10 @@ impl ProbeNews {
             self.size_probe = Some(usize::from(packet.size));
         }
     }
+}
+
+/// A quarter of a flight: chance and bad cables take less, a queue that is full takes more.
+fn is_heavy(lost: &[(u64, SentPacket)], flight: u64) -> bool {
+    let carrying = lost.iter().filter(|(_, packet)| packet.carried & carried::SIZE_PROBE == 0);
+    carrying.map(|(_, packet)| u64::from(packet.size)).sum::<u64>() * 4 >= flight.max(1)
 }

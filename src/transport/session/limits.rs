@@ -15,6 +15,9 @@ impl Session {
     /// When the pacer lets the next packet go; `None`: now.
     pub(super) fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
         let pace = self.congestion.pace(&self.rtt);
+        if self.sent.packets_in_flight() == 0 {
+            self.pacer.on_idle(pace);
+        }
         let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, pace);
         self.timers.pacing = (wait_ns > 0).then(|| now.after_ns(wait_ns));
         self.timers.pacing

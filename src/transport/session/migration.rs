@@ -217,7 +217,7 @@ impl Session {
             shared.counters.lost += 1;
             self.on_control_lost(packet);
             if packet.carried & carried::SIZE_PROBE != 0 {
-                self.mtu.on_probe_lost(now, usize::from(packet.size));
+                self.mtu.on_probe_lost(now, usize::from(packet.size), false);
             } else {
                 self.on_unit_lost(*number, packet);
             }

@@ -25,7 +25,7 @@ impl Session {
         if is_last && let pick @ (Pick::New(_) | Pick::Part(..)) = self.pick_new(now, u64::MAX, shared) {
             return pick;
         }
-        let skip = usize::from(is_last && self.loss.pto_count > 1);
+        let skip = usize::from(is_last && self.probes_twice());
         match self.units.oldest(skip).or_else(|| self.units.oldest(0)) {
             Some((unit, body)) if self.fits(unit_size(body)) => Pick::Again(unit, body),
             Some((unit, body)) => self.probe_part(unit, body),

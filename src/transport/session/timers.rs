@@ -52,6 +52,11 @@ impl Timers {
 const GRANULARITY_PARTS: u64 = 4;
 /// Probe timeouts double at most this often: 75 µs becomes 77 ms.
 const PTO_BACKOFF_MAX: u32 = 10;
+/// A data centre's outages are milliseconds long, a queue that many filled at once among them: doubled to nearly
+/// this…
+const PTO_HELD_NS: u64 = 6_000_000;
+/// …the timeout stays so for as many expiries, and doubles on after them (P-13.22).
+const PTO_HELD_COUNT: u32 = 8;
 /// Backed off as far as may be, a probe still leaves this often within the idle timeout.
 const PROBES_BEFORE_IDLE: u64 = 8;
 /// A session quiet this long gives its active block back.
@@ -111,9 +116,20 @@ impl Session {
     fn backed_off_ns(&self) -> u64 {
         let pto_ns = self.pto_ns();
         let most_ns = pto_ns.max(self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE);
-        let wait_ns = (pto_ns << self.loss.pto_count.min(PTO_BACKOFF_MAX)).min(most_ns);
+        let doublings = self.doublings(pto_ns).min(PTO_BACKOFF_MAX);
+        let wait_ns = (pto_ns << doublings).min(most_ns);
         let spreads = self.loss.pto_count >= SPREAD_FROM && self.tuning.is_dc;
         wait_ns + if spreads { spread(self.local.0, self.sent.next(), wait_ns) } else { 0 }
+    }
+
+    /// One for each expiry in a row, less those at which the timeout is held (P-13.22).
+    fn doublings(&self, pto_ns: u64) -> u32 {
+        let count = self.loss.pto_count;
+        let held = (PTO_HELD_NS / pto_ns.max(1)).max(1).ilog2();
+        if !self.tuning.is_dc || count <= held {
+            return count;
+        }
+        held + (count - held).saturating_sub(PTO_HELD_COUNT)
     }
 
     /// How long this session may wait before it probes, silence having doubled it so often.
@@ -264,12 +280,19 @@ impl Session {
             if is_large {
                 self.mtu.on_probe_timer();
             }
-            self.loss.probes_due = if self.loss.pto_count > 1 || is_large { 2 } else { 1 };
+            self.loss.probes_due = if self.probes_twice() || is_large { 2 } else { 1 };
             self.control.ask = true;
             if self.loss.pto_count >= SUSPECT_AFTER_PROBES && self.origin.is_some() {
                 self.suspect(now);
             }
         }
+    }
+
+    /// Two packets rather than one from the second expiry on, until they come at moments of chance: by then it is
+    /// likelier that a queue is full than that both were unlucky.
+    pub(super) fn probes_twice(&self) -> bool {
+        let crowds = self.tuning.is_dc && self.loss.pto_count > SPREAD_FROM;
+        self.loss.pto_count > 1 && !crowds
     }
 
     fn expire_calls(&mut self, now: Timestamp, shared: &mut Shared) {
