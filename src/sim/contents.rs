@@ -18,25 +18,54 @@ pub enum Purpose {
 /// purpose and this size have.
 #[must_use]
 pub fn contents(id: u64, purpose: Purpose, size: u32) -> Vec<u8> {
-    let mut bytes = vec![0; size as usize];
-    let body = if purpose == Purpose::Reply { 0 } else { ID_SIZE.min(bytes.len()) };
-    bytes[..body].copy_from_slice(&id.to_le_bytes()[..body]);
-    let mut state = id ^ (purpose as u64 + 1) << 56 ^ u64::from(size) << 32;
-    // One step in a row of the generator for each 32 bytes; what the four words are made of hangs on no other.
-    for block in bytes[body..].chunks_mut(32) {
-        state = state.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        state ^= state >> 29;
-        for (chunk, rotation) in block.chunks_mut(8).zip([0, 17, 31, 47]) {
-            chunk.copy_from_slice(&state.rotate_left(rotation).to_le_bytes()[..chunk.len()]);
-        }
+    let size = size as usize;
+    let mut bytes = Vec::with_capacity(size.next_multiple_of(BLOCK_SIZE) + ID_SIZE);
+    if purpose != Purpose::Reply {
+        bytes.extend_from_slice(&id.to_le_bytes()[..ID_SIZE.min(size)]);
     }
+    let mut stream = Stream::new(id, purpose, size);
+    while bytes.len() < size {
+        bytes.extend_from_slice(&stream.next_block());
+    }
+    bytes.truncate(size);
     bytes
 }
 
 /// True when `bytes` are exactly those of `id`.
 #[must_use]
 pub fn is_contents(id: u64, purpose: Purpose, size: u32, bytes: &[u8]) -> bool {
-    bytes.len() == size as usize && bytes == contents(id, purpose, size)
+    if bytes.len() != size as usize {
+        return false;
+    }
+    let head = if purpose == Purpose::Reply { 0 } else { ID_SIZE.min(bytes.len()) };
+    let (head, body) = bytes.split_at(head);
+    let mut stream = Stream::new(id, purpose, bytes.len());
+    let (blocks, rest) = body.as_chunks::<BLOCK_SIZE>();
+    head == &id.to_le_bytes()[..head.len()]
+        && blocks.iter().all(|block| *block == stream.next_block())
+        && rest == &stream.next_block()[..rest.len()]
+}
+
+/// The stream behind the id, a block at a time.
+struct Stream(u64);
+
+const BLOCK_SIZE: usize = 32;
+
+impl Stream {
+    fn new(id: u64, purpose: Purpose, size: usize) -> Self {
+        Self(id ^ (purpose as u64 + 1) << 56 ^ (size as u64) << 32)
+    }
+
+    /// One step in a row of the generator for each block; what its four words are made of hangs on no other.
+    fn next_block(&mut self) -> [u8; BLOCK_SIZE] {
+        self.0 = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        self.0 ^= self.0 >> 29;
+        let mut block = [0; BLOCK_SIZE];
+        for (word, rotation) in block.as_chunks_mut::<8>().0.iter_mut().zip([0, 17, 31, 47]) {
+            *word = self.0.rotate_left(rotation).to_le_bytes();
+        }
+        block
+    }
 }
 
 /// The id at the front of a payload.

@@ -282,9 +282,11 @@ impl Network {
         self.fold(self.clock.now().0);
         self.fold(u64::from(from.port()) << 32 | u64::from(to.port()));
         self.fold(packet.len() as u64);
-        for chunk in packet.chunks(8) {
+        let (words, rest) = packet.as_chunks();
+        words.iter().for_each(|word| self.fold(u64::from_le_bytes(*word)));
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
+            word[..rest.len()].copy_from_slice(rest);
             self.fold(u64::from_le_bytes(word));
         }
     }

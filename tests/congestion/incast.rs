@@ -63,3 +63,33 @@ fn a_hundred_senders_to_one_port_fill_it_and_none_waits_long() {
     println!("incast: {seeds} seeds: goodput {mean:.3} of the link on average");
     assert!(mean >= 0.85, "{mean}");
 }
+
+/// The 99th percentile of completion times of all flows but the first, in milliseconds.
+fn others_p99_ms(measured: &Measured) -> f64 {
+    let mut all: Vec<u64> = measured.flows[1..]
+        .iter()
+        .map(|flow| flow.completion_ns.expect("it is done within the limit"))
+        .collect();
+    all.sort_unstable();
+    all[(all.len() * 99).div_ceil(100) - 1] as f64 / 1e6
+}
+
+// T27.
+#[test]
+fn a_reader_that_stops_costs_the_others_a_fifth_at_most() {
+    let seeds = 3 * scale();
+    let (mut reading, mut stopped) = (0.0, 0.0);
+    for seed in 0..seeds {
+        let mut flows = all();
+        let before = others_p99_ms(&incast(flows.clone(), seed));
+        flows[0] = Flow::endless(0, SENDERS).unread();
+        let after = others_p99_ms(&incast(flows, seed));
+        println!(
+            "stopped reader: seed {seed}: p99 of the others {before:.1} ms while it read, {after:.1} ms when it did not"
+        );
+        reading += before;
+        stopped += after;
+    }
+    println!("stopped reader: {seeds} seeds: {:.3} times p99 on average", stopped / reading);
+    assert!(stopped <= 1.2 * reading, "{stopped} of {reading}");
+}
