@@ -87,13 +87,14 @@ fn a_path_that_is_dead_one_way_is_given_up_though_the_peer_is_heard() {
 /// application has to say waits until something comes from there.
 #[test]
 fn nothing_follows_the_accept_to_an_address_that_has_not_shown_that_it_receives() {
-    let mut server = serve(20, Config::default());
+    // Fewer than a first window: 300 ms look like a wide-area path.
+    let mut server = serve(8, Config::default());
     let mut peer = server.connect(1, 1).expect("everyone is let in");
     assert_eq!(pass(&mut server, &mut peer, 300 * MS), 0);
     let counters = server.worker().counters();
     assert!(counters.bytes_sent <= counters.bytes_received, "{counters:?}");
     ping(&mut server, &mut peer);
-    assert!(pass(&mut server, &mut peer, MS) >= 20, "it is there: the messages leave");
+    assert!(pass(&mut server, &mut peer, MS) >= 8, "it is there: the messages leave");
 }
 
 /// L58, RFC 9000 §10.3.

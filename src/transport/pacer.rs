@@ -14,7 +14,7 @@ pub struct Pace {
     pub rate: u64,
     /// Bytes that may leave back to back.
     pub burst: u64,
-    /// Bytes that may once nothing is in flight any more.
+    /// Bytes that may once all that was sent has arrived.
     pub first_burst: u64,
 }
 
@@ -48,7 +48,7 @@ impl Pacer {
         Self::default()
     }
 
-    /// Nothing is in flight: what leaves next is a burst of its own.
+    /// All that was sent has arrived: what leaves next is a burst of its own.
     pub fn on_idle(&mut self, pace: Option<Pace>) {
         self.first = pace.map_or(0, |pace| pace.first_burst);
     }

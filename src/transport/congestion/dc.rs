@@ -15,7 +15,8 @@
 //!   CE mark, or drops that the peer counted are signals.
 //! - A hundred senders share a port whose path and queue hold thirty packets. Then a fair window is a third
 //!   of a packet, so it may fall below one (Swift, Kumar 2020 §3.5: "cwnd below one by pacing"): one packet
-//!   at a time leaves, at the pace of the window. At windows so small any loss is a quarter of the flight.
+//!   at a time leaves, at the pace of the window. At windows so small any loss is a quarter of the flight: but
+//!   only where what arrives has waited in a queue. On an idle path nothing falls below two packets.
 //!
 //! A standing queue of 1 ms is 3 MB at 25 Gbit/s: about what the window needs to keep two hosts busy
 //! that take turns in batches, and far below the time anything here waits before it probes.
@@ -173,8 +174,19 @@ impl Dc {
         (packet / PACKET_PARTS_MAX).max(by_time as u64).clamp(1, packet)
     }
 
+    /// At a window so small any loss is a quarter of the flight. It is a port's queue that overflows only if what
+    /// arrives has waited in one: on an idle path packets are lost by chance.
     fn is_small(&self) -> bool {
-        self.window <= SMALL_PACKETS * self.config.packet_size
+        self.window <= SMALL_PACKETS * self.config.packet_size && self.is_queued()
+    }
+
+    /// Whether even the luckiest packet of late waited.
+    fn is_queued(&self) -> bool {
+        let standing_ns = match self.round.least_ns {
+            u64::MAX => self.standing_before_ns,
+            least_ns => least_ns.saturating_sub(self.base_ns),
+        };
+        standing_ns > DELAY_LOW_NS
     }
 
     /// Swift (Kumar 2020 §3.5): a small window tolerates more, so that flows come to equal shares.
@@ -263,7 +275,7 @@ impl Controller for Dc {
             self.deepen(info.bytes_lost);
             return;
         }
-        let small = self.is_small();
+        let (small, queued) = (self.is_small(), self.is_queued());
         let round = &mut self.round;
         round.bytes_lost += info.bytes_lost;
         round.packets_lost += info.packets_lost;
@@ -272,10 +284,20 @@ impl Controller for Dc {
         // the window is as small, and more than one never was in flight.
         if (small || round.packets_lost > 1) && round.bytes_lost * 4 >= round.flight_max {
             let packets_missing = round.packets_lost;
-            let episode = Episode { window: self.window, flight: round.flight_max, lost: round.bytes_lost };
             let half = percent(self.window, LOSS_KEEP_PERCENT);
-            self.cut(info.now, if small { half } else { episode.kept() });
-            self.episode = (!small).then_some(episode);
+            // On an idle path packets are lost by chance, and their number says nothing.
+            let episode = (queued && !small).then_some(Episode {
+                window: self.window,
+                flight: round.flight_max,
+                lost: round.bytes_lost,
+            });
+            let kept = match &episode {
+                Some(episode) => episode.kept().max(self.config.packet_size),
+                None if small => half,
+                None => half.max(self.config.window_min()),
+            };
+            self.cut(info.now, kept);
+            self.episode = episode;
             self.undo = self.undo.map(|undo| Undo { packets_missing, ..undo });
         }
     }

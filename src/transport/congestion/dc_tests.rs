@@ -23,6 +23,15 @@ fn ack(dc: &mut Dc, now_us: u64, rtt_us: u64, bytes: u64) {
     });
 }
 
+/// What arrived waited 70 us in a queue.
+fn dc_at_a_queue() -> Dc {
+    let mut dc = dc();
+    ack(&mut dc, 10, 10, 0);
+    ack(&mut dc, 90, 80, 0);
+    assert_eq!(dc.window(), INITIAL_WINDOW);
+    dc
+}
+
 fn loss(now_us: u64, sent_us: u64, packets: u64, flight: u64) -> LossInfo {
     LossInfo {
         now: Timestamp(now_us * US),
@@ -129,7 +138,7 @@ fn a_quarter_of_a_flight_lost_halves_the_window_once() {
 #[test]
 fn a_flight_of_which_little_arrived_leaves_as_much() {
     // L44: a hundred such flights met in one port. Found in two looks, it is still one cut (L37).
-    let mut dc = dc();
+    let mut dc = dc_at_a_queue();
     dc.on_loss(&loss(100, 50, 20, 40 * PACKET));
     assert_eq!(dc.window(), INITIAL_WINDOW / 2);
     dc.on_loss(&loss(101, 60, 18, 20 * PACKET));
@@ -137,9 +146,23 @@ fn a_flight_of_which_little_arrived_leaves_as_much() {
 }
 
 #[test]
+fn where_no_queue_stands_what_is_lost_is_lost_by_chance_and_two_packets_remain() {
+    // A tenth of all packets lost on a path of 50 us: two of a flight of four tell of no queue.
+    let mut dc = dc();
+    ack(&mut dc, 10, 10, 0);
+    for n in 0..20 {
+        dc.on_loss(&loss(100 + 200 * n, 50 + 200 * n, 3, 4 * PACKET));
+    }
+    assert_eq!(dc.window(), 2 * PACKET);
+    let before = dc.window();
+    dc.on_loss(&loss(9_000, 8_950, 1, 2 * PACKET));
+    assert_eq!(dc.window(), before, "one packet of a small flight is only one packet");
+}
+
+#[test]
 fn a_window_of_a_packet_or_less_is_halved_by_any_loss_and_paced() {
     // L44: below one packet by pacing.
-    let mut dc = dc();
+    let mut dc = dc_at_a_queue();
     dc.on_loss(&loss(100, 50, 40, 40 * PACKET));
     assert_eq!(dc.window(), percent(40 * PACKET, 3));
     let mut now_us = 1_000;
@@ -152,7 +175,7 @@ fn a_window_of_a_packet_or_less_is_halved_by_any_loss_and_paced() {
     let window = dc.window();
     let pace = dc.pace(&rtt_of(50 * US)).expect("a window so small is a rate");
     assert_eq!((pace.rate, pace.burst), (window * 20_000, PACKET));
-    ack(&mut dc, now_us + 100, 50, PACKET);
+    ack(&mut dc, now_us + 100, 65, PACKET);
     assert_eq!(dc.window(), 2 * window);
     (0..100).for_each(|n| dc.on_loss(&loss(now_us + 1_000 * n + 1_000, now_us + 1_000 * n + 999, 1, PACKET)));
     assert_eq!(dc.window(), PACKET / 8, "the floor");

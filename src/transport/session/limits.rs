@@ -15,7 +15,8 @@ impl Session {
     /// When the pacer lets the next packet go; `None`: now.
     pub(super) fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
         let pace = self.congestion.pace(&self.rtt);
-        if self.sent.packets_in_flight() == 0 {
+        // Probes of the packet size and pings may be under way.
+        if self.units.is_empty() {
             self.pacer.on_idle(pace);
         }
         let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, pace);
