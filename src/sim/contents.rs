@@ -49,19 +49,19 @@ pub fn is_contents(id: u64, purpose: Purpose, size: u32, bytes: &[u8]) -> bool {
 /// The stream behind the id, a block at a time.
 struct Stream(u64);
 
-const BLOCK_SIZE: usize = 32;
+const BLOCK_SIZE: usize = 64;
 
 impl Stream {
     fn new(id: u64, purpose: Purpose, size: usize) -> Self {
         Self(id ^ (purpose as u64 + 1) << 56 ^ (size as u64) << 32)
     }
 
-    /// One step in a row of the generator for each block; what its four words are made of hangs on no other.
+    /// One step in a row of the generator for each block; what its eight words are made of hangs on no other.
     fn next_block(&mut self) -> [u8; BLOCK_SIZE] {
         self.0 = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         self.0 ^= self.0 >> 29;
         let mut block = [0; BLOCK_SIZE];
-        for (word, rotation) in block.as_chunks_mut::<8>().0.iter_mut().zip([0, 17, 31, 47]) {
+        for (word, rotation) in block.as_chunks_mut::<8>().0.iter_mut().zip([0, 17, 31, 47, 5, 11, 23, 41]) {
             *word = self.0.rotate_left(rotation).to_le_bytes();
         }
         block

@@ -123,9 +123,22 @@ pub fn interrupt(id: u32) {
     signal(id, Signal::SIGINT);
 }
 
-/// Takes its cores away.
+/// Takes its cores away, and returns once none of its threads runs any more: one that was in the middle of
+/// something goes on for a moment.
 pub fn stop(id: u32) {
     signal(id, Signal::SIGSTOP);
+    while !is_stopped(id) {
+        rest_ms(1);
+    }
+}
+
+/// Whether every thread is in state T (proc_pid_stat(5): the letter behind the name in brackets).
+fn is_stopped(id: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("the child runs");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 /// Gives them back.
