@@ -7,10 +7,11 @@ use ringwire::transport::security::OpenGate;
 use ringwire::wire::encode_ping;
 use ringwire::worker::{App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, SessionKey};
 
-/// Sends `greetings` messages of 1,000 bytes to whoever opens a session.
+/// Sends `greetings` messages of 1,000 bytes to whoever opens a session, or asks it something.
 #[derive(Default)]
 struct Desk {
     greetings: usize,
+    asks: bool,
     session: Option<SessionKey>,
     closed: Vec<CloseReason>,
 }
@@ -30,6 +31,10 @@ impl App for Desk {
                 self.session = Some(session);
                 for _ in 0..self.greetings {
                     cx.send(session, None, &[7; 1_000]).expect("a new session has room");
+                }
+                if self.asks {
+                    cx.call(session, 1, b"who is there?", Timestamp::NEVER, 0)
+                        .expect("a new session has room");
                 }
             }
             Event::Closed { reason, .. } => self.closed.push(reason),
@@ -95,6 +100,26 @@ fn nothing_follows_the_accept_to_an_address_that_has_not_shown_that_it_receives(
     assert!(counters.bytes_sent <= counters.bytes_received, "{counters:?}");
     ping(&mut server, &mut peer);
     assert!(pass(&mut server, &mut peer, MS) >= 8, "it is there: the messages leave");
+}
+
+/// Seed 83 of the simulator. The call waits, so a keep-alive was due; it could not leave, so it stayed due: the
+/// worker turned without end, for as long as the session lived, at the price of one forged message.
+#[test]
+fn a_call_to_an_address_that_has_not_shown_that_it_receives_keeps_no_worker_awake() {
+    let config = Config { keep_alive: std::time::Duration::from_millis(200), ..Config::default() };
+    let mut server = BareServer::new(config, OpenGate, Desk { asks: true, ..Desk::default() });
+    let mut peer = server.connect(1, 1).expect("everyone is let in");
+    let end = server.now().after_ns(1_000 * MS);
+    for turn in 0.. {
+        if server.now() >= end {
+            break;
+        }
+        assert!(turn < 100, "a hundred turns in {} ns", 1_000 * MS - end.since_ns(server.now()));
+        server.step(end);
+    }
+    assert_eq!(server.said_to(&mut peer).len(), 0);
+    ping(&mut server, &mut peer);
+    assert!(pass(&mut server, &mut peer, MS) >= 1, "it is there: the call leaves");
 }
 
 /// L58, RFC 9000 §10.3.

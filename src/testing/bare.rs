@@ -57,6 +57,8 @@ pub struct BarePeer {
 
 const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 1);
 const SERVER_SEED: u64 = 0;
+/// Turns that are busy one after the other, before there is no end to them.
+const TURNS_MAX: usize = 100_000;
 
 /// The identity that the peer of `seed` has; seed 0 is the worker's own.
 #[must_use]
@@ -92,9 +94,15 @@ impl<A: App> BareServer<A> {
 
     /// Turns the worker until it has nothing left to do, then moves the clock on by `ns`.
     pub fn run(&mut self, ns: u64) {
-        while !self.worker.turn().idle {}
+        self.settle();
         self.clock.advance_to(self.clock.now().after_ns(ns));
-        while !self.worker.turn().idle {}
+        self.settle();
+    }
+
+    /// Turns until there is nothing left to do.
+    fn settle(&mut self) {
+        let busy = (0..TURNS_MAX).take_while(|_| !self.worker.turn().idle).count();
+        assert!(busy < TURNS_MAX, "the worker turns without end");
     }
 
     /// Moves the clock to the next moment at which something is due, at most to `until`, and turns the worker
@@ -102,7 +110,7 @@ impl<A: App> BareServer<A> {
     pub fn step(&mut self, until: Timestamp) {
         let now = self.clock.now();
         self.clock.advance_to(self.worker.due_at().max(now.after_ns(1)).min(until).max(now));
-        while !self.worker.turn().idle {}
+        self.settle();
     }
 
     /// Lets the worker have a packet from `peer`'s address.
