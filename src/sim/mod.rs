@@ -32,6 +32,7 @@ pub mod shape;
 pub mod swarm;
 pub mod table;
 pub mod topology;
+mod trace;
 mod workload;
 pub mod world;
 

@@ -18,6 +18,7 @@ use crate::io::Ecn;
 use crate::io::memory::Hub;
 use crate::sim::hazards::Hazards;
 use crate::sim::topology::Topology;
+use crate::sim::trace::Trace;
 use crate::time::{Clock, Timestamp, VirtualClock};
 use crate::worker::impair::{Direction, ImpairCounters, ImpairSpec, Impairment};
 
@@ -37,7 +38,7 @@ pub struct Network {
     waiting: usize,
     spare: Vec<Vec<u8>>,
     order: u64,
-    trace: u64,
+    trace: Trace,
     inbox_size_max: u64,
     packet_size_max: usize,
     /// Larger packets vanish on the way, and nobody is told.
@@ -65,7 +66,7 @@ impl Network {
             waiting: 0,
             spare: Vec::new(),
             order: 0,
-            trace: TRACE_START,
+            trace: Trace::default(),
             inbox_size_max: INBOX_SIZE_DEFAULT,
             packet_size_max: crate::bounds::TRAIN_SIZE_MAX,
             carried_size_max: crate::bounds::TRAIN_SIZE_MAX,
@@ -276,31 +277,14 @@ impl Network {
     /// A hash over every packet that entered so far: its time, its ends, its bytes.
     #[must_use]
     pub fn trace(&self) -> u64 {
-        self.trace
-    }
-
-    fn fold(&mut self, word: u64) {
-        self.trace = (self.trace ^ word).wrapping_mul(TRACE_FACTOR).rotate_left(29);
-    }
-
-    fn trace_packet(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
-        self.fold(self.clock.now().0);
-        self.fold(u64::from(from.port()) << 32 | u64::from(to.port()));
-        self.fold(packet.len() as u64);
-        let (words, rest) = packet.as_chunks();
-        words.iter().for_each(|word| self.fold(u64::from_le_bytes(*word)));
-        if !rest.is_empty() {
-            let mut word = [0; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            self.fold(u64::from_le_bytes(word));
-        }
+        self.trace.hash()
     }
 }
 
 impl Hub for Network {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
         let seen = self.seen_as.get(&from).copied().unwrap_or(from);
-        self.trace_packet(seen, to, packet);
+        self.trace.packet(self.clock.now(), seen, to, packet);
         let Some(to) = self.owner(to) else {
             self.strayed += 1;
             return;
@@ -403,9 +387,6 @@ fn true_size(size: usize) -> u64 {
 const PACKET_OVERHEAD: u64 = 768;
 /// What an unprivileged user gets on Linux.
 const INBOX_SIZE_DEFAULT: u64 = 212_992;
-/// The offset basis and prime of FNV-1a.
-const TRACE_START: u64 = 0xcbf2_9ce4_8422_2325;
-const TRACE_FACTOR: u64 = 0x0000_0100_0000_01b3;
 
 #[cfg(test)]
 mod tests {
