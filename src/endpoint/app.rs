@@ -15,6 +15,7 @@ use super::link::{Hub, Link};
 use super::peer::PeerState;
 use super::slots::{Completion, Wakers};
 use super::{Handler, OpenError, Outcome, Peer, Taken};
+use crate::rings::copied;
 use crate::transport::{CloseReason, SessionKey};
 use crate::worker::{self, App, Cx, Event, Message, ReplyWriter, Request};
 
@@ -169,7 +170,7 @@ impl<H: Handler> HandleApp<H> {
 
 fn keep(block: &mut BytesMut, payload: &[u8]) -> Bytes {
     if payload.len() > SHARED_SIZE_MAX {
-        return Bytes::copy_from_slice(payload);
+        return Bytes::from(copied(payload));
     }
     if block.capacity() < payload.len() {
         // Reclaims the block when nobody holds a part of it any more.

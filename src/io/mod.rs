@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::bounds::{PACKET_SIZE_MAX, PACKET_SIZE_MIN, TRAIN_BUFFER_SIZE};
+use crate::rings::{Direction, PacketMemory};
 
 pub use crate::sys::shed::{ALL as ALL_KEPT, Kept};
 pub use config::Config;
@@ -55,21 +56,21 @@ pub enum Ecn {
 
 /// Memory the backend lent for one train: [`TRAIN_BUFFER_SIZE`] bytes at a stable address.
 #[derive(Debug)]
-pub struct TrainBuffer(Box<[u8]>);
+pub struct TrainBuffer(PacketMemory);
 
 impl TrainBuffer {
     /// A zeroed buffer.
     #[must_use]
     pub fn new() -> Self {
-        Self(vec![0; TRAIN_BUFFER_SIZE].into_boxed_slice())
+        Self(PacketMemory::new(TRAIN_BUFFER_SIZE, Direction::Out))
     }
 
     /// The memory itself, for a backend that hands its ownership to the kernel.
-    pub(crate) fn into_memory(self) -> Box<[u8]> {
+    pub(crate) fn into_memory(self) -> PacketMemory {
         self.0
     }
 
-    pub(crate) fn from_memory(memory: Box<[u8]>) -> Self {
+    pub(crate) fn from_memory(memory: PacketMemory) -> Self {
         debug_assert_eq!(memory.len(), TRAIN_BUFFER_SIZE);
         Self(memory)
     }

@@ -21,6 +21,7 @@ use super::refusal::Refusal;
 use super::sender::Sender;
 use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
 use crate::bounds::{RECEIVE_BATCH_MAX, TRAIN_BUFFERS_MAX};
+use crate::rings::PacketMemory;
 use crate::sys::uring::{Completion, Ring, RingOptions, RingSend, SetupError};
 
 /// Why there is no such backend.
@@ -127,7 +128,7 @@ impl Uring {
         }
     }
 
-    fn on_sent(&mut self, token: u64, bytes: Box<[u8]>, errno: i32) {
+    fn on_sent(&mut self, token: u64, bytes: PacketMemory, errno: i32) {
         let flying = self.in_flight[token as usize].take().expect("each send completes once");
         let Flying { length, segment_size, path } = flying;
         let train = Train { buffer: TrainBuffer::from_memory(bytes), length, segment_size, path };

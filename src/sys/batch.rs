@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use super::address::{RAW_ADDRESS_SIZE, RawAddress};
 use super::checked;
 use super::control::{CONTROL_SIZE, Control, TrafficClass, error_number, facts};
+use crate::rings::{Direction, PacketMemory};
 
 /// One filled receive buffer.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,7 @@ pub struct Arrived {
 /// Buffers are filled from index 0 on, so light traffic touches one buffer's cache lines only.
 #[derive(Debug)]
 pub struct ReceiveArena {
-    bytes: NonNull<[u8]>,
+    bytes: PacketMemory,
     slots: NonNull<[Slot]>,
     headers: NonNull<[libc::mmsghdr]>,
     size: usize,
@@ -45,14 +46,15 @@ impl ReceiveArena {
     /// Memory for `count` receives of up to `size` bytes. Pages are touched only once used.
     #[must_use]
     pub fn new(count: usize, size: usize) -> Self {
-        let bytes = leak(vec![0u8; count * size].into_boxed_slice());
+        let mut bytes = PacketMemory::new(count * size, Direction::In);
+        let first = bytes.as_mut_ptr();
         let slots: Vec<Slot> = (0..count)
             .map(|index| Slot {
                 name: RawAddress::EMPTY,
                 control: Control::EMPTY,
                 iovec: libc::iovec {
                     // SAFETY: index < count, so the offset stays inside the allocation of count * size.
-                    iov_base: unsafe { bytes.cast::<u8>().add(index * size) }.as_ptr().cast(),
+                    iov_base: unsafe { first.add(index * size) }.cast(),
                     iov_len: size,
                 },
             })
@@ -139,7 +141,7 @@ impl ReceiveArena {
             libc::syscall(
                 libc::SYS_recvfrom,
                 fd,
-                self.bytes.as_ptr().cast::<u8>(),
+                self.bytes.as_mut_ptr(),
                 self.size,
                 libc::MSG_DONTWAIT,
                 slot.name.as_mut_ptr().cast::<libc::sockaddr>(),
@@ -175,9 +177,7 @@ impl ReceiveArena {
     /// Buffer `index`, whole.
     pub fn buffer_mut(&mut self, index: usize) -> &mut [u8] {
         let at = index * self.size;
-        // SAFETY: `bytes` is owned by self and &mut self makes this the only reference into it; the
-        // kernel writes to it only inside `receive`.
-        unsafe { &mut self.bytes.as_mut()[at..at + self.size] }
+        &mut self.bytes[at..at + self.size]
     }
 }
 
@@ -187,7 +187,6 @@ impl Drop for ReceiveArena {
         unsafe {
             drop(Box::from_raw(self.headers.as_ptr()));
             drop(Box::from_raw(self.slots.as_ptr()));
-            drop(Box::from_raw(self.bytes.as_ptr()));
         }
     }
 }
@@ -339,4 +338,20 @@ pub fn take_error(socket: impl AsFd) -> Option<QueuedError> {
         bytes
     };
     Some(QueuedError { errno: error_number(&bytes[..length]).unwrap_or(0), to: name.decode() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_receive_buffer_lies_where_the_kernel_copies_slowly() {
+        for size in [2_048, 64 * 1024] {
+            let mut arena = ReceiveArena::new(5, size);
+            for index in 0..arena.count() {
+                let at = arena.buffer_mut(index).as_ptr().addr();
+                assert_eq!(at % 64, Direction::In.offset(), "buffer {index} of {size} bytes");
+            }
+        }
+    }
 }

@@ -20,6 +20,7 @@ use super::planted::{self, Fault};
 pub use super::reserve::Reserve;
 use super::spans::{SpanError, Spans};
 use crate::bounds::{REASSEMBLIES_MAX, UNGRANTED_SIZE_MAX};
+use crate::rings::copy;
 use crate::wire::{FragmentHeader, MessageId, RecordHeader};
 
 /// How a peer's fragments lie: the session closes.
@@ -372,7 +373,7 @@ impl Partial {
             SpanError::Overlap => ReassemblyError::Overlap { message },
             SpanError::TooMany => ReassemblyError::TooManyGaps { message },
         })?;
-        self.buffer[start as usize..end as usize].copy_from_slice(data);
+        copy(&mut self.buffer[start as usize..end as usize], data);
         self.received += data.len() as u64;
         Ok(())
     }
@@ -401,7 +402,7 @@ impl Partial {
         let size = self.total as usize;
         if self.buffer.room() < size {
             let mut whole = reserve.buffer(size);
-            whole[..self.buffer.len()].copy_from_slice(&self.buffer);
+            copy(&mut whole[..self.buffer.len()], &self.buffer);
             reserve.recycle(std::mem::replace(&mut self.buffer, whole));
         }
         self.buffer.show(size);

@@ -2,6 +2,7 @@
 
 use super::buffer::{Buffer, BufferPool};
 use crate::bounds::REASSEMBLY_BYTES_MAX;
+use crate::rings::{copied, copy};
 
 /// The memory one worker sets aside for large messages of all its sessions.
 #[derive(Debug)]
@@ -57,10 +58,10 @@ impl Reserve {
     pub(super) fn copy(&mut self, bytes: &[u8]) -> Buffer {
         match self.pool.take(bytes.len()) {
             Some(mut buffer) => {
-                buffer.copy_from_slice(bytes);
+                copy(&mut buffer, bytes);
                 buffer
             }
-            None => Buffer::from(bytes.to_vec()),
+            None => Buffer::from(copied(bytes)),
         }
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::crypto::PublicKey;
+use crate::rings::copy;
 use crate::time::Timestamp;
 use crate::transport::quota::Quota;
 use crate::transport::{CallToken, CloseReason, Engine, Fate, SendError, SessionKey};
@@ -265,7 +266,7 @@ impl ReplyWriter<'_> {
             return;
         }
         if let Some(place) = self.engine.reserve_reply(self.session, self.call, status::OK, payload.len()) {
-            place.copy_from_slice(payload);
+            copy(place, payload);
             return;
         }
         self.finish_copied(payload);

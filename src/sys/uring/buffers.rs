@@ -1,7 +1,7 @@
 //! Receive buffers the kernel picks from: a provided-buffer ring in memory of our own.
 //!
 //! ```text
-//! buffer:  [recvmsg_out 16][sender 32][control 64][payload ...]   one stride, page-aligned
+//! buffer:  [recvmsg_out 16][sender 32][control 64][payload ...]   the payload where Direction::In wants it
 //! ```
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
+use crate::rings::Direction;
 use crate::sys::address;
 use crate::sys::batch::Arrived;
 use crate::sys::control::facts;
@@ -18,6 +19,8 @@ pub(super) const NAME_SIZE: usize = 32;
 pub(super) const CONTROL_SIZE: usize = 64;
 const PREFIX_SIZE: usize = 16;
 const HEAD_SIZE: usize = PREFIX_SIZE + NAME_SIZE + CONTROL_SIZE;
+/// Bytes in front of the first buffer, so that payloads begin where [`Direction::In`] says.
+const LEAD_SIZE: usize = (64 + Direction::In.offset() - HEAD_SIZE % 64) % 64;
 const PAGE: usize = 4096;
 
 /// The buffers and the ring that lends them.
@@ -126,8 +129,8 @@ impl ProvidedBuffers {
 
     fn at(&self, buffer: u16) -> NonNull<u8> {
         debug_assert!(buffer < self.count);
-        // SAFETY: buffer < count, so the offset stays inside the allocation of count strides.
-        unsafe { self.bytes.add(usize::from(buffer) * stride(self.size)) }
+        // SAFETY: buffer < count, so the offset stays inside the allocation of a lead and count strides.
+        unsafe { self.bytes.add(LEAD_SIZE + usize::from(buffer) * stride(self.size)) }
     }
 
     fn entries_layout(count: u16) -> Layout {
@@ -136,7 +139,7 @@ impl ProvidedBuffers {
     }
 
     fn bytes_layout(count: u16, size: usize) -> Layout {
-        Layout::from_size_align(usize::from(count) * stride(size), PAGE).expect("a few megabytes")
+        Layout::from_size_align(LEAD_SIZE + usize::from(count) * stride(size), PAGE).expect("a few megabytes")
     }
 }
 
@@ -163,4 +166,20 @@ fn allocate(layout: Layout) -> NonNull<u8> {
     // SAFETY: no layout here has size zero: there is at least one buffer with a head.
     let memory = unsafe { alloc_zeroed(layout) };
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_provided_buffer_has_its_payload_where_the_kernel_copies_slowly() {
+        let mut buffers = ProvidedBuffers::new(8, 64 * 1024);
+        for buffer in 0..buffers.count() {
+            // SAFETY: no kernel was told of these buffers.
+            unsafe { buffers.on_filled(buffer, HEAD_SIZE as i32) };
+            let at = buffers.payload_mut(buffer).as_ptr().addr();
+            assert_eq!(at % 64, Direction::In.offset(), "buffer {buffer}");
+        }
+    }
 }

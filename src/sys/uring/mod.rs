@@ -24,6 +24,7 @@ use self::buffers::ProvidedBuffers;
 pub use self::setup::{NopRing, SetupError};
 use self::slots::{Receiving, SendSlots};
 use super::{Arrived, Bell, RawAddress, Socket, TrafficClass};
+use crate::rings::PacketMemory;
 
 /// How large a [`Ring`] is.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,7 @@ pub struct RingOptions {
 #[derive(Debug)]
 pub struct RingSend {
     /// The packets, end to end, from the start of this memory.
-    pub bytes: Box<[u8]>,
+    pub bytes: PacketMemory,
     /// How many bytes of it.
     pub length: usize,
     /// Bytes of each packet but the last, when there is more than one.
@@ -71,7 +72,7 @@ pub enum Completion {
         /// What the send carried.
         token: u64,
         /// Its memory.
-        bytes: Box<[u8]>,
+        bytes: PacketMemory,
         /// 0, or errno.
         errno: i32,
     },
@@ -381,14 +382,9 @@ mod tests {
         assert!(overflows(&ring) && ring.wants_enter());
         ring.arm_receive();
         let to = Some(RawAddress::new(socket.local_addr()));
-        let send = RingSend {
-            bytes: vec![7; 100].into(),
-            length: 100,
-            segment_size: None,
-            to,
-            token: 9,
-            class: None,
-        };
+        let mut packet = PacketMemory::new(100, crate::rings::Direction::Out);
+        packet.fill(7);
+        let send = RingSend { bytes: packet, length: 100, segment_size: None, to, token: 9, class: None };
         ring.send(send).expect("a free slot");
         let (mut completions, mut came, mut back) = (Vec::new(), 0, 0);
         for _ in 0..1_000 {

@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 
 use super::RingSend;
 use super::buffers::{CONTROL_SIZE, NAME_SIZE};
+use crate::rings::PacketMemory;
 use crate::sys::address::RawAddress;
 use crate::sys::control::Control;
 
@@ -15,7 +16,7 @@ struct Slot {
     name: RawAddress,
     token: u64,
     /// The bytes being sent; `None` while the slot is free.
-    bytes: Option<NonNull<[u8]>>,
+    bytes: Option<PacketMemory>,
 }
 
 /// The sends in flight.
@@ -53,10 +54,8 @@ impl SendSlots {
         let slot = self.slot(index);
         // SAFETY: the slot is free, so the kernel knows nothing of it and no other reference exists.
         let filled = unsafe { &mut *slot };
-        let bytes = NonNull::from(Box::leak(send.bytes));
         filled.token = send.token;
-        filled.bytes = Some(bytes);
-        filled.iovec.iov_base = bytes.cast::<u8>().as_ptr().cast();
+        filled.iovec.iov_base = filled.bytes.insert(send.bytes).as_mut_ptr().cast();
         filled.iovec.iov_len = send.length;
         filled.header.msg_iov = &raw mut filled.iovec;
         filled.header.msg_iovlen = 1;
@@ -80,14 +79,13 @@ impl SendSlots {
     ///
     /// # Safety
     /// The kernel completed the send in slot `index` and no longer reads what it points to.
-    pub unsafe fn release(&mut self, index: u16) -> (u64, Box<[u8]>) {
+    pub unsafe fn release(&mut self, index: u16) -> (u64, PacketMemory) {
         let slot = self.slot(index);
         // SAFETY: the caller's promise makes this the only reference to the slot.
         let slot = unsafe { &mut *slot };
         let bytes = slot.bytes.take().expect("a send completes once");
         self.free.push(index);
-        // SAFETY: `bytes` came from Box::leak in `take`, and `take()` above makes this the only owner.
-        (slot.token, unsafe { Box::from_raw(bytes.as_ptr()) })
+        (slot.token, bytes)
     }
 
     pub fn leak(&mut self) {

@@ -2,6 +2,7 @@
 //! together again (P-5.9). Nothing here runs while the packet size stands.
 
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
+use crate::rings::copy;
 use crate::time::Timestamp;
 use crate::transport::buffer::Buffer;
 use crate::transport::congestion::Controller;
@@ -76,7 +77,7 @@ impl Session {
         self.write_unit(part.unit, body, &mut whole, shared);
         let length = part.size() as u16;
         encode_unit_part_head(out, UnitNumber(part.unit), part.start, part.total, length);
-        out[UNIT_PART_HEAD_SIZE..].copy_from_slice(&whole[usize::from(part.start)..usize::from(part.end)]);
+        copy(&mut out[UNIT_PART_HEAD_SIZE..], &whole[usize::from(part.start)..usize::from(part.end)]);
         shared.part_scratch = whole;
     }
 

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, RECORD_SIZE_MAX, SEND_QUEUE_SIZE_MAX, TAG_SIZE};
+use crate::rings::copy;
 use crate::time::Timestamp;
 use crate::transport::large_out::LargeBody;
 use crate::transport::reassembly::Reserve;
@@ -159,7 +160,7 @@ impl Session {
             // A reply is bounded by its call slot, and is never refused for want of slab slots.
             shared.slab.ensure_one();
             if let Some(place) = self.reserve(&header, payload.len(), None, shared) {
-                place.copy_from_slice(payload.bytes());
+                copy(place, payload.bytes());
                 return Ok(());
             }
         }
@@ -257,6 +258,6 @@ impl Session {
 }
 
 fn fill(place: &mut [u8], bytes: &[u8]) -> bool {
-    place.copy_from_slice(bytes);
+    copy(place, bytes);
     true
 }

@@ -4,6 +4,7 @@
 //! the unit is ever repeated.
 
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZE, UNGRANTED_SIZE_MAX};
+use crate::rings::copy;
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
 use crate::transport::credit;
@@ -361,7 +362,7 @@ impl Session {
             Body::Packed(packed) => {
                 let end = MESSAGES_HEAD_SIZE + usize::from(packed.size);
                 let records = &shared.slab.bytes(packed.slot)[MESSAGES_HEAD_SIZE..end];
-                out[MESSAGES_HEAD_SIZE..end].copy_from_slice(records);
+                copy(&mut out[MESSAGES_HEAD_SIZE..end], records);
                 wire::encode_messages_head(out, UnitNumber(unit), packed.size);
             }
             Body::Fragment { large, offset, size } => {
@@ -376,7 +377,7 @@ impl Session {
                     total: message.total(),
                 };
                 wire::encode_fragment_head(out, &header, UnitNumber(unit), size);
-                out[FRAGMENT_HEAD_SIZE..FRAGMENT_HEAD_SIZE + data.len()].copy_from_slice(data);
+                copy(&mut out[FRAGMENT_HEAD_SIZE..FRAGMENT_HEAD_SIZE + data.len()], data);
             }
         }
     }
