@@ -67,11 +67,17 @@ pub struct Echo {
     pub closed: Vec<CloseReason>,
     pub outcomes: Vec<(u64, &'static str, Timestamp)>,
     pub runs: u64,
+    /// Calls are taken and never answered.
+    pub defers: bool,
 }
 
 impl App for Echo {
     fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
         self.runs += 1;
+        if self.defers {
+            let _ = reply.defer();
+            return;
+        }
         reply.send(request.payload);
     }
 

@@ -40,6 +40,13 @@ impl Engine {
 
     /// A session is over: its place is free, and no table names it any more.
     pub(super) fn remove(&mut self, index: u32) {
+        self.forget_origin(index);
+        self.closings -= usize::from(matches!(self.table.slot(index), Slot::Closing(_)));
+        self.table.remove(index);
+    }
+
+    /// Nothing is awaited of a session any more: no timer, and no INIT that would find it.
+    pub(super) fn forget_origin(&mut self, index: u32) {
         self.wheel.cancel(index);
         if let Slot::Open(session) = self.table.slot(index)
             && session.accepted
@@ -53,7 +60,6 @@ impl Engine {
                 self.attempts.remove(&attempt);
             }
         }
-        self.table.remove(index);
     }
 
     /// The largest packet size of any open session, in bytes of UDP payload; `None` without one.

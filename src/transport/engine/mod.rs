@@ -1,6 +1,7 @@
 //! All sessions of one worker, and what belongs to none: handshakes, resets, timers.
 
 mod accepting;
+mod closing;
 mod elsewhere;
 mod handshake;
 mod jobs;
@@ -64,6 +65,8 @@ pub struct Engine {
     asked: FxHashMap<u64, Asked>,
     next_asked: u64,
     unproven: UnprovenBudget,
+    /// Ends that are said until they are heard.
+    closings: usize,
     /// The gate's answers that open sessions rest on.
     gate_generation: u64,
     stateless: VecDeque<Stateless>,
@@ -102,6 +105,7 @@ impl Engine {
             asked: FxHashMap::default(),
             next_asked: 0,
             unproven: UnprovenBudget::new(now),
+            closings: 0,
             gate_generation: config.security.gate.generation(),
             stateless: VecDeque::new(),
             last_reset: Timestamp(0),
@@ -155,7 +159,10 @@ impl Engine {
             self.settle_ack(now);
         }
         let Some((index, session)) = self.table.by_id(header.session) else {
-            if self.table.index_of(header.session).is_some() {
+            if let Some(index) = self.table.index_of(header.session) {
+                if let Slot::Closing(_) = self.table.slot(index) {
+                    return self.on_data_late(now, meta, header, index, packet.len());
+                }
                 // It overtook the ACCEPT, or that is still being checked: its sender will repeat it.
                 self.shared.counters.early_packets += 1;
                 return;
@@ -168,9 +175,13 @@ impl Engine {
             return self.on_data_elsewhere(now, meta, header, packet, deliveries);
         }
         session.handle_packet(now, meta.mark, header, packet, &mut self.shared, deliveries);
+        let ended = session.is_closed();
         if !session.listed {
             session.listed = true;
             self.ready.push_back(index);
+        }
+        if ended {
+            self.acknowledge_close(now, meta, header, packet.len());
         }
     }
 
@@ -189,6 +200,7 @@ impl Engine {
                 }
                 Slot::Connecting(_) => self.on_connect_timer(now, index),
                 Slot::Joining(_) => self.on_joining_timer(now, index),
+                Slot::Closing(_) => self.on_closing_timer(now, index),
                 Slot::Free => {}
             }
         }
@@ -209,6 +221,7 @@ impl Engine {
         let listed = match self.table.slot_mut(index) {
             Slot::Open(session) => std::mem::replace(&mut session.listed, true),
             Slot::Connecting(connecting) => std::mem::replace(&mut connecting.listed, true),
+            Slot::Closing(closing) => std::mem::replace(&mut closing.listed, true),
             Slot::Joining(_) | Slot::Free => true,
         };
         if !listed {

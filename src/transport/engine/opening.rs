@@ -135,7 +135,7 @@ impl Engine {
                 let (accept, blob) = (accept.prologue().to_vec(), accept.blob.to_vec());
                 self.push_job(Work::Finish { key, initiators, accept, blob });
             }
-            Slot::Joining(_) | Slot::Free => {}
+            Slot::Joining(_) | Slot::Closing(_) | Slot::Free => {}
         }
     }
 

@@ -93,5 +93,8 @@ impl Engine {
                 return;
             }
         }
+        if self.closings > 0 {
+            self.on_close_heard(meta, header.session, &reset.token);
+        }
     }
 }

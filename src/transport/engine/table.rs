@@ -7,6 +7,7 @@
 use crate::bounds::SESSIONS_MAX;
 use crate::crypto::Csprng;
 use crate::transport::connecting::Connecting;
+use crate::transport::engine::closing::Closing;
 use crate::transport::engine::lanes::Joining;
 use crate::transport::session::{PATHS_HELD_MAX, Session};
 use crate::transport::{ConnectError, PathIndex};
@@ -40,6 +41,8 @@ pub(super) enum Slot {
     /// A lane that was asked for.
     Joining(Box<Joining>),
     Open(Box<Session>),
+    /// Over, until the peer has heard of it.
+    Closing(Box<Closing>),
 }
 
 impl Slot {
@@ -47,6 +50,7 @@ impl Slot {
         match self {
             Slot::Open(session) => session.held_paths(),
             Slot::Connecting(connecting) => [Some(connecting.path()), None, None],
+            Slot::Closing(closing) => [Some(closing.packet.way.path), None, None],
             Slot::Joining(_) | Slot::Free => [None; PATHS_HELD_MAX],
         }
     }

@@ -52,7 +52,10 @@ impl Engine {
                 self.transmit_connecting(now, index, sink);
                 continue;
             }
-            let Slot::Open(session) = self.table.slot_mut(index) else { continue };
+            let Slot::Open(session) = self.table.slot_mut(index) else {
+                self.transmit_closing(now, index, sink);
+                continue;
+            };
             session.listed = false;
             if session.transmit_origin(now, sink) {
                 self.shared.counters.handshakes_sent += 1;
@@ -73,9 +76,7 @@ impl Engine {
         session.arm_blocked_probe(now);
         session.poll_flushed(now, &mut self.shared);
         if session.is_closed() {
-            session.transmit_close(now, sink, &mut self.shared);
-            self.remove(index);
-            return;
+            return self.end_session(now, index, sink);
         }
         if let Some(at) = session.next_timeout() {
             self.wheel.arm(index, at);

@@ -1,6 +1,7 @@
 //! How a session ends: flushed and closed, or failed; either way nothing stays silent.
 
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
+use crate::crypto::ResetKey;
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::Session;
@@ -9,8 +10,8 @@ use crate::transport::shared::Shared;
 use crate::transport::units_out::{Body, Packed};
 use crate::transport::{CloseReason, Event, Fate, PacketSink, Way};
 use crate::wire::{
-    Accept, CLOSE_FIXED_SIZE, CallId, INIT_PACKET_SIZE, MESSAGES_HEAD_SIZE, RecordHeader, Records, Writer,
-    encode_close,
+    Accept, CallId, INIT_PACKET_SIZE, MESSAGES_HEAD_SIZE, RESET_TOKEN_SIZE, RecordHeader, Records, SessionId,
+    Writer, encode_close,
 };
 
 /// CLOSE: the peer broke the protocol.
@@ -21,6 +22,39 @@ const CLOSE_EXPELLED: u16 = 0xfffe;
 const CLOSE_KEYS: u16 = 0xfffd;
 /// A handshake that asks who is there is started again after this long at the earliest.
 const SUSPECT_AGAIN_NS: u64 = 1_000_000_000;
+
+/// Larger than the RESET that answers it (P-6.8).
+const CLOSE_PACKET_SIZE: usize = 64;
+const _: () = assert!(CLOSE_PACKET_SIZE > HEADER_SIZE + RESET_TOKEN_SIZE + TAG_SIZE);
+
+/// A sealed packet with a CLOSE, and all that is kept of its session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClosePacket {
+    pub(crate) bytes: [u8; CLOSE_PACKET_SIZE],
+    pub(crate) way: Way,
+    remote: SessionId,
+    peer_token: Option<[u8; RESET_TOKEN_SIZE]>,
+}
+
+impl ClosePacket {
+    /// True when a RESET with this id and token says that the peer has no such session. A token that was never
+    /// told cannot be compared: a forger stops the repeats, and the peer hears of the end as it did without them.
+    pub(crate) fn is_answered_by(&self, remote: SessionId, token: &[u8; RESET_TOKEN_SIZE]) -> bool {
+        self.remote == remote && self.peer_token.as_ref().is_none_or(|told| ResetKey::matches(told, token))
+    }
+}
+
+/// Who says that a session is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Nobody: it goes on, or its peer is not there to hear.
+    #[default]
+    None,
+    /// This end, by a CLOSE of this code that is still to be made.
+    ToSay(u16),
+    /// The peer said it.
+    Heard,
+}
 
 /// Where in its life a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,13 +108,14 @@ impl Session {
         }
         // What it says arrived is not to be reported as unknown. A lie changes nothing any more.
         let _ = self.read_late_ack(shared);
-        self.close_code = match (reason, self.phase) {
-            (CloseReason::Local, Phase::Flushing { code, .. }) => Some(code),
-            (CloseReason::Local, _) => Some(0),
-            (CloseReason::Violation(_), _) => Some(CLOSE_VIOLATION),
-            (CloseReason::Expelled, _) => Some(CLOSE_EXPELLED),
-            (CloseReason::KeysUsedUp, _) => Some(CLOSE_KEYS),
-            _ => None,
+        self.farewell = match (reason, self.phase) {
+            (CloseReason::Local, Phase::Flushing { code, .. }) => Farewell::ToSay(code),
+            (CloseReason::Local, _) => Farewell::ToSay(0),
+            (CloseReason::Violation(_), _) => Farewell::ToSay(CLOSE_VIOLATION),
+            (CloseReason::Expelled, _) => Farewell::ToSay(CLOSE_EXPELLED),
+            (CloseReason::KeysUsedUp, _) => Farewell::ToSay(CLOSE_KEYS),
+            (CloseReason::Peer(_), _) => Farewell::Heard,
+            _ => Farewell::None,
         };
         self.phase = Phase::Closed;
         shared.active_sessions -= u64::from(!self.timers.dormant);
@@ -105,17 +140,20 @@ impl Session {
         shared.events.push(Event::Closed { session, reason });
     }
 
-    /// Builds the packet that tells the peer, once, for an end that this side decided.
-    pub(crate) fn transmit_close(&mut self, now: Timestamp, sink: &mut impl PacketSink, shared: &mut Shared) {
-        let Some(code) = self.close_code.take() else { return };
-        let size = HEADER_SIZE + CLOSE_FIXED_SIZE + TAG_SIZE;
-        let Some(packet) = sink.packet(self.way(), size) else { return };
+    /// Builds the packet that tells the peer of an end that this side decided; once.
+    pub(crate) fn close_packet(&mut self, now: Timestamp) -> Option<ClosePacket> {
+        let Farewell::ToSay(code) = std::mem::take(&mut self.farewell) else { return None };
+        let mut bytes = [0; CLOSE_PACKET_SIZE];
         let number = self.next_number(now);
-        encode_header(packet, (self.remote, self.protector.epoch()), number, size);
-        encode_close(&mut Writer::new(&mut packet[HEADER_SIZE..]), code, "");
-        self.protector.seal(packet);
-        shared.counters.packets_sent += 1;
-        shared.counters.bytes_sent += size as u64;
+        encode_header(&mut bytes, (self.remote, self.protector.epoch()), number, CLOSE_PACKET_SIZE);
+        encode_close(&mut Writer::new(&mut bytes[HEADER_SIZE..]), code, "");
+        self.protector.seal(&mut bytes);
+        Some(ClosePacket { bytes, way: self.way(), remote: self.remote, peer_token: self.trust.peer_token })
+    }
+
+    /// True when the peer said that the session is over.
+    pub(crate) fn was_told_to_close(&self) -> bool {
+        self.farewell == Farewell::Heard
     }
 
     /// A hint came that the peer may be a new incarnation. Nothing is believed before a handshake has

@@ -64,7 +64,7 @@ use crate::transport::units_out::UnitsOut;
 use crate::transport::{CloseReason, SessionKey};
 use crate::wire::{Bounds, SessionId};
 
-pub(crate) use closing::Phase;
+pub(crate) use closing::{ClosePacket, Farewell, Phase};
 use control::Control;
 use key_update::{KeyUse, Skips};
 use lanes::Lanes;
@@ -132,8 +132,7 @@ pub(crate) struct Session {
     /// The handshake this side opened the session by: it asks again when the peer may have restarted.
     pub(crate) origin: Option<Box<Connecting>>,
     packet_size_max: usize,
-    /// The code of the CLOSE that is still to be said.
-    close_code: Option<u16>,
+    farewell: Farewell,
 }
 
 /// Loss detection's memory (RFC 9002 §6).
@@ -284,7 +283,7 @@ impl Session {
             accept: Box::default(),
             origin: None,
             packet_size_max: opening.packet_size_max(),
-            close_code: None,
+            farewell: Farewell::default(),
         }
     }
 
