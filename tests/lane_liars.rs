@@ -53,6 +53,7 @@ fn requests(first: u64) -> impl FnOnce(&mut Writer<'_>) {
     }
 }
 
+/// L45: what N sessions over one handshake may take is bounded.
 #[test]
 fn a_flood_of_lane_requests_under_valid_keys_gets_its_bound_and_no_more() {
     let config = Config { lanes: 16, ..Config::default() };

@@ -167,7 +167,12 @@ fn check_test(root: &Path, rule: &str, mutation: &Mutation) -> Result<(), String
             function(&text, name).ok_or(format!("no such test: {}", mutation.test))?
         }
         target => {
-            let text = source(root, &format!("tests/{target}.rs"))?;
+            // A test in a module of its own stands in a file of the target's folder.
+            let file = match path.split_once("::") {
+                Some((module, _)) => format!("tests/{target}/{module}.rs"),
+                None => format!("tests/{target}.rs"),
+            };
+            let text = source(root, &file)?;
             function(&text, name).ok_or(format!("no such test: {}", mutation.test))?
         }
     };

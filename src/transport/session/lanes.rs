@@ -255,6 +255,8 @@ impl Session {
         let refused = match &terms {
             None => Some(refusal::HERE),
             Some(_) if self.phase != Phase::Open => Some(refusal::HERE),
+            // L45, RFC 8085 §3.1: what uses multiple sockets "SHOULD perform congestion control over the aggregate
+            // traffic". We do not (P-13.22), and bound instead how many shares one handshake comes to.
             Some(_) if self.lanes.alive + 1 >= self.lanes.own.lanes as usize => {
                 shared.counters.over_lanes += 1;
                 Some(refusal::LANES)

@@ -220,7 +220,9 @@ impl Model {
     }
 }
 
-/// Draft §2.7: above 2 % of a flight lost, the flight was too large.
+/// Draft §2.7: above 2 % of a flight lost, the flight was too large. What else may lose packets beside us backs off
+/// at each loss: without this bound a CUBIC flow keeps a fifteenth of a shared link. L46, RFC 8085 (abstract): what
+/// uses UDP must have means "to establish some degree of fairness with concurrent traffic".
 fn too_many(lost: u64, flight: u64) -> bool {
     u128::from(lost) * 100 > u128::from(flight) * u128::from(LOSS_THRESHOLD_PERCENT)
 }
