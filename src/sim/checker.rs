@@ -16,6 +16,7 @@
 //!   restarted names a later life of that peer.
 //! - **Progress**: when faults have stopped, nothing stays pending, and a session between two living
 //!   incarnations does not fail.
+//! - **Rest**: a worker that nobody asks and to which nothing comes has nothing to do before long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -367,6 +368,11 @@ impl Checker {
         if self.violations.len() > before {
             self.broken(at, Promise::Progress, format!("faults had stopped for {allowed}"));
         }
+    }
+
+    /// The worker of `node` turns without end.
+    pub fn is_restless(&mut self, at: Timestamp, node: usize) {
+        self.broken(at, Promise::Rest, format!("the worker of {node} turns without end, and nothing comes"));
     }
 
     /// Closes the books: whatever is pending now stays silent for ever.

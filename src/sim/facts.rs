@@ -95,6 +95,8 @@ pub enum Promise {
     Datagram,
     /// One seed is one run: a second leaves the same trace.
     Replay,
+    /// A worker to which nothing comes, and that has nothing to send, rests.
+    Rest,
 }
 
 /// What a run did, counted from outside.

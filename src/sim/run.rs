@@ -157,7 +157,7 @@ impl Run {
                 self.stall(now);
             }
             self.workload.answer_deferred(&mut self.world);
-            self.world.step(self.next_own_event());
+            self.step(self.next_own_event());
             self.bury_the_fallen();
         }
     }
@@ -199,7 +199,7 @@ impl Run {
                 }
             }
             let next = self.next_deferred().min(self.trouble.next_revival()).min(look_at).min(bound);
-            self.world.step(next.max(now.after_ns(1)));
+            self.step(next.max(now.after_ns(1)));
         }
         self.is_broken()
     }
@@ -238,7 +238,7 @@ impl Run {
             }
         }
         let end = self.world.now().after_ns(CLOSE_NS + self.plan.delay_ns * 10);
-        while self.world.step(end) {}
+        while self.step(end) && !self.is_broken() {}
     }
 
     fn report(mut self) -> RunReport {
@@ -270,6 +270,17 @@ impl Run {
             trace: network.trace(),
             violations: shared.checker.violations().to_vec(),
         }
+    }
+
+    /// [`World::step`], and whether anyone should rest by now.
+    fn step(&mut self, limit: Timestamp) -> bool {
+        let goes_on = self.world.step(limit);
+        if let Some(node) = self.world.restless()
+            && !self.is_broken()
+        {
+            self.shared.borrow_mut().checker.is_restless(self.world.now(), node);
+        }
+        goes_on
     }
 
     /// A broken promise ends the run: what follows from it tells nothing new.

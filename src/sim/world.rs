@@ -28,6 +28,7 @@ pub struct World<A: App> {
     nodes: Vec<Node<A>>,
     rng: Rng,
     turn_ns_max: u64,
+    restless: Option<usize>,
 }
 
 struct Node<A: App> {
@@ -43,6 +44,8 @@ struct Node<A: App> {
     /// A turn that found nothing is not repeated for its timer's sake before then.
     quiet_until: Timestamp,
     quiet_ns: u64,
+    /// Turns in a row that did something, since it was last asked or told anything.
+    busy_turns: u32,
 }
 
 impl<A: App> World<A> {
@@ -51,7 +54,14 @@ impl<A: App> World<A> {
     pub fn new(seed: u64, link: ImpairSpec) -> Self {
         let clock = VirtualClock::new(EPOCH);
         let network = Rc::new(RefCell::new(Network::new(clock.clone(), link)));
-        Self { clock, network, nodes: Vec::new(), rng: Rng::new(seed), turn_ns_max: TURN_NS_MAX }
+        Self {
+            clock,
+            network,
+            nodes: Vec::new(),
+            rng: Rng::new(seed),
+            turn_ns_max: TURN_NS_MAX,
+            restless: None,
+        }
     }
 
     /// The clock all endpoints share.
@@ -90,6 +100,7 @@ impl<A: App> World<A> {
             ready_at: now,
             quiet_until: now,
             quiet_ns: QUIET_NS_MIN,
+            busy_turns: 0,
         });
         self.start(index, config, app);
         index
@@ -154,7 +165,7 @@ impl<A: App> World<A> {
     /// The worker at `index`, unless its process is dead. What is asked of it leaves at the next turn.
     pub fn worker(&mut self, index: usize) -> Option<&mut Worker<A>> {
         let node = &mut self.nodes[index];
-        node.quiet_until = Timestamp(0);
+        (node.quiet_until, node.busy_turns) = (Timestamp(0), 0);
         node.worker.as_mut()
     }
 
@@ -162,6 +173,12 @@ impl<A: App> World<A> {
     #[must_use]
     pub fn peek(&self, index: usize) -> Option<&Worker<A>> {
         self.nodes[index].worker.as_ref()
+    }
+
+    /// An endpoint whose worker turns on and on though nothing comes: it would keep a core busy for ever.
+    #[must_use]
+    pub fn restless(&self) -> Option<usize> {
+        self.restless
     }
 
     /// How many endpoints there are.
@@ -202,7 +219,7 @@ impl<A: App> World<A> {
         network.borrow_mut().deliver_due(|addr| {
             let node = nodes.iter_mut().find(|node| node.addr == addr);
             // What arrived may give a quiet worker something to do.
-            node.into_iter().for_each(|node| node.quiet_until = Timestamp(0));
+            node.into_iter().for_each(|node| (node.quiet_until, node.busy_turns) = (Timestamp(0), 0));
         });
         // No socket is open at a dead process's address.
         let mut network = network.borrow_mut();
@@ -231,6 +248,10 @@ impl<A: App> World<A> {
         node.ready_at = now.after_ns(cost);
         node.quiet_ns = if idle { (node.quiet_ns * 2).min(QUIET_NS_MAX) } else { QUIET_NS_MIN };
         node.quiet_until = if idle { now.after_ns(node.quiet_ns) } else { now };
+        node.busy_turns = if idle { 0 } else { node.busy_turns + 1 };
+        if node.busy_turns > BUSY_TURNS_MAX {
+            self.restless = Some(index);
+        }
     }
 }
 
@@ -239,3 +260,5 @@ const EPOCH: Timestamp = Timestamp(1_000_000_000_000);
 const TURN_NS_MAX: u64 = 2_000;
 const QUIET_NS_MIN: u64 = 1_000;
 const QUIET_NS_MAX: u64 = 500_000;
+/// Far more than the largest window takes to leave.
+const BUSY_TURNS_MAX: u32 = 10_000;

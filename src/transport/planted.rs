@@ -1,4 +1,4 @@
-//! Planted faults: twenty-one ways to break a promise on purpose, so that the simulator can show it would
+//! Planted faults: twenty-two ways to break a promise on purpose, so that the simulator can show it would
 //! have noticed.
 //!
 //! Not for users. Without the feature `planted-faults` the question [`is`] is the constant `false`
@@ -58,11 +58,13 @@ pub enum Fault {
     SentReportedNotSent,
     /// A unit whose packet was lost is left to the probe timer.
     LostUnitNotRequeued,
+    /// A keep-alive is due that may not leave yet.
+    KeepAliveDueUnproven,
 }
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 22] = [
         Fault::NoDuplicateSuppression,
         Fault::AckBeforeQueued,
         Fault::ChecksumNotVerified,
@@ -84,6 +86,7 @@ impl Fault {
         Fault::LargeMessageNotReported,
         Fault::SentReportedNotSent,
         Fault::LostUnitNotRequeued,
+        Fault::KeepAliveDueUnproven,
     ];
 }
 

@@ -182,7 +182,8 @@ impl Session {
 
     fn keep_alive_at(&self) -> Option<Timestamp> {
         // To an address that is its owner's word alone nothing leaves, and what cannot leave is not due.
-        let waits = (self.calls.waiting() > 0 || self.open_calls.open() > 0) && !self.timers.unproven;
+        let may_leave = !self.timers.unproven || planted::is(Fault::KeepAliveDueUnproven);
+        let waits = (self.calls.waiting() > 0 || self.open_calls.open() > 0) && may_leave;
         let wanted = waits && self.tuning.keep_alive_ns > 0 && self.sent.packets_in_flight() == 0;
         wanted.then(|| self.timers.last_sent.max(self.timers.last_heard).after_ns(self.tuning.keep_alive_ns))
     }
