@@ -118,20 +118,6 @@ pub(super) fn wake_us(options: &Options, quantile: f64) -> Option<f64> {
     })
 }
 
-/// Copying 64 KiB from cache to cache, in bytes a second.
-pub(super) fn memcpy_byte_s(options: &Options) -> f64 {
-    let (from, mut to) = (vec![7u8; COPY_SIZE], vec![0u8; COPY_SIZE]);
-    let mut watch = Watch::new(options.duration_each);
-    loop {
-        for _ in 0..32 {
-            black_box(&mut to).copy_from_slice(black_box(&from));
-        }
-        if !watch.done(32 * COPY_SIZE as u64) {
-            return watch.per_s().unwrap_or(0.0);
-        }
-    }
-}
-
 /// CRC-32C over 16 KiB, in bytes a second.
 pub(super) fn crc_byte_s(options: &Options) -> f64 {
     let bytes = vec![7u8; CRC_SIZE];
@@ -146,6 +132,5 @@ pub(super) fn crc_byte_s(options: &Options) -> f64 {
     }
 }
 
-const COPY_SIZE: usize = 64 * 1024;
 const CRC_SIZE: usize = 16 * 1024;
 const ASLEEP_AFTER_NS: u64 = 50_000;

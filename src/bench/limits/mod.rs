@@ -5,6 +5,7 @@
 //! calls there are. A limit that cannot be measured here (one core, io_uring blocked) is `None`.
 
 mod aead;
+mod copies;
 mod cores;
 mod duel;
 mod packed;
@@ -12,6 +13,9 @@ mod tcp;
 mod udp;
 
 use std::time::Duration;
+
+use copies::Destination;
+pub use copies::{Copies, copies};
 
 /// How the limits are measured.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +99,8 @@ const CORES: Group = |options, limits| {
     limits.push("uring_nop_batch_16_ns", cores::uring_nop_ns(options, 16), "ns");
     limits.push("cache_line_round_trip_ns", cores::cache_line_round_trip_ns(options), "ns");
     limits.push("wake_p50_us", cores::wake_us(options, 0.5), "us");
-    limits.push("memcpy_byte_s", Some(cores::memcpy_byte_s(options)), "B/s");
+    limits.push("memcpy_byte_s", Some(copies::memcpy_byte_s(options, Destination::Aligned)), "B/s");
+    limits.push("memcpy_near_byte_s", Some(copies::memcpy_byte_s(options, Destination::Near)), "B/s");
     limits.push("crc_16_kib_byte_s", Some(cores::crc_byte_s(options)), "B/s");
     limits.push("seal_1400_byte_s", Some(aead::seal_byte_s(options, 1_400)), "B/s");
     limits.push("seal_16_kib_byte_s", Some(aead::seal_byte_s(options, 16_368)), "B/s");

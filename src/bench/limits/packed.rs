@@ -7,6 +7,7 @@
 
 use super::Options;
 use super::duel::{Stop, connected_pair, duel};
+use crate::rings::{Direction, PacketMemory, copy};
 use crate::sys::{Outgoing, ReceiveArena, SendBatch, Socket};
 
 /// Calls of 64 bytes echoed a second with `window` in flight.
@@ -69,7 +70,7 @@ pub(super) fn bulk_bit_s(options: &Options) -> Option<f64> {
             loop {
                 let mut bytes = 0;
                 unpacker.packets(&there, |plain| {
-                    application[..plain.len()].copy_from_slice(plain);
+                    copy(&mut application[..plain.len()], plain);
                     bytes += plain.len();
                 });
                 if (bytes > 0 || there_is_time_to_look(&mut unpacker.idle)) && !watch.done(bytes as u64) {
@@ -98,7 +99,7 @@ fn flood(socket: &Socket, stop: &Stop) {
 
 /// Packs records into packets and packets into trains.
 struct Packer {
-    train: Vec<u8>,
+    train: PacketMemory,
     batch: SendBatch,
     /// Packets after which a train leaves.
     packets: usize,
@@ -109,7 +110,7 @@ struct Packer {
 
 impl Packer {
     fn new(packets: usize) -> Self {
-        let train = vec![0; PACKET * (packets + 1)];
+        let train = PacketMemory::new(PACKET * (packets + 1), Direction::Out);
         Self { train, batch: SendBatch::new(1), packets, start: 0, cursor: HEADER }
     }
 
@@ -126,7 +127,7 @@ impl Packer {
 
     /// One packet full of bulk.
     fn fill(&mut self, socket: &Socket, body: &[u8]) {
-        self.train[self.cursor..self.cursor + body.len()].copy_from_slice(body);
+        copy(&mut self.train[self.cursor..self.cursor + body.len()], body);
         self.cursor += body.len();
         self.close_full(socket);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Options;
 use super::duel::{Stop, Times, Watch, connected_pair, duel, histogram};
+use crate::rings::{Direction, PacketMemory};
 use crate::sys::Socket;
 use crate::sys::wait::{set_timer_slack_min, wait_readable};
 
@@ -95,7 +96,7 @@ fn one_way(options: &Options, length: usize, segment_size: Option<u16>) -> Optio
         options,
         |stop| flood(&here, length, stop),
         |watch| {
-            let mut bytes = vec![0; 64 * 1024];
+            let mut bytes = PacketMemory::new(64 * 1024, Direction::In);
             loop {
                 let received = socket_receive(&there, &mut bytes);
                 let amount = if segment_size.is_some() { received } else { received.min(1) };
@@ -118,7 +119,8 @@ fn socket_receive(socket: &Socket, bytes: &mut [u8]) -> u64 {
 }
 
 fn flood(socket: &Socket, length: usize, stop: &Stop) {
-    let train = vec![7; length];
+    let mut train = PacketMemory::new(length, Direction::Out);
+    train.fill(7);
     while !stop.is_set() {
         let _ = socket.send(&train);
     }

@@ -5,6 +5,7 @@ mod checks;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::host::{Address, Host};
+use crate::bench::limits::{Copies, copies};
 use crate::io::Config;
 use crate::io::select::{Kind, Selection, open};
 
@@ -83,6 +84,7 @@ pub fn examine(host: &dyn Host, nic: Option<&str>) -> Examination {
     findings.push(examine_offloads());
     findings.extend(checks::HOST.iter().filter_map(|check| check(host)));
     findings.push(examine_cores());
+    findings.push(examine_copies(copies()));
     for nic in nic.map_or_else(|| hardware_nics(host), |nic| vec![nic.to_owned()]) {
         findings.extend(checks::NIC.iter().filter_map(|check| check(host, &nic)));
     }
@@ -154,6 +156,33 @@ fn examine_cores() -> Finding {
     }
 }
 
+/// Whether a copy's speed hangs on where its ends lie, and what to do about that in code that is not ours.
+fn examine_copies(copies: Copies) -> Finding {
+    let gb_s = |byte_s: f64| format!("{:.1} GB/s", byte_s / 1e9);
+    let (aligned, near) = (gb_s(copies.aligned_byte_s), gb_s(copies.near_byte_s));
+    if copies.near_byte_s >= copies.aligned_byte_s * NEAR_SHARE_MIN {
+        return Finding::good(
+            COPIES,
+            format!("{aligned}, and {near} with the destination 16 bytes further on"),
+        );
+    }
+    Finding::bad(
+        COPIES,
+        Severity::Warning,
+        format!(
+            "{aligned}, but {near} where the destination lies 1 to 31 bytes further into its page than the source, as \
+             `rep movsb` has it on AMD Zen 3 and 4 (glibc bug 30994). ringwire's packets and its own copies keep clear of \
+             it; an application's copies of received bytes may not"
+        ),
+        "for the application's copies: GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1000000000, or a glibc \
+         in which bug 30994 is fixed",
+    )
+}
+
+const COPIES: &str = "memory copies";
+/// The share of an aligned copy's speed below which the other is not noise: 1/25 was measured where it is slow.
+const NEAR_SHARE_MIN: f64 = 0.25;
+
 #[cfg(test)]
 mod tests {
     use super::super::host::live::Live;
@@ -177,6 +206,19 @@ mod tests {
         let examination = examine(&Recorded::default(), Some("eth0"));
         let shown = examination.findings.iter().filter(|finding| !finding.subject.starts_with("backend"));
         let subjects: Vec<&str> = shown.map(|finding| finding.subject.as_str()).collect();
-        assert_eq!(subjects, ["UDP GSO and GRO", "cores"]);
+        assert_eq!(subjects, ["UDP GSO and GRO", "cores", "memory copies"]);
+    }
+
+    #[test]
+    fn copies_that_are_slow_for_where_they_lie_are_a_warning_with_a_remedy_for_the_users_own_code() {
+        let of = |near| examine_copies(Copies { aligned_byte_s: 50e9, near_byte_s: near });
+        let slow = of(1.9e9);
+        assert_eq!(slow.severity, Severity::Warning, "{slow:?}");
+        assert!(slow.found.contains("50.0 GB/s, but 1.9 GB/s"), "{slow:?}");
+        assert!(slow.found.contains("ringwire's packets and its own copies keep clear"), "{slow:?}");
+        assert!(slow.fix.is_some_and(|fix| fix.contains("glibc.cpu.x86_rep_movsb_threshold=")));
+        for near in [12.5e9, 49e9, 60e9] {
+            assert_eq!(of(near).fix, None, "{near}");
+        }
     }
 }
