@@ -22,6 +22,9 @@ fn a_line_that_makes_no_sense_ends_with_2_and_says_what_to_write() {
         ("bench rate --deadline 0s", "1s"),
         ("bench rate --duration 1us", "10ms"),
         ("bench bulk --verify --size 8", "24"),
+        ("limits --iface eth0", "veth:9000"),
+        ("limits --iface 9000", "veth:9000"),
+        ("limits --iface veth:100", "1280 to 9216"),
         ("bench rate no-such-host.invalid", "127.0.0.1"),
     ] {
         let ended = run(line);

@@ -17,6 +17,7 @@ pub mod batch;
 pub mod control;
 pub mod cores;
 pub mod ethtool;
+pub mod netns;
 pub mod probe;
 pub mod process;
 pub mod route;
@@ -25,6 +26,7 @@ pub mod signal;
 pub mod socket;
 pub mod steer;
 pub mod uring;
+pub mod veth;
 pub mod wait;
 
 pub use address::RawAddress;

@@ -1,13 +1,12 @@
 //! Two pinned threads against each other, for a set time.
 
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::Options;
-use crate::sys::{Socket, SocketOptions, cores};
+use crate::sys::cores;
 use crate::time::{Clock, MonotonicClock, Timestamp, saturating_ns};
 
 /// Runs `server` on the second core until `client`, on the first, has returned. `None` where there is
@@ -127,19 +126,4 @@ impl Times {
 /// Nanoseconds up to a minute, to three digits.
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are valid")
-}
-
-/// Two UDP sockets on loopback, connected to each other, with large buffers.
-pub(super) fn connected_pair(gro: bool) -> Option<(Socket, Socket)> {
-    let options = SocketOptions {
-        bind: (Ipv4Addr::LOCALHOST, 0).into(),
-        reuse_port: false,
-        buffer_size: 16 << 20,
-        gro,
-        errors: false,
-    };
-    let (mut here, mut there) = (Socket::bind(&options).ok()?, Socket::bind(&options).ok()?);
-    here.connect(there.local_addr()).ok()?;
-    there.connect(here.local_addr()).ok()?;
-    Some((here, there))
 }

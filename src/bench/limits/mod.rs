@@ -1,21 +1,26 @@
 //! The raw limits of this host: what its kernel, cores and memory allow with nothing guaranteed. Every
 //! figure of `bench` is a share of one of them.
 //!
-//! Two threads of this process, each pinned to a core of its own, talk over loopback by the plainest
-//! calls there are. A limit that cannot be measured here (one core, io_uring blocked) is `None`.
+//! Two threads of this process, each pinned to a core of its own, talk over loopback, or over a veth pair between
+//! two network namespaces, by the plainest calls there are. A limit that cannot be measured here (one core, io_uring
+//! blocked) is `None`.
 
 mod aead;
 mod copies;
 mod cores;
 mod duel;
 mod packed;
+mod path;
 mod tcp;
 mod udp;
 
 use std::time::Duration;
 
-use copies::Destination;
 pub use copies::{Copies, copies};
+pub use path::{VethError, veth_allowed};
+
+use copies::Destination;
+use path::{Path, Veth};
 
 /// How the limits are measured.
 #[derive(Clone, Copy, Debug)]
@@ -70,30 +75,60 @@ impl Limits {
     }
 }
 
-/// Measures every limit.
+/// Measures every limit, over loopback.
 #[must_use]
 pub fn run(options: &Options) -> Limits {
-    let mut limits = Limits::default();
-    for group in [CORES, UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK] {
-        group(options, &mut limits);
-    }
-    limits
+    let all = [CORES, UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK];
+    measure(options, &Path::Loopback, &all)
 }
 
 /// Measures only what the figures of `bench` are shares of: round trip, packed calls, packed bulk.
 #[must_use]
 pub fn quick(options: &Options) -> Limits {
+    measure(options, &Path::Loopback, &[UDP_RTT, PACKED_CALLS, PACKED_BULK])
+}
+
+/// Limits over a veth pair.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VethLimits {
+    /// Bytes of an IP packet that the link carries.
+    pub mtu: u32,
+    /// Bytes of the packets that the packed peer fills.
+    pub packet_size: usize,
+    /// Those limits that a path makes a difference to, by the names they have over loopback.
+    pub limits: Limits,
+}
+
+/// The MTUs of a veth pair: from the least that IPv6 asks of a link to what jumbo frames of any card are.
+pub const VETH_MTU: std::ops::RangeInclusive<u32> = 1_280..=9_216;
+
+/// Measures the limits of UDP and TCP over a veth pair, whose ends stand in two network namespaces of their own.
+/// The calling thread stays in one of them: see [`crate::sys::netns::NetNs::enter_new`].
+///
+/// # Errors
+/// [`VethError`]: this host does not let this process make them.
+///
+/// # Panics
+/// When `mtu` is not within [`VETH_MTU`].
+pub fn run_veth(options: &Options, mtu: u32) -> Result<VethLimits, VethError> {
+    assert!(VETH_MTU.contains(&mtu), "an MTU of {mtu} was asked for");
+    let path = Path::Veth(Veth::new(mtu)?);
+    let all = [UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK];
+    Ok(VethLimits { mtu, packet_size: path.packet_size(), limits: measure(options, &path, &all) })
+}
+
+fn measure(options: &Options, path: &Path, groups: &[Group]) -> Limits {
     let mut limits = Limits::default();
-    for group in [UDP_RTT, PACKED_CALLS, PACKED_BULK] {
-        group(options, &mut limits);
+    for group in groups {
+        group(options, path, &mut limits);
     }
     limits
 }
 
 /// Measures the limits of one kind and appends them.
-type Group = fn(&Options, &mut Limits);
+type Group = fn(&Options, &Path, &mut Limits);
 
-const CORES: Group = |options, limits| {
+const CORES: Group = |options, _path, limits| {
     limits.push("syscall_ns", Some(cores::syscall_ns(options)), "ns");
     limits.push("uring_nop_ns", cores::uring_nop_ns(options, 1), "ns");
     limits.push("uring_nop_batch_16_ns", cores::uring_nop_ns(options, 16), "ns");
@@ -106,39 +141,39 @@ const CORES: Group = |options, limits| {
     limits.push("seal_16_kib_byte_s", Some(aead::seal_byte_s(options, 16_368)), "B/s");
 };
 
-const UDP_RTT: Group = |options, limits| {
-    let spinning = udp::round_trip(options, udp::Idle::Spin);
+const UDP_RTT: Group = |options, path, limits| {
+    let spinning = udp::round_trip(options, path, udp::Idle::Spin);
     limits.push("udp_rtt_p50_us", spinning.p50, "us");
     limits.push("udp_rtt_p99_us", spinning.p99, "us");
     limits.push("udp_rtt_p99.9_us", spinning.p99_9, "us");
-    let parked = udp::round_trip(options, udp::Idle::Park);
+    let parked = udp::round_trip(options, path, udp::Idle::Park);
     limits.push("udp_rtt_parked_p50_us", parked.p50, "us");
     limits.push("udp_rtt_parked_p99_us", parked.p99, "us");
 };
 
-const UDP_RATE: Group = |options, limits| {
-    limits.push("udp_packets_per_s", udp::packets_per_s(options), "1/s");
-    limits.push("gso_bulk_bit_s", udp::gso_bulk_bit_s(options), "bit/s");
-    limits.push("gso_64_byte_segments_per_s", udp::gso_segments_per_s(options), "1/s");
+const UDP_RATE: Group = |options, path, limits| {
+    limits.push("udp_packets_per_s", udp::packets_per_s(options, path), "1/s");
+    limits.push("gso_bulk_bit_s", udp::gso_bulk_bit_s(options, path), "bit/s");
+    limits.push("gso_64_byte_segments_per_s", udp::gso_segments_per_s(options, path), "1/s");
 };
 
-const TCP: Group = |options, limits| {
-    let times = tcp::round_trip(options);
+const TCP: Group = |options, path, limits| {
+    let times = tcp::round_trip(options, path);
     limits.push("tcp_rtt_p50_us", times.p50, "us");
     limits.push("tcp_rtt_p99_us", times.p99, "us");
     limits.push("tcp_rtt_p99.9_us", times.p99_9, "us");
 };
 
-const PACKED_CALLS: Group = |options, limits| {
-    limits.push("packed_calls_256_per_s", packed::calls_per_s(options, 256), "1/s");
+const PACKED_CALLS: Group = |options, path, limits| {
+    limits.push("packed_calls_256_per_s", packed::calls_per_s(options, path, 256), "1/s");
 };
 
-const PACKED_MANY: Group = |options, limits| {
-    limits.push("packed_calls_4096_per_s", packed::calls_per_s(options, 4_096), "1/s");
+const PACKED_MANY: Group = |options, path, limits| {
+    limits.push("packed_calls_4096_per_s", packed::calls_per_s(options, path, 4_096), "1/s");
 };
 
-const PACKED_BULK: Group = |options, limits| {
-    limits.push("packed_bulk_bit_s", packed::bulk_bit_s(options), "bit/s");
+const PACKED_BULK: Group = |options, path, limits| {
+    limits.push("packed_bulk_bit_s", packed::bulk_bit_s(options, path), "bit/s");
 };
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Small calls packed into 8 KiB packets that leave two at a time, and bulk in full trains, copied once
+//! Small calls packed into packets of 8 KiB, or of what the path carries, that leave 16 KiB at a time, and bulk in full trains, copied once
 //! on either side: the bound on what any protocol over UDP can do here. Nothing is acknowledged.
 //!
 //! ```text
@@ -6,18 +6,20 @@
 //! ```
 
 use super::Options;
-use super::duel::{Stop, connected_pair, duel};
+use super::duel::{Stop, duel};
+use super::path::Path;
 use crate::rings::{Direction, PacketMemory, copy};
 use crate::sys::{Outgoing, ReceiveArena, SendBatch, Socket};
 
 /// Calls of 64 bytes echoed a second with `window` in flight.
-pub(super) fn calls_per_s(options: &Options, window: usize) -> Option<f64> {
-    let (here, there) = connected_pair(true)?;
+pub(super) fn calls_per_s(options: &Options, path: &Path, window: usize) -> Option<f64> {
+    let (here, there) = path.udp_pair(true).ok()?;
+    let size = path.packet_size();
     duel(
         options,
-        |stop| echo(&there, stop),
+        |stop| echo(&there, size, stop),
         |watch| {
-            let (mut packer, mut unpacker) = (Packer::new(CALLS_TRAIN), Unpacker::new());
+            let (mut packer, mut unpacker) = (Packer::new(size, calls_train(size)), Unpacker::new());
             let body = [7; BODY];
             let (mut next, mut in_flight) = (0u64, 0usize);
             let mut heard = watch.now();
@@ -37,7 +39,7 @@ pub(super) fn calls_per_s(options: &Options, window: usize) -> Option<f64> {
                     in_flight -= back.min(in_flight);
                     heard = now;
                 } else if now.since_ns(heard) > LOST_AFTER_NS {
-                    // Loopback loses under want of memory only; a lost train must not end the run.
+                    // The path loses under want of memory only; a lost train must not end the run.
                     (in_flight, heard) = (0, now);
                 }
                 if !watch.done_at(now, back as u64) {
@@ -48,8 +50,8 @@ pub(super) fn calls_per_s(options: &Options, window: usize) -> Option<f64> {
     )
 }
 
-fn echo(socket: &Socket, stop: &Stop) {
-    let (mut packer, mut unpacker) = (Packer::new(CALLS_TRAIN), Unpacker::new());
+fn echo(socket: &Socket, size: usize, stop: &Stop) {
+    let (mut packer, mut unpacker) = (Packer::new(size, calls_train(size)), Unpacker::new());
     while !stop.is_set() {
         if unpacker.receive(socket, |id, body| packer.push(socket, id, body)) {
             packer.flush(socket);
@@ -58,15 +60,16 @@ fn echo(socket: &Socket, stop: &Stop) {
 }
 
 /// Payload bits a second, one way.
-pub(super) fn bulk_bit_s(options: &Options) -> Option<f64> {
-    let (there, here) = connected_pair(true)?;
+pub(super) fn bulk_bit_s(options: &Options, path: &Path) -> Option<f64> {
+    let (there, here) = path.udp_pair(true).ok()?;
+    let size = path.packet_size();
     // The receiver holds the watch: only what arrived counts.
     duel(
         options,
-        |stop| flood(&here, stop),
+        |stop| flood(&here, size, stop),
         |watch| {
             let mut unpacker = Unpacker::new();
-            let mut application = vec![0u8; PACKET];
+            let mut application = vec![0u8; size];
             loop {
                 let mut bytes = 0;
                 unpacker.packets(&there, |plain| {
@@ -81,19 +84,24 @@ pub(super) fn bulk_bit_s(options: &Options) -> Option<f64> {
     )
 }
 
+/// Packets after which calls leave: two, or more where packets are small.
+fn calls_train(size: usize) -> usize {
+    (CALLS_TRAIN_SIZE / size).max(2)
+}
+
 /// Reads the clock only now and then while nothing comes.
 fn there_is_time_to_look(idle: &mut u32) -> bool {
     *idle = idle.wrapping_add(1);
     idle.is_multiple_of(64)
 }
 
-fn flood(socket: &Socket, stop: &Stop) {
-    let mut packer = Packer::new(TRAIN_SIZE / PACKET);
+fn flood(socket: &Socket, size: usize, stop: &Stop) {
+    let mut packer = Packer::new(size, TRAIN_SIZE / size);
     let source = vec![7u8; 4 << 20];
     let mut at = 0;
     while !stop.is_set() {
-        packer.fill(socket, &source[at..at + PACKET - HEADER - TAG]);
-        at = (at + PACKET) % (source.len() - PACKET);
+        packer.fill(socket, &source[at..at + size - HEADER - TAG]);
+        at = (at + size) % (source.len() - size);
     }
 }
 
@@ -101,7 +109,8 @@ fn flood(socket: &Socket, stop: &Stop) {
 struct Packer {
     train: PacketMemory,
     batch: SendBatch,
-    /// Packets after which a train leaves.
+    /// Bytes of a full packet, and packets after which a train leaves.
+    size: usize,
     packets: usize,
     /// Where the open packet begins, and where its next record goes.
     start: usize,
@@ -109,13 +118,13 @@ struct Packer {
 }
 
 impl Packer {
-    fn new(packets: usize) -> Self {
-        let train = PacketMemory::new(PACKET * (packets + 1), Direction::Out);
-        Self { train, batch: SendBatch::new(1), packets, start: 0, cursor: HEADER }
+    fn new(size: usize, packets: usize) -> Self {
+        let train = PacketMemory::new(size * (packets + 1), Direction::Out);
+        Self { train, batch: SendBatch::new(1), size, packets, start: 0, cursor: HEADER }
     }
 
     fn push(&mut self, socket: &Socket, id: u64, body: &[u8]) {
-        if self.cursor + RECORD + body.len() + TAG > self.start + PACKET {
+        if self.cursor + RECORD + body.len() + TAG > self.start + self.size {
             self.close_full(socket);
         }
         let record = &mut self.train[self.cursor..self.cursor + RECORD + body.len()];
@@ -134,11 +143,11 @@ impl Packer {
 
     /// Pads the open packet, which others follow.
     fn close_full(&mut self, socket: &Socket) {
-        let end = self.start + PACKET;
+        let end = self.start + self.size;
         self.train[self.cursor..end].fill(0);
         self.start = end;
         self.cursor = end + HEADER;
-        if self.start == self.packets * PACKET {
+        if self.start == self.packets * self.size {
             self.flush(socket);
         }
     }
@@ -148,7 +157,7 @@ impl Packer {
         if length == 0 {
             return;
         }
-        let segment_size = (length > PACKET).then_some(PACKET as u16);
+        let segment_size = (length > self.size).then_some(self.size as u16);
         let train = Outgoing { bytes: &self.train[..length], segment_size, to: None, class: None };
         let _ = self.batch.send(socket, std::iter::once(train));
         (self.start, self.cursor) = (0, HEADER);
@@ -196,12 +205,11 @@ impl Unpacker {
     }
 }
 
-const PACKET: usize = 8_192;
 const HEADER: usize = 24;
 const TAG: usize = 16;
 const RECORD: usize = 12;
 const BODY: usize = 64;
-/// Packets after which calls leave: waiting for more would make the two ends take turns.
-const CALLS_TRAIN: usize = 2;
+/// Bytes after which calls leave: waiting for more would make the two ends take turns.
+const CALLS_TRAIN_SIZE: usize = 16_384;
 const TRAIN_SIZE: usize = 64_000;
 const LOST_AFTER_NS: u64 = 20_000_000;

@@ -1,21 +1,20 @@
-//! Loopback TCP, spinning: what a careful programmer would write instead.
+//! TCP, spinning: what a careful programmer would write instead.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use super::Options;
 use super::duel::{Stop, Times, Watch, duel, histogram};
+use super::path::Path;
 
 /// 64 bytes in flight, echoed, with TCP_NODELAY.
-pub(super) fn round_trip(options: &Options) -> Times {
-    let Some((here, there)) = pair() else { return Times::default() };
+pub(super) fn round_trip(options: &Options, path: &Path) -> Times {
+    let Some((here, there)) = pair(path) else { return Times::default() };
     duel(options, |stop| echo(there, stop), |watch| ping(here, watch)).unwrap_or_default()
 }
 
-fn pair() -> Option<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
-    let here = TcpStream::connect(listener.local_addr().ok()?).ok()?;
-    let (there, _) = listener.accept().ok()?;
+fn pair(path: &Path) -> Option<(TcpStream, TcpStream)> {
+    let (here, there) = path.tcp_pair().ok()?;
     for stream in [&here, &there] {
         stream.set_nodelay(true).ok()?;
         stream.set_nonblocking(true).ok()?;

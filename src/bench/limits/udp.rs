@@ -1,10 +1,11 @@
-//! Loopback UDP, connected sockets, the plainest calls.
+//! UDP, connected sockets, the plainest calls.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Options;
-use super::duel::{Stop, Times, Watch, connected_pair, duel, histogram};
+use super::duel::{Stop, Times, Watch, duel, histogram};
+use super::path::Path;
 use crate::rings::{Direction, PacketMemory};
 use crate::sys::Socket;
 use crate::sys::wait::{set_timer_slack_min, wait_readable};
@@ -17,8 +18,8 @@ pub(super) enum Idle {
 }
 
 /// One 64-byte packet in flight, echoed.
-pub(super) fn round_trip(options: &Options, idle: Idle) -> Times {
-    let Some((here, there)) = connected_pair(false) else { return Times::default() };
+pub(super) fn round_trip(options: &Options, path: &Path, idle: Idle) -> Times {
+    let Ok((here, there)) = path.udp_pair(false) else { return Times::default() };
     let times = duel(options, |stop| echo(&there, idle, stop), |watch| Some(ping(&here, idle, watch)));
     times.unwrap_or_default()
 }
@@ -42,7 +43,7 @@ fn ping(socket: &Socket, idle: Idle, watch: &mut Watch) -> Times {
         let sent = watch.now();
         let _ = socket.send(&packet);
         while socket.receive(&mut bytes).is_err() {
-            // Lost, which loopback does only under want of memory.
+            // Lost, which a path within one host does only under want of memory.
             if watch.now().since_ns(sent) > LOST_AFTER_NS {
                 break;
             }
@@ -69,25 +70,27 @@ fn rest(socket: &Socket, idle: Idle) {
 }
 
 /// 64-byte packets, each its own send and its own receive, one way.
-pub(super) fn packets_per_s(options: &Options) -> Option<f64> {
-    one_way(options, 64, None)
+pub(super) fn packets_per_s(options: &Options, path: &Path) -> Option<f64> {
+    one_way(options, path, 64, None)
 }
 
-/// Trains of 1,400-byte packets, cut by the kernel and handed over joined, one way.
-pub(super) fn gso_bulk_bit_s(options: &Options) -> Option<f64> {
-    let train = 1_400 * (64_000 / 1_400);
-    one_way(options, train, Some(1_400)).map(|bytes| bytes * 8.0)
+/// Trains of 1,400-byte packets, or of smaller ones where the path carries no such, cut by the kernel and handed over
+/// joined, one way.
+pub(super) fn gso_bulk_bit_s(options: &Options, path: &Path) -> Option<f64> {
+    let size = path.segment_size();
+    let train = usize::from(size) * (64_000 / usize::from(size));
+    one_way(options, path, train, Some(size)).map(|bytes| bytes * 8.0)
 }
 
 /// The same in packets of 64 bytes, 64 to a train: packets a second.
-pub(super) fn gso_segments_per_s(options: &Options) -> Option<f64> {
-    one_way(options, 64 * 64, Some(64)).map(|bytes| bytes / 64.0)
+pub(super) fn gso_segments_per_s(options: &Options, path: &Path) -> Option<f64> {
+    one_way(options, path, 64 * 64, Some(64)).map(|bytes| bytes / 64.0)
 }
 
 /// Sends `length` bytes at a time as fast as they go; what arrives a second: bytes where they are
 /// segmented, else packets.
-fn one_way(options: &Options, length: usize, segment_size: Option<u16>) -> Option<f64> {
-    let (there, here) = connected_pair(segment_size.is_some())?;
+fn one_way(options: &Options, path: &Path, length: usize, segment_size: Option<u16>) -> Option<f64> {
+    let (there, here) = path.udp_pair(segment_size.is_some()).ok()?;
     if let Some(size) = segment_size {
         here.set_segment_size(size).ok()?;
     }
