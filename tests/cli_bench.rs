@@ -53,6 +53,35 @@ fn every_scenario_prints_one_line_whose_sums_hold() {
 }
 
 #[test]
+fn a_scenario_on_two_cores_of_this_host_is_a_share_of_its_raw_limit() {
+    if ringwire::sys::cores::allowed().len() < 2 {
+        return println!("one core: limits between two are null, and so are the shares of them");
+    }
+    for (line, limit) in [
+        ("bench ping", Some("udp_rtt_p50_us")),
+        ("bench rate --window 256", Some("packed_calls_256_per_s")),
+        ("bench rate --window 4096", Some("packed_calls_4096_per_s")),
+        ("bench rate --window 32", None),
+        ("bench bulk", Some("packed_bulk_bit_s")),
+        ("bench load --rate 2k", None),
+        ("bench bulk --impair loss=1%,seed=7", None),
+    ] {
+        // A sixteenth of it goes to the limit, which may get no turn where other work has the cores: then longer.
+        for duration in ["500ms", "2s", "8s"] {
+            let report =
+                run(&format!("{line} --duration {duration} --warmup 50ms --poll adaptive --json")).json();
+            if report["limit"]["name"].as_str() != limit && duration != "8s" {
+                continue;
+            }
+            assert_eq!(report["limit"]["name"].as_str(), limit, "{line}: {report}");
+            let has_ratio = report["limit"]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0);
+            assert_eq!(has_ratio, limit.is_some(), "{line}: {report}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn lanes_are_opened_over_their_sessions_handshakes_to_every_worker_of_the_server() {
     // Both workers on one core where there is no other: they are steered to all the same.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use copies::{Copies, copies};
 pub use path::{VethError, veth_allowed};
 
+use super::plan::{Plan, Scenario};
 use copies::Destination;
 use path::{Path, Veth};
 
@@ -82,10 +83,17 @@ pub fn run(options: &Options) -> Limits {
     measure(options, &Path::Loopback, &all)
 }
 
-/// Measures only what the figures of `bench` are shares of: round trip, packed calls, packed bulk.
+/// Measures only what a run of `plan` may be a share of, see [`super::share`]: nothing for an open loop.
 #[must_use]
-pub fn quick(options: &Options) -> Limits {
-    measure(options, &Path::Loopback, &[UDP_RTT, PACKED_CALLS, PACKED_BULK])
+pub fn quick(options: &Options, plan: &Plan) -> Limits {
+    let group: &[Group] = match (plan.scenario, plan.window) {
+        (Scenario::Ping, _) => &[UDP_RTT],
+        (Scenario::Rate, 256) => &[PACKED_CALLS],
+        (Scenario::Rate, 4_096) => &[PACKED_MANY],
+        (Scenario::Bulk, _) => &[PACKED_BULK],
+        (Scenario::Rate | Scenario::Load, _) => &[],
+    };
+    measure(options, &Path::Loopback, group)
 }
 
 /// Limits over a veth pair.

@@ -8,10 +8,13 @@ use super::args::{BulkOver, RunOptions, ScenarioArgs};
 use super::session::{BenchSession, catch_signals, place};
 use crate::bench::client::RunError;
 use crate::bench::flight::FLIGHT_MAX;
+use crate::bench::limits::{self, Limits};
 use crate::bench::payload::LABEL_SIZE;
+use crate::bench::placement::Placement;
 use crate::bench::plan::{Over, Plan, Scenario};
 use crate::bench::report::Report;
 use crate::bench::schedule::Arrivals;
+use crate::bench::share::share_of;
 use crate::bench::table::show_run;
 use crate::bounds::MESSAGE_SIZE_DEFAULT;
 use crate::units::show_count;
@@ -25,8 +28,11 @@ pub fn run(args: &ScenarioArgs) -> Result<Status, Failure> {
     let mut plan = plan_of(args);
     check(&plan).map_err(Failure::usage)?;
     let placement = place(&options.common, options.target)?;
+    let flags = catch_signals()?;
+    // Before the server starts: it would spin on one of the two cores.
+    let limits = measure_limits(options, &placement, &plan);
     let session = BenchSession::open(
-        catch_signals()?,
+        flags,
         placement,
         &options.common,
         options.target.map(|target| (target, options.server_key)),
@@ -35,10 +41,29 @@ pub fn run(args: &ScenarioArgs) -> Result<Status, Failure> {
     if plan.scenario == Scenario::Load && plan.rate.is_none() {
         plan.rate = Some(half_of_saturation(&session, &plan)?);
     }
-    let report = session.run(&plan).map_err(|error| failure(&session, &error))?;
+    let mut report = session.run(&plan).map_err(|error| failure(&session, &error))?;
+    report.limit = share_of(&report, &limits);
     print_report(&report, options.common.json)?;
     Ok(status_of(&session, &report))
 }
+
+/// The raw limit that the run is a share of: none where the other end is not on a core of this host that we know, or
+/// where packets are harmed on purpose.
+fn measure_limits(options: &RunOptions, placement: &Placement, plan: &Plan) -> Limits {
+    let (Some(&server), false) = (placement.server.first(), placement.shared) else {
+        return Limits::default();
+    };
+    if options.common.impair.is_some() {
+        return Limits::default();
+    }
+    let duration_each = (plan.duration / LIMIT_SHARE).clamp(LIMIT_DURATION_MIN, LIMIT_DURATION_MAX);
+    limits::quick(&limits::Options { duration_each, cores: Some([placement.client[0], server]) }, plan)
+}
+
+/// Of a run's 4 s, each limit's part is 250 ms.
+const LIMIT_SHARE: u32 = 16;
+const LIMIT_DURATION_MIN: Duration = Duration::from_millis(10);
+const LIMIT_DURATION_MAX: Duration = Duration::from_millis(500);
 
 /// Prints a report the way that was asked for.
 ///
