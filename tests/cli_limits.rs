@@ -77,26 +77,20 @@ fn a_link_that_the_command_makes_is_measured_beside_loopback_and_nothing_of_it_i
     for (way, iface, mtu) in
         ways().into_iter().flat_map(|way| [(way.clone(), "", 1_500), (way, "veth:9000", 9_000)])
     {
-        // Where other work has the cores, a short run may get no turn at all: try longer ones.
-        for milliseconds in [20, 100, 500] {
-            let output =
-                run_behind(&way, &format!("limits --iface {iface} --duration {milliseconds}ms --json"));
-            let said = text(&output.stderr);
-            if said.contains("no network namespace may be made") || said.contains("no veth pair can be made")
-            {
-                return skip(test, said.trim());
-            }
-            assert_eq!(output.status.code(), Some(0), "{way:?}: {said}");
-            let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-            let veth = &object["veth"];
-            assert_eq!((&veth["mtu"], &veth["packet_size"]), (&mtu.into(), &(mtu - 28).into()), "{object}");
-            assert_eq!(names(&veth["limits"]), OVER_VETH.into_iter().collect(), "{object}");
-            assert!(names(&veth["limits"]).is_subset(&names(&object["limits"])), "{object}");
-            let missing = missing(&veth["limits"]);
-            if ringwire::sys::cores::allowed().len() < 2 || missing.is_empty() {
-                break;
-            }
-            assert!(milliseconds < 500, "{way:?}: {missing:?}");
+        // A starved run takes up to ten times as long, and has its figures all the same.
+        let output = run_behind(&way, &format!("limits --iface {iface} --duration 100ms --json"));
+        let said = text(&output.stderr);
+        if said.contains("no network namespace may be made") || said.contains("no veth pair can be made") {
+            return skip(test, said.trim());
+        }
+        assert_eq!(output.status.code(), Some(0), "{way:?}: {said}");
+        let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let veth = &object["veth"];
+        assert_eq!((&veth["mtu"], &veth["packet_size"]), (&mtu.into(), &(mtu - 28).into()), "{object}");
+        assert_eq!(names(&veth["limits"]), OVER_VETH.into_iter().collect(), "{object}");
+        assert!(names(&veth["limits"]).is_subset(&names(&object["limits"])), "{object}");
+        if ringwire::sys::cores::allowed().len() >= 2 {
+            assert_eq!(missing(&veth["limits"]), [""; 0], "{way:?}");
         }
     }
     assert_eq!(links(), before, "the host's links are as they were");

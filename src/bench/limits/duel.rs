@@ -50,12 +50,14 @@ impl Stop {
     }
 }
 
-/// The time of a run: a fifth of it warms up, the rest counts.
+/// The time of a run: a fifth of it warms up, the rest counts. A run in which almost nothing was done, since other work
+/// had the cores, goes on until there is something to tell, ten times as long at most.
 #[derive(Debug)]
 pub(super) struct Watch {
     clock: MonotonicClock,
     counting_from: Timestamp,
     end: Timestamp,
+    patience_end: Timestamp,
     count: u64,
     last: Timestamp,
 }
@@ -67,7 +69,8 @@ impl Watch {
         let warm_up_ns = saturating_ns(duration) / 5;
         let counting_from = start.after_ns(warm_up_ns);
         let end = counting_from.after_ns(saturating_ns(duration) - warm_up_ns);
-        Self { clock, counting_from, end, count: 0, last: start }
+        let patience_end = start.after_ns(saturating_ns(duration).saturating_mul(PATIENCE));
+        Self { clock, counting_from, end, patience_end, count: 0, last: start }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -80,7 +83,7 @@ impl Watch {
             self.count += amount;
         }
         self.last = now;
-        now < self.end
+        now < self.end || self.count < COUNT_MIN && now < self.patience_end
     }
 
     /// The same at this moment.
@@ -103,6 +106,11 @@ impl Watch {
         self.per_s().map(|per_s| 1e9 / per_s)
     }
 }
+
+/// As much work as a median needs: see [`Times::of`].
+const COUNT_MIN: u64 = 20;
+/// How many times its length a starved run may take.
+const PATIENCE: u64 = 10;
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
