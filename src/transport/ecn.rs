@@ -197,6 +197,7 @@ mod tests {
         let mut path = started();
         assert!(path.take_news());
         path.on_ack(&ack(1, 0));
+        assert!(path.marks(), "a mark that arrives is no sign of bleaching");
         assert_eq!(path.on_ack(&EcnNews { intact: false, ..ack(5, 2) }), 0);
         assert!(!path.marks());
         assert!(path.take_news());
