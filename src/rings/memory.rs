@@ -104,7 +104,9 @@ mod tests {
     fn memory_begins_where_its_phase_says_and_keeps_its_address_when_moved() {
         for direction in [Direction::Out, Direction::In] {
             // Miri takes minutes for a mebibyte.
-            for size in [1, 700, if cfg!(miri) { 8192 } else { 65_536 }, if cfg!(miri) { 8193 } else { 1 << 20 }] {
+            for size in
+                [1, 700, if cfg!(miri) { 8192 } else { 65_536 }, if cfg!(miri) { 8193 } else { 1 << 20 }]
+            {
                 let mut memory = PacketMemory::new(size, direction);
                 assert_eq!(memory.len(), size);
                 assert!(memory.iter().all(|&byte| byte == 0));
