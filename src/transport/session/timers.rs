@@ -54,11 +54,11 @@ const GRANULARITY_PARTS: u64 = 4;
 const PTO_BACKOFF_MAX: u32 = 10;
 /// A data centre's outages are milliseconds long, a queue that many filled at once among them: doubled to nearly
 /// this…
-const PTO_HELD_NS: u64 = 6_000_000;
-/// …the timeout stays so for as many expiries, and doubles on after them (P-13.22).
-const PTO_HELD_COUNT: u32 = 8;
+const PTO_HELD_NS: u64 = 4_500_000;
+/// …the timeout stays so for as many expiries, and doubles on after them (P-13.23).
+const PTO_HELD_COUNT: u32 = 12;
 /// Backed off as far as may be, a probe still leaves this often within the idle timeout.
-const PROBES_BEFORE_IDLE: u64 = 8;
+const PROBES_BEFORE_IDLE: u64 = 32;
 /// A session quiet this long gives its active block back.
 const DORMANT_AFTER_NS: u64 = 100_000_000;
 /// How long a peer whose incarnation is in doubt has to prove it is there.
@@ -110,7 +110,7 @@ impl Session {
         Some(self.sent.last_eliciting_at().after_ns(self.backed_off_ns()))
     }
 
-    /// The probe timeout, doubled for each expiry in a row. Not beyond an eighth of the idle timeout, unless it
+    /// The probe timeout, doubled for each expiry in a row. Not beyond a part of the idle timeout, unless it
     /// is longer to begin with (P-13.20): after an outage that the session outlives, it must be asked before it
     /// dies of what is left of its time.
     fn backed_off_ns(&self) -> u64 {
@@ -122,7 +122,7 @@ impl Session {
         wait_ns + if spreads { spread(self.local.0, self.sent.next(), wait_ns) } else { 0 }
     }
 
-    /// One for each expiry in a row, less those at which the timeout is held (P-13.22).
+    /// One for each expiry in a row, less those at which the timeout is held (P-13.23).
     fn doublings(&self, pto_ns: u64) -> u32 {
         let count = self.loss.pto_count;
         let held = (PTO_HELD_NS / pto_ns.max(1)).max(1).ilog2();

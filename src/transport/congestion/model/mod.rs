@@ -13,6 +13,8 @@
 //!
 //! - Outside probing, a round's losses lower the short-term bounds only from 2 % on (the draft: any loss).
 //!   Below that a loss says nothing of a queue on the paths this is for.
+//! - Those 2 % must be exceeded by a standard deviation, else of a hundred packets two are proof: on a link that
+//!   loses one in a hundred by chance that took a quarter of the rate.
 //! - There is no estimate of ack aggregation: this receiver says how long it held each ack back.
 //! - A mark (ECN) counts as a round with too many losses; the draft leaves ECN open.
 //!
@@ -148,7 +150,7 @@ impl Controller for Model {
     fn on_loss(&mut self, info: &LossInfo) {
         self.rounds.on_lost(info.bytes_lost);
         let Some(lost) = info.lost_flight else { return };
-        if self.probing.samples && too_many(lost.lost, lost.flight_at_send) {
+        if self.probing.samples && self.too_many(lost.lost, lost.flight_at_send) {
             self.on_flight_too_large(info.now, lost.flight_at_send, lost.app_limited);
         }
     }
@@ -195,6 +197,10 @@ impl Controller for Model {
 }
 
 impl Model {
+    fn too_many(&self, lost: u64, flight: u64) -> bool {
+        too_many(lost, flight, self.config.packet_size)
+    }
+
     /// Enters one ack into the filters (draft §5.5).
     fn learn(&mut self, info: &AckInfo<'_>, sample: &RateSample) {
         let ended = self.rounds.on_ack(sample, info.bytes_acked);
@@ -206,7 +212,7 @@ impl Model {
         let Some(round) = ended else { return };
         self.full_pipe.on_round(self.max_rate.value(), sample.app_limited);
         self.probing.pipe.on_round(self.max_rate.value(), sample.app_limited);
-        let lossy = round.marked || too_many(round.lost, round.delivered + round.lost);
+        let lossy = round.marked || self.too_many(round.lost, round.delivered + round.lost);
         if lossy && !self.phase.is_probing_rate() {
             self.bounds.lower(self.max_rate.value(), self.window);
         }
@@ -223,8 +229,14 @@ impl Model {
 /// Draft §2.7: above 2 % of a flight lost, the flight was too large. What else may lose packets beside us backs off
 /// at each loss: without this bound a CUBIC flow keeps a fifteenth of a shared link. L46, RFC 8085 (abstract): what
 /// uses UDP must have means "to establish some degree of fairness with concurrent traffic".
-fn too_many(lost: u64, flight: u64) -> bool {
-    u128::from(lost) * 100 > u128::from(flight) * u128::from(LOSS_THRESHOLD_PERCENT)
+///
+/// And by a standard deviation more than chance makes of 2 %: the draft takes two packets of 90 for proof, and a
+/// path that loses one in a hundred shows them in every fourth flight.
+fn too_many(lost: u64, flight: u64, packet_size: u64) -> bool {
+    let (flight, packet_size) = (u128::from(flight), u128::from(packet_size));
+    let expected = flight * LOSS_THRESHOLD_PERCENT / 100;
+    // Of a count by chance the deviation is its root: √(expected / packet) packets.
+    u128::from(lost) > expected + (expected * packet_size).isqrt()
 }
 
 fn scale(value: u64, percent: u64) -> u64 {
@@ -241,7 +253,7 @@ fn flight_rate(flight: u64, ns: u64) -> u64 {
 }
 
 /// Draft §2.7, L43: BBR.LossThresh.
-const LOSS_THRESHOLD_PERCENT: u64 = 2;
+const LOSS_THRESHOLD_PERCENT: u128 = 2;
 /// Draft §2.7, L43: BBR.Beta.
 const BETA_PERCENT: u64 = 70;
 /// Draft §2.4, L43: BBR.StartupPacingGain, 4·ln 2.

@@ -3,7 +3,7 @@
 use super::super::AckInfo;
 use super::super::delivery_rate::RateSample;
 use super::filters::FullPipe;
-use super::{Model, STARTUP_GAIN_PERCENT, too_many};
+use super::{Model, STARTUP_GAIN_PERCENT};
 use crate::time::Timestamp;
 
 /// What the controller is doing.
@@ -150,7 +150,7 @@ impl Model {
     }
 
     fn go_up(&mut self, info: &AckInfo<'_>, sample: &RateSample) {
-        if self.probing.samples && too_many(sample.lost, sample.flight_at_send) {
+        if self.probing.samples && self.too_many(sample.lost, sample.flight_at_send) {
             self.on_flight_too_large(info.now, sample.flight_at_send, sample.app_limited);
             return;
         }
