@@ -90,6 +90,17 @@ fn lanes_are_opened_over_their_sessions_handshakes_to_every_worker_of_the_server
     assert!(counters.contains(" sessions_opened=6"), "{counters}");
 }
 
+/// The server took cookies that came back in another order than they were issued in for copies, and said nothing.
+#[test]
+fn hundreds_of_sessions_of_one_key_open_at_once() {
+    let ended = run(&format!("bench rate --sessions 300 --window 1 {QUICK}"));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = ended.json();
+    assert_sums(&report);
+    assert_eq!((count(&report, "sessions"), count(&report, "failed")), (300, 0));
+    assert_eq!(report["secure"], true);
+}
+
 #[test]
 fn an_open_loop_without_a_rate_offers_half_of_what_saturates() {
     let report = run(&format!("bench load {QUICK}")).json();

@@ -59,6 +59,7 @@ pub mod timer_wheel;
 mod token;
 pub mod unit_window;
 pub mod units_out;
+mod used_cookies;
 
 pub use config::{Config, Profile};
 pub use congestion::CongestionKind;

@@ -11,6 +11,7 @@ use crate::crypto::{
 };
 use crate::time::Timestamp;
 use crate::transport::quota::Quotas;
+use crate::transport::used_cookies::UsedCookies;
 
 /// True for an address that only this host has: what goes there leaves it on no way.
 #[must_use]
@@ -152,18 +153,22 @@ pub struct Freshness(Mutex<Seen>);
 
 struct Seen {
     clients: FxHashMap<PublicKey, Last>,
+    /// Cookies remembered, of all clients together.
+    cookies: usize,
     /// Readings up to here prove nothing of clients that are not listed.
     floor_ns: u64,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
 struct Last {
     stamp_ns: u64,
-    cookie: Timestamp,
+    cookies: UsedCookies,
 }
 
 /// Clients remembered; then all are forgotten at once, and prove themselves by cookies again.
 const CLIENTS_MAX: usize = 16_384;
+/// Cookies remembered, 16 bytes each; then each client's newest stands for all of its.
+const COOKIES_MAX: usize = 1 << 18;
 /// How far a client's clock may be from ours before its reading proves nothing.
 const SKEW_NS_MAX: u64 = 30_000_000_000;
 
@@ -171,39 +176,49 @@ impl Freshness {
     /// Nothing was seen before `wall_ns`, so nothing from before is fresh.
     #[must_use]
     pub fn new(wall_ns: u64) -> Self {
-        Self(Mutex::new(Seen { clients: FxHashMap::default(), floor_ns: wall_ns }))
+        Self(Mutex::new(Seen { clients: FxHashMap::default(), cookies: 0, floor_ns: wall_ns }))
     }
 
     /// Whether a first message of `client` is no copy of an earlier one, and remembers it if so. `cookie`
-    /// is when the valid cookie that it binds was issued.
+    /// is when the valid cookie that it binds was issued, and for which of the client's sessions.
     pub(crate) fn admit(
         &self,
         client: &PublicKey,
         stamp_ns: u64,
         wall_ns: u64,
-        cookie: Option<Timestamp>,
+        cookie: Option<(Timestamp, u64)>,
     ) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let last = seen.clients.get(client).copied();
-        let fresh = match (cookie, last) {
-            (Some(issued), Some(last)) => issued > last.cookie,
+        let seen = &mut *seen;
+        let floor_ns = seen.floor_ns;
+        let is_new = !seen.clients.contains_key(client);
+        let fresh = match (cookie, seen.clients.get_mut(client)) {
+            (Some((issued, session)), Some(last)) => last.cookies.take(issued, session),
             (Some(_), None) => true,
             (None, _) if stamp_ns.abs_diff(wall_ns) > SKEW_NS_MAX => false,
             (None, Some(last)) => stamp_ns > last.stamp_ns,
-            (None, None) => stamp_ns > seen.floor_ns,
+            (None, None) => stamp_ns > floor_ns,
         };
-        if fresh {
-            if seen.clients.len() >= CLIENTS_MAX && last.is_none() {
-                seen.clients.clear();
-                seen.floor_ns = seen.floor_ns.max(wall_ns.saturating_add(SKEW_NS_MAX));
-            }
-            let before = last.unwrap_or(Last { stamp_ns: 0, cookie: Timestamp(0) });
-            // Never lowered: a client whose clock went back goes on by cookies.
-            let stamp_ns = before.stamp_ns.max(stamp_ns);
-            let cookie = cookie.unwrap_or(before.cookie);
-            seen.clients.insert(*client, Last { stamp_ns, cookie });
+        if !fresh {
+            return false;
         }
-        fresh
+        if is_new && seen.clients.len() >= CLIENTS_MAX {
+            seen.clients.clear();
+            seen.cookies = 0;
+            seen.floor_ns = floor_ns.max(wall_ns.saturating_add(SKEW_NS_MAX));
+        }
+        let last = seen.clients.entry(*client).or_default();
+        // Never lowered: a client whose clock went back goes on by cookies.
+        last.stamp_ns = last.stamp_ns.max(stamp_ns);
+        if let Some((issued, session)) = cookie {
+            last.cookies.take(issued, session);
+            seen.cookies += 1;
+        }
+        if seen.cookies > COOKIES_MAX {
+            seen.clients.values_mut().for_each(|last| last.cookies.forget());
+            seen.cookies = 0;
+        }
+        true
     }
 }
 
@@ -238,8 +253,8 @@ mod tests {
     fn what_was_recorded_before_a_restart_is_not_fresh_after_it() {
         let seen = Freshness::new(100 * S);
         assert!(!seen.admit(&client(1), 99 * S, 101 * S, None));
-        assert!(seen.admit(&client(1), 99 * S, 101 * S, Some(Timestamp(5))));
-        assert!(!seen.admit(&client(1), 99 * S, 101 * S, Some(Timestamp(5))), "its copy");
+        assert!(seen.admit(&client(1), 99 * S, 101 * S, Some((Timestamp(5), 1))));
+        assert!(!seen.admit(&client(1), 99 * S, 101 * S, Some((Timestamp(5), 1))), "its copy");
     }
 
     #[test]
@@ -247,9 +262,19 @@ mod tests {
         let seen = Freshness::new(100 * S);
         assert!(seen.admit(&client(1), 120 * S, 110 * S, None));
         assert!(!seen.admit(&client(1), 90 * S, 111 * S, None));
-        assert!(seen.admit(&client(1), 90 * S, 111 * S, Some(Timestamp(7))));
+        assert!(seen.admit(&client(1), 90 * S, 111 * S, Some((Timestamp(7), 1))));
         assert!(!seen.admit(&client(2), 10_000 * S, 111 * S, None));
-        assert!(seen.admit(&client(2), 10_000 * S, 111 * S, Some(Timestamp(8))));
+        assert!(seen.admit(&client(2), 10_000 * S, 111 * S, Some((Timestamp(8), 1))));
+    }
+
+    #[test]
+    fn cookies_that_come_back_out_of_order_or_were_issued_at_one_moment_all_count() {
+        let seen = Freshness::new(100 * S);
+        for (issued, session) in [(9, 1), (7, 2), (7, 3), (8, 4)] {
+            let cookie = Some((Timestamp(issued), session));
+            assert!(seen.admit(&client(1), 99 * S, 101 * S, cookie), "{issued} {session}");
+            assert!(!seen.admit(&client(1), 99 * S, 101 * S, cookie), "its copy");
+        }
     }
 
     #[test]
@@ -262,7 +287,7 @@ mod tests {
             let mut bytes = [9; 32];
             bytes[..8].copy_from_slice(&n.to_le_bytes());
             let Ok(other) = PublicKey::new(bytes) else { continue };
-            inner.clients.insert(other, Last { stamp_ns: S, cookie: Timestamp(0) });
+            inner.clients.insert(other, Last { stamp_ns: S, ..Last::default() });
         }
         drop(inner);
         assert!(seen.admit(&client(2), 2 * S, 2 * S, None));

@@ -287,7 +287,8 @@ impl Engine {
         let token: [u8; 16] = token.try_into().map_err(|_| Doubt::Malformed)?;
         let security = &self.config.security;
         let stamp_ns = u64::from_le_bytes(*stamp);
-        let fresh = security.freshness.admit(peer, stamp_ns, security.wall_ns(now), asked.cookie);
+        let cookie = asked.cookie.map(|issued| (issued, asked.remote.0));
+        let fresh = security.freshness.admit(peer, stamp_ns, security.wall_ns(now), cookie);
         if fresh { Ok(Some(token)) } else { Err(Doubt::Replayed) }
     }
 
