@@ -152,23 +152,15 @@ impl Security {
 pub struct Freshness(Mutex<Seen>);
 
 struct Seen {
-    clients: FxHashMap<PublicKey, Last>,
-    /// Cookies remembered, of all clients together.
-    cookies: usize,
+    /// The newest reading of each.
+    clients: FxHashMap<PublicKey, u64>,
+    cookies: UsedCookies,
     /// Readings up to here prove nothing of clients that are not listed.
     floor_ns: u64,
 }
 
-#[derive(Default)]
-struct Last {
-    stamp_ns: u64,
-    cookies: UsedCookies,
-}
-
 /// Clients remembered; then all are forgotten at once, and prove themselves by cookies again.
 const CLIENTS_MAX: usize = 16_384;
-/// Cookies remembered, 16 bytes each; then each client's newest stands for all of its.
-const COOKIES_MAX: usize = 1 << 18;
 /// How far a client's clock may be from ours before its reading proves nothing.
 const SKEW_NS_MAX: u64 = 30_000_000_000;
 
@@ -176,7 +168,11 @@ impl Freshness {
     /// Nothing was seen before `wall_ns`, so nothing from before is fresh.
     #[must_use]
     pub fn new(wall_ns: u64) -> Self {
-        Self(Mutex::new(Seen { clients: FxHashMap::default(), cookies: 0, floor_ns: wall_ns }))
+        Self(Mutex::new(Seen {
+            clients: FxHashMap::default(),
+            cookies: UsedCookies::default(),
+            floor_ns: wall_ns,
+        }))
     }
 
     /// Whether a first message of `client` is no copy of an earlier one, and remembers it if so. `cookie`
@@ -189,36 +185,21 @@ impl Freshness {
         cookie: Option<(Timestamp, u64)>,
     ) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let seen = &mut *seen;
-        let floor_ns = seen.floor_ns;
-        let is_new = !seen.clients.contains_key(client);
-        let fresh = match (cookie, seen.clients.get_mut(client)) {
-            (Some((issued, session)), Some(last)) => last.cookies.take(issued, session),
-            (Some(_), None) => true,
-            (None, _) if stamp_ns.abs_diff(wall_ns) > SKEW_NS_MAX => false,
-            (None, Some(last)) => stamp_ns > last.stamp_ns,
-            (None, None) => stamp_ns > floor_ns,
+        let last_ns = seen.clients.get(client).copied();
+        let fresh = match cookie {
+            Some((issued, session)) => seen.cookies.take((*client.as_bytes(), session), issued),
+            None if stamp_ns.abs_diff(wall_ns) > SKEW_NS_MAX => false,
+            None => stamp_ns > last_ns.unwrap_or(seen.floor_ns),
         };
-        if !fresh {
-            return false;
+        if fresh {
+            if seen.clients.len() >= CLIENTS_MAX && last_ns.is_none() {
+                seen.clients.clear();
+                seen.floor_ns = seen.floor_ns.max(wall_ns.saturating_add(SKEW_NS_MAX));
+            }
+            // Never lowered: a client whose clock went back goes on by cookies.
+            seen.clients.insert(*client, last_ns.unwrap_or(0).max(stamp_ns));
         }
-        if is_new && seen.clients.len() >= CLIENTS_MAX {
-            seen.clients.clear();
-            seen.cookies = 0;
-            seen.floor_ns = floor_ns.max(wall_ns.saturating_add(SKEW_NS_MAX));
-        }
-        let last = seen.clients.entry(*client).or_default();
-        // Never lowered: a client whose clock went back goes on by cookies.
-        last.stamp_ns = last.stamp_ns.max(stamp_ns);
-        if let Some((issued, session)) = cookie {
-            last.cookies.take(issued, session);
-            seen.cookies += 1;
-        }
-        if seen.cookies > COOKIES_MAX {
-            seen.clients.values_mut().for_each(|last| last.cookies.forget());
-            seen.cookies = 0;
-        }
-        true
+        fresh
     }
 }
 
@@ -287,7 +268,7 @@ mod tests {
             let mut bytes = [9; 32];
             bytes[..8].copy_from_slice(&n.to_le_bytes());
             let Ok(other) = PublicKey::new(bytes) else { continue };
-            inner.clients.insert(other, Last { stamp_ns: S, ..Last::default() });
+            inner.clients.insert(other, S);
         }
         drop(inner);
         assert!(seen.admit(&client(2), 2 * S, 2 * S, None));

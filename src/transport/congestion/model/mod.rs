@@ -197,8 +197,17 @@ impl Controller for Model {
 }
 
 impl Model {
+    /// Draft §2.7: above 2 % of a flight lost, the flight was too large. What else may lose packets beside us backs off
+    /// at each loss: without this bound a CUBIC flow keeps a fifteenth of a shared link. L46, RFC 8085 (abstract): what
+    /// uses UDP must have means "to establish some degree of fairness with concurrent traffic".
+    ///
+    /// And by a standard deviation more than chance makes of 2 %: the draft takes two packets of 90 for proof, and a
+    /// path that loses one in a hundred shows them in every fourth flight.
     fn too_many(&self, lost: u64, flight: u64) -> bool {
-        too_many(lost, flight, self.config.packet_size)
+        let packet_size = u128::from(self.config.packet_size);
+        let expected = u128::from(flight) * LOSS_THRESHOLD_PERCENT / 100;
+        // Of a count by chance the deviation is its root: √(expected / packet) packets.
+        u128::from(lost) > expected + (expected * packet_size).isqrt()
     }
 
     /// Enters one ack into the filters (draft §5.5).
@@ -224,19 +233,6 @@ impl Model {
         self.bounds.end_round();
         self.probing.rounds += 1;
     }
-}
-
-/// Draft §2.7: above 2 % of a flight lost, the flight was too large. What else may lose packets beside us backs off
-/// at each loss: without this bound a CUBIC flow keeps a fifteenth of a shared link. L46, RFC 8085 (abstract): what
-/// uses UDP must have means "to establish some degree of fairness with concurrent traffic".
-///
-/// And by a standard deviation more than chance makes of 2 %: the draft takes two packets of 90 for proof, and a
-/// path that loses one in a hundred shows them in every fourth flight.
-fn too_many(lost: u64, flight: u64, packet_size: u64) -> bool {
-    let (flight, packet_size) = (u128::from(flight), u128::from(packet_size));
-    let expected = flight * LOSS_THRESHOLD_PERCENT / 100;
-    // Of a count by chance the deviation is its root: √(expected / packet) packets.
-    u128::from(lost) > expected + (expected * packet_size).isqrt()
 }
 
 fn scale(value: u64, percent: u64) -> u64 {
