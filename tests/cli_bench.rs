@@ -59,10 +59,13 @@ fn a_scenario_on_two_cores_of_this_host_is_a_share_of_its_raw_limit() {
     }
     for (line, limit) in [
         ("bench ping", Some("udp_rtt_p50_us")),
-        ("bench rate --window 256", Some("packed_calls_256_per_s")),
-        ("bench rate --window 4096", Some("packed_calls_4096_per_s")),
+        ("bench rate --window 256", Some("packed_sealed_calls_256_per_s")),
+        ("bench rate --window 256 --insecure", Some("packed_calls_256_per_s")),
+        ("bench rate --window 4096", Some("packed_sealed_calls_4096_per_s")),
+        ("bench rate --window 4096 --insecure", Some("packed_calls_4096_per_s")),
         ("bench rate --window 32", None),
-        ("bench bulk", Some("packed_bulk_bit_s")),
+        ("bench bulk", Some("packed_sealed_bulk_bit_s")),
+        ("bench bulk --insecure", Some("packed_bulk_bit_s")),
         ("bench load --rate 2k", None),
         ("bench bulk --impair loss=1%,seed=7", None),
     ] {

@@ -53,7 +53,7 @@ fn ways() -> Vec<Vec<&'static str>> {
 }
 
 /// What stands beside loopback's own.
-const OVER_VETH: [&str; 14] = [
+const OVER_VETH: [&str; 17] = [
     "udp_rtt_p50_us",
     "udp_rtt_p99_us",
     "udp_rtt_p99.9_us",
@@ -68,6 +68,9 @@ const OVER_VETH: [&str; 14] = [
     "packed_calls_256_per_s",
     "packed_calls_4096_per_s",
     "packed_bulk_bit_s",
+    "packed_sealed_calls_256_per_s",
+    "packed_sealed_calls_4096_per_s",
+    "packed_sealed_bulk_bit_s",
 ];
 
 #[test]

@@ -5,7 +5,8 @@ use super::report::{LimitRatio, Report};
 
 /// The limit that `report`'s scenario runs against, and the ratio of its figure to it. Above 1 is slower
 /// for a round trip, and below 1 is less for a rate. `None` where either was not measured, and where no limit
-/// is of such a load. The limits seal nothing: a sealed run's ratio has the cipher's price in it.
+/// is of such a load. A sealed run's rate is a share of sealed packets; its round trip is one of raw UDP, and has the
+/// cipher's price in it.
 #[must_use]
 pub fn share_of(report: &Report, limits: &Limits) -> Option<LimitRatio> {
     let name = limit_of(report)?;
@@ -24,13 +25,18 @@ fn limit_of(report: &Report) -> Option<&'static str> {
     if report.sessions != 1 || report.lanes != 1 {
         return None;
     }
+    let pick = |plain, sealed| if report.backend.secure { sealed } else { plain };
     match (report.scenario, report.over, report.size, report.window) {
         ("ping", _, LIMIT_SIZE, Some(1)) if report.poll == "park" => Some("udp_rtt_parked_p50_us"),
         ("ping", _, LIMIT_SIZE, Some(1)) => Some("udp_rtt_p50_us"),
-        ("rate", _, LIMIT_SIZE, Some(256)) => Some("packed_calls_256_per_s"),
-        ("rate", _, LIMIT_SIZE, Some(4_096)) => Some("packed_calls_4096_per_s"),
+        ("rate", _, LIMIT_SIZE, Some(256)) => {
+            Some(pick("packed_calls_256_per_s", "packed_sealed_calls_256_per_s"))
+        }
+        ("rate", _, LIMIT_SIZE, Some(4_096)) => {
+            Some(pick("packed_calls_4096_per_s", "packed_sealed_calls_4096_per_s"))
+        }
         // A call of bulk comes back: twice the bytes.
-        ("bulk", "message", _, _) => Some("packed_bulk_bit_s"),
+        ("bulk", "message", _, _) => Some(pick("packed_bulk_bit_s", "packed_sealed_bulk_bit_s")),
         _ => None,
     }
 }
@@ -62,12 +68,21 @@ mod tests {
         }
     }
 
-    const ALL: [&str; 5] = [
+    fn sealed(scenario: &'static str, window: Option<u64>) -> Report {
+        let mut report = run(scenario, window);
+        report.backend.secure = true;
+        report
+    }
+
+    const ALL: [&str; 8] = [
         "udp_rtt_p50_us",
         "udp_rtt_parked_p50_us",
         "packed_calls_256_per_s",
         "packed_calls_4096_per_s",
         "packed_bulk_bit_s",
+        "packed_sealed_calls_256_per_s",
+        "packed_sealed_calls_4096_per_s",
+        "packed_sealed_bulk_bit_s",
     ];
 
     /// The name of the limit that `report` is a share of.
@@ -87,6 +102,10 @@ mod tests {
             (run("rate", Some(256)), "packed_calls_256_per_s"),
             (run("rate", Some(4_096)), "packed_calls_4096_per_s"),
             (run("bulk", None), "packed_bulk_bit_s"),
+            (sealed("ping", Some(1)), "udp_rtt_p50_us"),
+            (sealed("rate", Some(256)), "packed_sealed_calls_256_per_s"),
+            (sealed("rate", Some(4_096)), "packed_sealed_calls_4096_per_s"),
+            (sealed("bulk", None), "packed_sealed_bulk_bit_s"),
         ] {
             assert_eq!(name(&report).as_deref(), Some(wanted), "{report:?}");
         }

@@ -11,6 +11,7 @@ mod cores;
 mod duel;
 mod packed;
 mod path;
+mod sealing;
 mod tcp;
 mod udp;
 
@@ -22,6 +23,7 @@ pub use path::{VethError, veth_allowed};
 use super::plan::{Plan, Scenario};
 use copies::Destination;
 use path::{Path, Veth};
+use sealing::Sealing::{Plain, Sealed};
 
 /// How the limits are measured.
 #[derive(Clone, Copy, Debug)]
@@ -79,19 +81,22 @@ impl Limits {
 /// Measures every limit, over loopback.
 #[must_use]
 pub fn run(options: &Options) -> Limits {
-    let all = [CORES, UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK];
-    measure(options, &Path::Loopback, &all)
+    measure(options, &Path::Loopback, &[&[CORES][..], &ON_A_PATH].concat())
 }
 
-/// Measures only what a run of `plan` may be a share of, see [`super::share`]: nothing for an open loop.
+/// Measures only what a run of `plan`, sealed where `secure`, may be a share of, see [`super::share`]: nothing for an
+/// open loop.
 #[must_use]
-pub fn quick(options: &Options, plan: &Plan) -> Limits {
-    let group: &[Group] = match (plan.scenario, plan.window) {
-        (Scenario::Ping, _) => &[UDP_RTT],
-        (Scenario::Rate, 256) => &[PACKED_CALLS],
-        (Scenario::Rate, 4_096) => &[PACKED_MANY],
-        (Scenario::Bulk, _) => &[PACKED_BULK],
-        (Scenario::Rate | Scenario::Load, _) => &[],
+pub fn quick(options: &Options, plan: &Plan, secure: bool) -> Limits {
+    let group: &[Group] = match (plan.scenario, plan.window, secure) {
+        (Scenario::Ping, ..) => &[UDP_RTT],
+        (Scenario::Rate, 256, false) => &[PACKED_CALLS],
+        (Scenario::Rate, 256, true) => &[SEALED_CALLS],
+        (Scenario::Rate, 4_096, false) => &[PACKED_MANY],
+        (Scenario::Rate, 4_096, true) => &[SEALED_MANY],
+        (Scenario::Bulk, _, false) => &[PACKED_BULK],
+        (Scenario::Bulk, _, true) => &[SEALED_BULK],
+        (Scenario::Rate | Scenario::Load, ..) => &[],
     };
     measure(options, &Path::Loopback, group)
 }
@@ -121,8 +126,7 @@ pub const VETH_MTU: std::ops::RangeInclusive<u32> = 1_280..=9_216;
 pub fn run_veth(options: &Options, mtu: u32) -> Result<VethLimits, VethError> {
     assert!(VETH_MTU.contains(&mtu), "an MTU of {mtu} was asked for");
     let path = Path::Veth(Veth::new(mtu)?);
-    let all = [UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK];
-    Ok(VethLimits { mtu, packet_size: path.packet_size(), limits: measure(options, &path, &all) })
+    Ok(VethLimits { mtu, packet_size: path.packet_size(), limits: measure(options, &path, &ON_A_PATH) })
 }
 
 fn measure(options: &Options, path: &Path, groups: &[Group]) -> Limits {
@@ -135,6 +139,10 @@ fn measure(options: &Options, path: &Path, groups: &[Group]) -> Limits {
 
 /// Measures the limits of one kind and appends them.
 type Group = fn(&Options, &Path, &mut Limits);
+
+/// Those that a path makes a difference to.
+const ON_A_PATH: [Group; 9] =
+    [UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK, SEALED_CALLS, SEALED_MANY, SEALED_BULK];
 
 const CORES: Group = |options, _path, limits| {
     limits.push("syscall_ns", Some(cores::syscall_ns(options)), "ns");
@@ -173,15 +181,27 @@ const TCP: Group = |options, path, limits| {
 };
 
 const PACKED_CALLS: Group = |options, path, limits| {
-    limits.push("packed_calls_256_per_s", packed::calls_per_s(options, path, 256), "1/s");
+    limits.push("packed_calls_256_per_s", packed::calls_per_s(options, path, 256, Plain), "1/s");
 };
 
 const PACKED_MANY: Group = |options, path, limits| {
-    limits.push("packed_calls_4096_per_s", packed::calls_per_s(options, path, 4_096), "1/s");
+    limits.push("packed_calls_4096_per_s", packed::calls_per_s(options, path, 4_096, Plain), "1/s");
 };
 
 const PACKED_BULK: Group = |options, path, limits| {
-    limits.push("packed_bulk_bit_s", packed::bulk_bit_s(options, path), "bit/s");
+    limits.push("packed_bulk_bit_s", packed::bulk_bit_s(options, path, Plain), "bit/s");
+};
+
+const SEALED_CALLS: Group = |options, path, limits| {
+    limits.push("packed_sealed_calls_256_per_s", packed::calls_per_s(options, path, 256, Sealed), "1/s");
+};
+
+const SEALED_MANY: Group = |options, path, limits| {
+    limits.push("packed_sealed_calls_4096_per_s", packed::calls_per_s(options, path, 4_096, Sealed), "1/s");
+};
+
+const SEALED_BULK: Group = |options, path, limits| {
+    limits.push("packed_sealed_bulk_bit_s", packed::bulk_bit_s(options, path, Sealed), "bit/s");
 };
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Small calls packed into packets of 8 KiB, or of what the path carries, that leave 16 KiB at a time, and bulk in full trains, copied once
-//! on either side: the bound on what any protocol over UDP can do here. Nothing is acknowledged.
+//! on either side, sealed or not: the bound on what any protocol over UDP can do here. Nothing is acknowledged.
 //!
 //! ```text
 //! packet: [24 bytes as a header][id u64, length u32, body]...[16 bytes as a tag]
@@ -8,18 +8,21 @@
 use super::Options;
 use super::duel::{Stop, duel};
 use super::path::Path;
+use super::sealing::{Closer, Sealing};
+use crate::crypto::Role;
 use crate::rings::{Direction, PacketMemory, copy};
 use crate::sys::{Outgoing, ReceiveArena, SendBatch, Socket};
 
 /// Calls of 64 bytes echoed a second with `window` in flight.
-pub(super) fn calls_per_s(options: &Options, path: &Path, window: usize) -> Option<f64> {
+pub(super) fn calls_per_s(options: &Options, path: &Path, window: usize, sealing: Sealing) -> Option<f64> {
     let (here, there) = path.udp_pair(true).ok()?;
     let size = path.packet_size();
     duel(
         options,
-        |stop| echo(&there, size, stop),
+        |stop| echo(&there, size, sealing, stop),
         |watch| {
-            let (mut packer, mut unpacker) = (Packer::new(size, calls_train(size)), Unpacker::new());
+            let mut packer = Packer::new(size, calls_train(size), sealing.end(Role::Client));
+            let mut unpacker = Unpacker::new(sealing.end(Role::Client));
             let body = [7; BODY];
             let (mut next, mut in_flight) = (0u64, 0usize);
             let mut heard = watch.now();
@@ -50,8 +53,9 @@ pub(super) fn calls_per_s(options: &Options, path: &Path, window: usize) -> Opti
     )
 }
 
-fn echo(socket: &Socket, size: usize, stop: &Stop) {
-    let (mut packer, mut unpacker) = (Packer::new(size, calls_train(size)), Unpacker::new());
+fn echo(socket: &Socket, size: usize, sealing: Sealing, stop: &Stop) {
+    let mut packer = Packer::new(size, calls_train(size), sealing.end(Role::Server));
+    let mut unpacker = Unpacker::new(sealing.end(Role::Server));
     while !stop.is_set() {
         if unpacker.receive(socket, |id, body| packer.push(socket, id, body)) {
             packer.flush(socket);
@@ -60,15 +64,15 @@ fn echo(socket: &Socket, size: usize, stop: &Stop) {
 }
 
 /// Payload bits a second, one way.
-pub(super) fn bulk_bit_s(options: &Options, path: &Path) -> Option<f64> {
+pub(super) fn bulk_bit_s(options: &Options, path: &Path, sealing: Sealing) -> Option<f64> {
     let (there, here) = path.udp_pair(true).ok()?;
     let size = path.packet_size();
     // The receiver holds the watch: only what arrived counts.
     duel(
         options,
-        |stop| flood(&here, size, stop),
+        |stop| flood(&here, size, sealing, stop),
         |watch| {
-            let mut unpacker = Unpacker::new();
+            let mut unpacker = Unpacker::new(sealing.end(Role::Server));
             let mut application = vec![0u8; size];
             loop {
                 let mut bytes = 0;
@@ -95,8 +99,8 @@ fn there_is_time_to_look(idle: &mut u32) -> bool {
     idle.is_multiple_of(64)
 }
 
-fn flood(socket: &Socket, size: usize, stop: &Stop) {
-    let mut packer = Packer::new(size, TRAIN_SIZE / size);
+fn flood(socket: &Socket, size: usize, sealing: Sealing, stop: &Stop) {
+    let mut packer = Packer::new(size, TRAIN_SIZE / size, sealing.end(Role::Client));
     let source = vec![7u8; 4 << 20];
     let mut at = 0;
     while !stop.is_set() {
@@ -108,6 +112,7 @@ fn flood(socket: &Socket, size: usize, stop: &Stop) {
 /// Packs records into packets and packets into trains.
 struct Packer {
     train: PacketMemory,
+    closer: Closer,
     batch: SendBatch,
     /// Bytes of a full packet, and packets after which a train leaves.
     size: usize,
@@ -118,9 +123,9 @@ struct Packer {
 }
 
 impl Packer {
-    fn new(size: usize, packets: usize) -> Self {
+    fn new(size: usize, packets: usize, closer: Closer) -> Self {
         let train = PacketMemory::new(size * (packets + 1), Direction::Out);
-        Self { train, batch: SendBatch::new(1), size, packets, start: 0, cursor: HEADER }
+        Self { train, closer, batch: SendBatch::new(1), size, packets, start: 0, cursor: HEADER }
     }
 
     fn push(&mut self, socket: &Socket, id: u64, body: &[u8]) {
@@ -145,6 +150,7 @@ impl Packer {
     fn close_full(&mut self, socket: &Socket) {
         let end = self.start + self.size;
         self.train[self.cursor..end].fill(0);
+        self.closer.close(&mut self.train[self.start..end]);
         self.start = end;
         self.cursor = end + HEADER;
         if self.start == self.packets * self.size {
@@ -153,7 +159,11 @@ impl Packer {
     }
 
     fn flush(&mut self, socket: &Socket) {
-        let length = if self.cursor > self.start + HEADER { self.cursor + TAG } else { self.start };
+        let mut length = self.start;
+        if self.cursor > self.start + HEADER {
+            length = self.cursor + TAG;
+            self.closer.close(&mut self.train[self.start..length]);
+        }
         if length == 0 {
             return;
         }
@@ -166,12 +176,13 @@ impl Packer {
 
 struct Unpacker {
     arena: ReceiveArena,
+    closer: Closer,
     idle: u32,
 }
 
 impl Unpacker {
-    fn new() -> Self {
-        Self { arena: ReceiveArena::new(1, 64 * 1024), idle: 0 }
+    fn new(closer: Closer) -> Self {
+        Self { arena: ReceiveArena::new(1, 64 * 1024), closer, idle: 0 }
     }
 
     /// Hands each record of what has arrived to `each`; false when nothing has.
@@ -195,9 +206,9 @@ impl Unpacker {
             return false;
         }
         let arrived = self.arena.arrived(0);
-        let train = &self.arena.buffer_mut(0)[..arrived.length as usize];
-        for packet in train.chunks(arrived.segment_size.max(1) as usize) {
-            if packet.len() >= HEADER + TAG {
+        let train = &mut self.arena.buffer_mut(0)[..arrived.length as usize];
+        for packet in train.chunks_mut(arrived.segment_size.max(1) as usize) {
+            if packet.len() >= HEADER + TAG && self.closer.open(packet) {
                 each(&packet[HEADER..packet.len() - TAG]);
             }
         }

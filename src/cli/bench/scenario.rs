@@ -57,7 +57,8 @@ fn measure_limits(options: &RunOptions, placement: &Placement, plan: &Plan) -> L
         return Limits::default();
     }
     let duration_each = (plan.duration / LIMIT_SHARE).clamp(LIMIT_DURATION_MIN, LIMIT_DURATION_MAX);
-    limits::quick(&limits::Options { duration_each, cores: Some([placement.client[0], server]) }, plan)
+    let limit_options = limits::Options { duration_each, cores: Some([placement.client[0], server]) };
+    limits::quick(&limit_options, plan, options.common.host.insecure.is_none())
 }
 
 /// Of a run's 4 s, each limit's part is 250 ms.
