@@ -118,6 +118,8 @@ pub struct Client<'a> {
 const SILENCE_GRACE_NS: u64 = 100_000_000;
 /// The rare things are looked at this often.
 const LOOK_INTERVAL_NS: u64 = 10_000_000;
+/// How often a thread that is connected looks whether the load begins: often within the notice it gets.
+const START_LOOK: Duration = Duration::from_micros(100);
 
 impl Client<'_> {
     /// Connects, waits for the common start, runs the load and drains it. Notes go to `notes`.
@@ -137,7 +139,11 @@ impl Client<'_> {
             if let Some(window) = self.shared.window.get() {
                 break *window;
             }
-            connected.turn();
+            // Not `connected.turn()`: nothing on a socket tells of the window, and a parked worker would sleep
+            // through its beginning, or through all of it.
+            if connected.worker.turn().idle {
+                connected.worker.wait(START_LOOK);
+            }
         };
         let measured = match self.plan.over {
             Over::Call => self.measure_calls(&mut connected, window),
@@ -269,3 +275,7 @@ impl Client<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
