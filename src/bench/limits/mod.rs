@@ -23,7 +23,7 @@ pub use path::{VethError, veth_allowed};
 use super::plan::{Plan, Scenario};
 use copies::Destination;
 use path::{Path, Veth};
-use sealing::Sealing::{Plain, Sealed};
+use sealing::Sealing::{self, Plain, Sealed};
 
 /// How the limits are measured.
 #[derive(Clone, Copy, Debug)]
@@ -81,24 +81,23 @@ impl Limits {
 /// Measures every limit, over loopback.
 #[must_use]
 pub fn run(options: &Options) -> Limits {
-    measure(options, &Path::Loopback, &[&[CORES][..], &ON_A_PATH].concat())
+    measure(options, &Path::Loopback, &[CORES, UDP_RTT, UDP_RATE, TCP], &PACKED)
 }
 
 /// Measures only what a run of `plan`, sealed where `secure`, may be a share of, see [`super::share`]: nothing for an
 /// open loop.
 #[must_use]
 pub fn quick(options: &Options, plan: &Plan, secure: bool) -> Limits {
-    let group: &[Group] = match (plan.scenario, plan.window, secure) {
-        (Scenario::Ping, ..) => &[UDP_RTT],
-        (Scenario::Rate, 256, false) => &[PACKED_CALLS],
-        (Scenario::Rate, 256, true) => &[SEALED_CALLS],
-        (Scenario::Rate, 4_096, false) => &[PACKED_MANY],
-        (Scenario::Rate, 4_096, true) => &[SEALED_MANY],
-        (Scenario::Bulk, _, false) => &[PACKED_BULK],
-        (Scenario::Bulk, _, true) => &[SEALED_BULK],
-        (Scenario::Rate | Scenario::Load, ..) => &[],
+    let load = match plan.scenario {
+        Scenario::Ping => return measure(options, &Path::Loopback, &[UDP_RTT], &[]),
+        Scenario::Rate => Load::Calls(plan.window),
+        Scenario::Bulk => Load::Bulk,
+        Scenario::Load => return Limits::default(),
     };
-    measure(options, &Path::Loopback, group)
+    let sealing = if secure { Sealed } else { Plain };
+    let fits = |packed: &&Packed| packed.load == load && packed.sealing == sealing;
+    let packed: Vec<Packed> = PACKED.iter().filter(fits).copied().collect();
+    measure(options, &Path::Loopback, &[], &packed)
 }
 
 /// Limits over a veth pair.
@@ -126,23 +125,23 @@ pub const VETH_MTU: std::ops::RangeInclusive<u32> = 1_280..=9_216;
 pub fn run_veth(options: &Options, mtu: u32) -> Result<VethLimits, VethError> {
     assert!(VETH_MTU.contains(&mtu), "an MTU of {mtu} was asked for");
     let path = Path::Veth(Veth::new(mtu)?);
-    Ok(VethLimits { mtu, packet_size: path.packet_size(), limits: measure(options, &path, &ON_A_PATH) })
+    let limits = measure(options, &path, &[UDP_RTT, UDP_RATE, TCP], &PACKED);
+    Ok(VethLimits { mtu, packet_size: path.packet_size(), limits })
 }
 
-fn measure(options: &Options, path: &Path, groups: &[Group]) -> Limits {
+fn measure(options: &Options, path: &Path, groups: &[Group], packed: &[Packed]) -> Limits {
     let mut limits = Limits::default();
     for group in groups {
         group(options, path, &mut limits);
+    }
+    for limit in packed {
+        limit.measure(options, path, &mut limits);
     }
     limits
 }
 
 /// Measures the limits of one kind and appends them.
 type Group = fn(&Options, &Path, &mut Limits);
-
-/// Those that a path makes a difference to.
-const ON_A_PATH: [Group; 9] =
-    [UDP_RTT, UDP_RATE, TCP, PACKED_CALLS, PACKED_MANY, PACKED_BULK, SEALED_CALLS, SEALED_MANY, SEALED_BULK];
 
 const CORES: Group = |options, _path, limits| {
     limits.push("syscall_ns", Some(cores::syscall_ns(options)), "ns");
@@ -180,29 +179,41 @@ const TCP: Group = |options, path, limits| {
     limits.push("tcp_rtt_p99.9_us", times.p99_9, "us");
 };
 
-const PACKED_CALLS: Group = |options, path, limits| {
-    limits.push("packed_calls_256_per_s", packed::calls_per_s(options, path, 256, Plain), "1/s");
-};
+/// What packed packets carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// Calls of 64 bytes with so many in flight.
+    Calls(usize),
+    /// Bytes one way.
+    Bulk,
+}
 
-const PACKED_MANY: Group = |options, path, limits| {
-    limits.push("packed_calls_4096_per_s", packed::calls_per_s(options, path, 4_096, Plain), "1/s");
-};
+/// A limit of packed packets.
+#[derive(Clone, Copy)]
+struct Packed {
+    name: &'static str,
+    load: Load,
+    sealing: Sealing,
+}
 
-const PACKED_BULK: Group = |options, path, limits| {
-    limits.push("packed_bulk_bit_s", packed::bulk_bit_s(options, path, Plain), "bit/s");
-};
+const PACKED: [Packed; 6] = [
+    Packed { name: "packed_calls_256_per_s", load: Load::Calls(256), sealing: Plain },
+    Packed { name: "packed_calls_4096_per_s", load: Load::Calls(4_096), sealing: Plain },
+    Packed { name: "packed_bulk_bit_s", load: Load::Bulk, sealing: Plain },
+    Packed { name: "packed_sealed_calls_256_per_s", load: Load::Calls(256), sealing: Sealed },
+    Packed { name: "packed_sealed_calls_4096_per_s", load: Load::Calls(4_096), sealing: Sealed },
+    Packed { name: "packed_sealed_bulk_bit_s", load: Load::Bulk, sealing: Sealed },
+];
 
-const SEALED_CALLS: Group = |options, path, limits| {
-    limits.push("packed_sealed_calls_256_per_s", packed::calls_per_s(options, path, 256, Sealed), "1/s");
-};
-
-const SEALED_MANY: Group = |options, path, limits| {
-    limits.push("packed_sealed_calls_4096_per_s", packed::calls_per_s(options, path, 4_096, Sealed), "1/s");
-};
-
-const SEALED_BULK: Group = |options, path, limits| {
-    limits.push("packed_sealed_bulk_bit_s", packed::bulk_bit_s(options, path, Sealed), "bit/s");
-};
+impl Packed {
+    fn measure(self, options: &Options, path: &Path, limits: &mut Limits) {
+        let (value, unit) = match self.load {
+            Load::Calls(window) => (packed::calls_per_s(options, path, window, self.sealing), "1/s"),
+            Load::Bulk => (packed::bulk_bit_s(options, path, self.sealing), "bit/s"),
+        };
+        limits.push(self.name, value, unit);
+    }
+}
 
 #[cfg(test)]
 mod tests {
