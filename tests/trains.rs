@@ -1,6 +1,8 @@
 //! When a train leaves, and what it carries.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, Switch};
@@ -13,10 +15,13 @@ use pair_support::{Echo, Pair};
 struct Link {
     switch: Switch,
     packet_size_max: usize,
+    /// What each packet was long.
+    sizes: Rc<RefCell<Vec<usize>>>,
 }
 
 impl Hub for Link {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
+        self.sizes.borrow_mut().push(packet.len());
         self.switch.send(from, to, packet, ecn);
     }
 
@@ -30,7 +35,7 @@ impl Hub for Link {
 }
 
 fn link(packet_size_max: usize) -> Link {
-    Link { switch: Switch::default(), packet_size_max }
+    Link { switch: Switch::default(), packet_size_max, sizes: Rc::default() }
 }
 
 /// How many packets each end sends for `calls` of 1 KiB, issued in one go.
@@ -66,4 +71,23 @@ fn what_is_said_first_is_not_lost_with_a_size_probe_that_the_kernel_refuses() {
     assert_eq!(pair.server.app().heard, 1);
     assert_eq!(pair.client.counters().retransmitted, 0, "it arrived the first time");
     assert!(pair.client.engine().packet_size(pair.session) <= Some(1_460));
+}
+
+#[test]
+fn large_messages_leave_in_packets_of_one_size_so_that_one_train_carries_several() {
+    // 64 KiB fit four packets of 16 KiB but for their heads: four full ones and one of a few hundred bytes were a
+    // train that never filled, and a second one, for each message.
+    let link = link(16 << 10);
+    let sizes = link.sizes.clone();
+    let mut pair = Pair::new(link, Echo::default());
+    pair.echo(8, &[7; 65_536]);
+    sizes.borrow_mut().clear();
+    pair.echo(8, &[7; 65_536]);
+    let large: Vec<usize> = sizes.borrow().iter().copied().filter(|size| *size > 4_096).collect();
+    assert_eq!(large.len(), 2 * 8 * 5, "five packets a message, each way: {large:?}");
+    let most = *large.iter().max().expect("not empty");
+    let alike = large.iter().filter(|size| **size == most).count();
+    // The last of a burst is not padded.
+    assert!(alike >= large.len() * 9 / 10, "{alike} of {} are {most} bytes: {large:?}", large.len());
+    assert!(large.iter().all(|size| size + 200 > most), "{large:?}");
 }

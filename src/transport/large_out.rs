@@ -118,11 +118,24 @@ impl LargeQueue {
     pub fn peek(&self) -> Option<(u32, u64, u64)> {
         self.pending.iter().enumerate().find_map(|(place, &index)| {
             let message = self.messages[index as usize].as_ref()?;
-            let may_start = message.started() || self.started < STARTED_MAX;
             let allowance = message.allowance();
-            let ready = may_start && allowance > 0 && !self.is_behind(place, message);
-            ready.then_some((index, message.cut, allowance))
+            self.may_leave(place, message, allowance).then_some((index, message.cut, allowance))
         })
+    }
+
+    /// Whether something could leave once `size` bytes of message `cut` have.
+    #[must_use]
+    pub fn has_more_after(&self, cut: u32, size: u64) -> bool {
+        self.pending.iter().enumerate().any(|(place, &index)| {
+            let Some(message) = self.messages[index as usize].as_ref() else { return false };
+            let gone = if index == cut { size } else { 0 };
+            self.may_leave(place, message, message.allowance().saturating_sub(gone))
+        })
+    }
+
+    fn may_leave(&self, place: usize, message: &LargeOut, allowance: u64) -> bool {
+        let may_start = message.started() || self.started < STARTED_MAX;
+        may_start && allowance > 0 && !self.is_behind(place, message)
     }
 
     /// Whether an earlier message of the same ordered channel is not wholly cut: cutting this one first
@@ -160,6 +173,12 @@ impl LargeQueue {
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&LargeOut> {
         self.messages.get(index as usize)?.as_ref()
+    }
+
+    /// Bytes of the message at `index`; 0 when it has arrived.
+    #[must_use]
+    pub fn total(&self, index: u32) -> u64 {
+        self.get(index).map_or(0, LargeOut::total)
     }
 
     /// `size` bytes of message `index` arrived; a message that has arrived whole is forgotten. The memory of
@@ -239,6 +258,19 @@ mod tests {
 
     fn zeros(size: usize) -> LargeBody {
         LargeBody::Kept(Bytes::from(vec![0; size]))
+    }
+
+    #[test]
+    fn nothing_is_left_after_the_last_piece_that_may_leave() {
+        let mut queue = LargeQueue::default();
+        queue.push(RecordHeader::Message, LargeBody::Kept(Bytes::from(vec![0; 30_000])), None);
+        assert!(queue.has_more_after(0, 10_000));
+        assert!(!queue.has_more_after(0, 30_000));
+        queue.push(RecordHeader::Message, LargeBody::Kept(Bytes::from(vec![0; 20_000])), None);
+        assert!(queue.has_more_after(0, 30_000), "the other one");
+        queue.cut(0, 30_000);
+        assert!(queue.has_more_after(1, 19_999));
+        assert!(!queue.has_more_after(1, 20_000));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Session {
         shared: &Shared,
         frames: &mut ControlFrames,
     ) {
-        let burst_ends = !matches!(plan.pick, Pick::Nothing) && !plan.fill;
+        let burst_ends = !matches!(plan.pick, Pick::Nothing) && plan.fill_to == 0;
         let last_of_burst = burst_ends
             && self.queue.full_units() == 0
             && self.sent.packets_in_flight() > 0

@@ -6,10 +6,14 @@ use crate::transport::congestion::Controller;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::{Pick, Plan};
 use crate::transport::sink::{Marking, PacketSink};
+use crate::transport::units_out::Body;
 use crate::wire::FRAGMENT_HEAD_SIZE;
 
 /// Room that every unit leaves for ACK_REQUEST and PING.
 const SIGNALS_SIZE: usize = 4;
+
+/// Padding to a full packet costs at most this part of it (1/16): more, and the train ends instead.
+const PADDING_PART_MAX: usize = 16;
 
 impl Session {
     /// When the pacer lets the next packet go; `None`: now.
@@ -40,11 +44,34 @@ impl Session {
         self.mtu.size() - HEADER_SIZE - TAG_SIZE - SIGNALS_SIZE
     }
 
-    /// Bytes of data in a full fragment: of the whole packet while there is nothing else to say.
-    pub(super) fn fragment_size_max(&self) -> usize {
+    /// Bytes of data in each fragment of a message of `total` bytes: all alike, so that they travel in packets of
+    /// one size, which one train carries. Beside what waits to be said there may be room for less.
+    pub(super) fn fragment_size(&self, total: u64) -> usize {
         let speaks = self.acks.wanted() || self.control.duplicate_seen || self.control.wants_packet();
         let control = if speaks { CONTROL_SIZE_RESERVED - SIGNALS_SIZE } else { 0 };
-        self.unit_size_max() - control - FRAGMENT_HEAD_SIZE
+        self.even_share(total).min(self.unit_size_max() - control - FRAGMENT_HEAD_SIZE)
+    }
+
+    /// The size of the packets around one with this unit; 0 when so much padding is dearer than another train.
+    pub(super) fn full_packet_size(&self, body: Body, unit_size: usize) -> usize {
+        let size = match body {
+            Body::Packed(_) => self.mtu.size(),
+            Body::Fragment { large, .. } => self.fragment_packet_size(self.large.total(large)),
+        };
+        let filled = unit_size + CONTROL_SIZE_RESERVED + HEADER_SIZE + TAG_SIZE;
+        if filled > size - size / PADDING_PART_MAX { size } else { 0 }
+    }
+
+    /// The size of the packets that a message of `total` bytes travels in, control frames or none.
+    fn fragment_packet_size(&self, total: u64) -> usize {
+        let around = HEADER_SIZE + CONTROL_SIZE_RESERVED + FRAGMENT_HEAD_SIZE + TAG_SIZE;
+        (self.even_share(total) + around).min(self.mtu.size())
+    }
+
+    /// A message's bytes shared out evenly among as few fragments as can hold them.
+    fn even_share(&self, total: u64) -> usize {
+        let most = (self.unit_size_max() - FRAGMENT_HEAD_SIZE) as u64;
+        total.div_ceil(total.div_ceil(most).max(1)) as usize
     }
 
     /// What waits to be said does not fit beside the unit, whose size is what it was when it was packed: a packet

@@ -3,7 +3,7 @@
 //! A loop that picks, one function for each part. Control frames are made anew for each packet; only
 //! the unit is ever repeated.
 
-use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZE, UNGRANTED_SIZE_MAX};
+use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZE, UNGRANTED_SIZE_MAX};
 use crate::rings::copy;
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
@@ -38,13 +38,10 @@ pub(super) enum Pick {
 pub(super) struct Plan {
     pub(super) pick: Pick,
     pub(super) unit_size: usize,
-    /// Padded to the packet size, so that the train goes on.
-    pub(super) fill: bool,
+    /// Padded to this, so that the train goes on; 0 is as it comes.
+    pub(super) fill_to: usize,
     pub(super) is_probe: bool,
 }
-
-/// Padding to a full packet costs at most this part of it (1/16): more, and the train ends instead.
-const PADDING_PART_MAX: usize = 16;
 
 /// Probes are at least this large: a peer that no longer has the session answers with a RESET, which
 /// must be smaller than what it answers (P-6.8).
@@ -124,7 +121,7 @@ impl Session {
         }
         let mut plan = self.plan(now, shared);
         if self.speaks_alone(now, &plan) {
-            plan = Plan { pick: Pick::Nothing, unit_size: 0, fill: false, is_probe: false };
+            plan = Plan { pick: Pick::Nothing, unit_size: 0, fill_to: 0, is_probe: false };
         }
         let wanted = !matches!(plan.pick, Pick::Nothing)
             || self.control.wants_packet()
@@ -149,23 +146,24 @@ impl Session {
                     self.control.ping = true;
                     self.control.ask = true;
                 }
-                return Plan { pick, unit_size: 0, fill: false, is_probe };
+                return Plan { pick, unit_size: 0, fill_to: 0, is_probe };
             }
             Pick::Part(part, _) => {
-                let fill = part.end < part.total && part.size() == self.part_size_max();
-                return Plan { pick, unit_size: UNIT_PART_HEAD_SIZE + part.size(), fill, is_probe };
+                let goes_on = part.end < part.total && part.size() == self.part_size_max();
+                let fill_to = if goes_on { self.mtu.size() } else { 0 };
+                return Plan { pick, unit_size: UNIT_PART_HEAD_SIZE + part.size(), fill_to, is_probe };
             }
             Pick::Again(_, body) | Pick::New(body) => (body, unit_size(body)),
         };
-        let more = self.units.has_lost() || self.queue.full_units() > 1 || self.large.peek().is_some();
-        let is_full = match body {
-            Body::Packed(_) => {
-                unit_size + CONTROL_SIZE_RESERVED + HEADER_SIZE + TAG_SIZE
-                    > self.mtu.size() - self.mtu.size() / PADDING_PART_MAX
+        let large_after = match (pick, body) {
+            (Pick::New(_), Body::Fragment { large, size, .. }) => {
+                self.large.has_more_after(large, size.into())
             }
-            Body::Fragment { .. } => unit_size + CONTROL_SIZE_RESERVED >= self.unit_size_max(),
+            _ => self.large.peek().is_some(),
         };
-        Plan { pick, unit_size, fill: more && is_full, is_probe }
+        let more = self.units.has_lost() || self.queue.full_units() > 1 || large_after;
+        let fill_to = if more { self.full_packet_size(body, unit_size) } else { 0 };
+        Plan { pick, unit_size, fill_to, is_probe }
     }
 
     fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
@@ -212,7 +210,7 @@ impl Session {
             (Some(packed), None) => Body::Packed(packed),
             (Some(packed), Some(_)) if self.turns.small <= self.turns.large => Body::Packed(packed),
             (_, Some((index, offset, allowance))) => {
-                let size = allowance.min(self.fragment_size_max() as u64) as u16;
+                let size = allowance.min(self.fragment_size(self.large.total(index)) as u64) as u16;
                 Body::Fragment { large: index, offset, size }
             }
             (None, None) => return Pick::Nothing,
@@ -290,7 +288,7 @@ impl Session {
         let datagram_size = datagram.map_or(0, |size| size + wire::DATAGRAM_HEAD_SIZE);
         let exact = HEADER_SIZE + control_size + datagram_size + plan.unit_size + TAG_SIZE;
         let least = if plan.is_probe { PROBE_SIZE_MIN } else { 0 };
-        let size = if plan.fill { self.mtu.size().max(exact) } else { exact.max(least) };
+        let size = exact.max(plan.fill_to).max(least);
         let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
 
         let number = self.next_number(now);
