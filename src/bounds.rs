@@ -19,9 +19,9 @@ pub const TRAIN_BUFFER_SIZE: usize = 64 * 1024;
 pub const TRAIN_SIZE_MAX: usize = 65_507;
 /// The most packets in one train (UDP_MAX_SEGMENTS was 64 before Linux 6.9).
 pub const TRAIN_PACKETS_MAX: usize = 64;
-/// A train leaves early once it holds this many packets…
+/// A train leaves before its turn ends once it holds this many packets…
 pub const TRAIN_PACKETS_EARLY: usize = 8;
-/// …or this many bytes.
+/// …or this many bytes; both grow with what came in at once, so that much is answered in few system calls.
 pub const TRAIN_SIZE_EARLY: usize = 16 * 1024;
 /// Packet-number ranges in one ack.
 pub const ACK_RANGES_MAX: usize = 32;

@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::bounds::HANDLER_TIME_MAX;
+use crate::bounds::{HANDLER_TIME_MAX, TRAIN_BUFFER_SIZE, TRAIN_SIZE_EARLY};
+use crate::io::Received;
 use crate::time::{Timestamp, saturating_ns};
 use crate::transport::planted::{self, Fault};
 use crate::transport::security::Denied;
@@ -15,12 +16,23 @@ const SLOW_FACTOR: u64 = 20;
 
 /// How long handlers have run since packets last left.
 pub(super) struct Pace {
+    /// Bytes of answers that leave before the turn ends.
+    pub(super) train_size: usize,
     pub(super) since_transmit: usize,
     pub(super) looked: Timestamp,
     pub(super) transmitted: Timestamp,
 }
 
 impl Pace {
+    /// Of a turn that received `batch`. While this end worked, so much piled up: answers that leave in pieces as
+    /// large keep the peer as busy, and cost both ends fewer system calls than smaller ones. Where each packet is
+    /// answered before the next comes, the pieces stay small and both ends work at once.
+    pub(super) fn new(now: Timestamp, batch: &[Received]) -> Self {
+        let size: usize = batch.iter().map(|received| received.length as usize).sum();
+        let train_size = size.clamp(TRAIN_SIZE_EARLY, TRAIN_BUFFER_SIZE);
+        Self { train_size, since_transmit: 0, looked: now, transmitted: now }
+    }
+
     /// Looks at the clock: true when packets should leave before more handlers run.
     pub(super) fn look(&mut self, now: Timestamp, counters: &mut WorkerCounters) -> bool {
         let budget_ns = saturating_ns(HANDLER_TIME_MAX);

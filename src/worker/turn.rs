@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE};
+use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE, TRAIN_SIZE_EARLY};
 use crate::io::{Ecn, Event as IoEvent};
 use crate::time::Timestamp;
 use crate::transport::ecn::Mark;
@@ -115,7 +115,7 @@ impl<A: App> Worker<A> {
     }
 
     fn run_handlers(&mut self) {
-        let mut pace = Pace { since_transmit: 0, looked: self.now, transmitted: self.now };
+        let mut pace = Pace::new(self.now, &self.batch);
         let mut at = 0;
         while at < self.deliveries.len() {
             let (next, leave) = self.run_stretch(at, &mut pace);
@@ -157,7 +157,7 @@ impl<A: App> Worker<A> {
             };
             Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
             pace.since_transmit += 1;
-            let train = engine.is_train_ready(session);
+            let train = engine.is_train_ready(session, pace.train_size);
             counters.early_trains += u64::from(train);
             let looks = i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1;
             if looks && pace.look(clock.now(), counters) || pace.since_transmit >= HANDLER_CALLS_MAX {
@@ -226,7 +226,7 @@ impl<A: App> Worker<A> {
     /// After something was accepted from the application: a full train need not wait for the turn.
     #[inline]
     pub(super) fn transmit_early(&mut self, session: SessionKey) {
-        if self.engine.is_train_ready(session) {
+        if self.engine.is_train_ready(session, TRAIN_SIZE_EARLY) {
             self.counters.early_trains += 1;
             self.transmit(Extent::FullUnits);
         }

@@ -293,12 +293,12 @@ impl Engine {
         self.table.uses_path(path) || self.asked.values().any(|asked| asked.path() == path)
     }
 
-    /// True when the session has enough full units waiting that a train should leave now.
+    /// True when the session has full units waiting for a train of `size` bytes, which should leave now.
     #[inline]
     #[must_use]
-    pub fn is_train_ready(&self, key: SessionKey) -> bool {
+    pub fn is_train_ready(&self, key: SessionKey, size: usize) -> bool {
         match self.table.slot(key.index) {
-            Slot::Open(session) => session.is_train_ready(),
+            Slot::Open(session) => session.is_train_ready(size),
             _ => false,
         }
     }

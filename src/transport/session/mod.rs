@@ -372,13 +372,13 @@ impl Session {
         self.congestion.window()
     }
 
-    /// True when enough full units wait that a train should leave before the turn ends.
+    /// True when full units for a train of `size` bytes, or as many small packets, wait.
     #[inline]
-    pub(crate) fn is_train_ready(&self) -> bool {
+    pub(crate) fn is_train_ready(&self, size: usize) -> bool {
         let units = self.queue.full_units();
         units > 0
-            && (units >= TRAIN_PACKETS_EARLY
-                || units * self.mtu.size() + self.mtu.size() / 4 >= TRAIN_SIZE_EARLY)
+            && (units >= TRAIN_PACKETS_EARLY * size / TRAIN_SIZE_EARLY
+                || units * self.mtu.size() + self.mtu.size() / 4 >= size)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
