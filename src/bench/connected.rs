@@ -28,6 +28,8 @@ pub struct Connected {
 
 /// A handshake has the calls' deadline, and at least this.
 const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
+/// Sessions asked for before the first of them are open.
+const OPENING_MAX: usize = 256;
 /// Sessions are closed in this time, or left to the peer's idle timeout.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(200);
 /// A worker looks at its socket's drops every ten milliseconds, and posts what it saw a millisecond later.
@@ -53,12 +55,17 @@ impl Connected {
             asked: 0,
         };
         let wanted = client.plan.sessions_of(usize::from(client.place.index), client.workers);
-        for _ in 0..wanted {
-            connected
-                .worker
-                .connect(Target { server_key: client.host.server_key, ..Target::from(target) })?;
+        // A server opens some thousand sessions a second: asked for ten thousand at once it loses most of the
+        // requests at its socket, and some of them once too often.
+        for asked in (0..wanted).step_by(OPENING_MAX) {
+            let asked_by_now = wanted.min(asked + OPENING_MAX);
+            for _ in asked..asked_by_now {
+                connected
+                    .worker
+                    .connect(Target { server_key: client.host.server_key, ..Target::from(target) })?;
+            }
+            connected.await_sessions(client, target, asked_by_now)?;
         }
-        connected.await_sessions(client, target, wanted)?;
         for over in connected.sessions.clone() {
             for _ in 1..client.plan.lanes {
                 connected.worker.open_lane(Lane::over(over))?;
