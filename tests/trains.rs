@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, Switch};
+use ringwire::time::Timestamp;
 
 mod pair_support;
 
-use pair_support::{Echo, Pair};
+use pair_support::{Echo, Pair, SERVER};
 
 /// A switch whose links take packets of so many bytes; the kernel refuses longer ones.
 struct Link {
@@ -90,4 +91,32 @@ fn large_messages_leave_in_packets_of_one_size_so_that_one_train_carries_several
     // The last of a burst is not padded.
     assert!(alike >= large.len() * 9 / 10, "{alike} of {} are {most} bytes: {large:?}", large.len());
     assert!(large.iter().all(|size| size + 200 > most), "{large:?}");
+}
+
+#[test]
+fn an_ack_does_not_leave_alone_in_mid_turn_when_the_answer_that_carries_it_is_about_to_be_made() {
+    // A thousand sessions with a call each took three packets a call: what left in mid-turn took the acks of all
+    // whose handlers had not run yet, and their answers followed in packets of their own.
+    let mut pair = Pair::new(link(16 << 10), Echo::default());
+    let others = 12;
+    for _ in 0..others {
+        pair.client.connect(SERVER).expect("room");
+    }
+    pair.turn_until(|pair| pair.client.app().sessions.len() == 1 + others);
+    (0..200).for_each(|_| pair.round());
+    pair.server.app_mut().works = Some(pair.clock.clone());
+    let before = pair.server.counters().packets_sent;
+    let deadline = Timestamp(u64::MAX / 2);
+    // More than run before something leaves, from one session and in front of the others'.
+    (0..300).for_each(|token| {
+        pair.client.call(pair.session, 0, &[7; 8], deadline, token).expect("the window fits");
+    });
+    for (token, session) in pair.client.app().sessions.clone().into_iter().enumerate().skip(1) {
+        pair.client.call(session, 0, &[7; 8], deadline, 1_000 + token as u64).expect("the window fits");
+    }
+    pair.turn_until(|pair| pair.client.app().replied == 300 + others as u64);
+    let sent = pair.server.counters().packets_sent - before;
+    // One for each of the others; of the first, one for each stretch of handlers.
+    let stretches = 300 / 50;
+    assert!((1 + others as u64..=others as u64 + stretches).contains(&sent), "{sent} packets");
 }

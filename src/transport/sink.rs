@@ -63,6 +63,9 @@ pub trait PacketSink {
 pub enum Extent {
     /// All of it.
     All,
+    /// What the application made ready. Sessions that were only heard wait: their handlers may still answer, and
+    /// the answer carries the ack that would leave alone now.
+    Answers,
     /// All but units that still have room, because more is about to be said: a train that leaves in the
     /// middle of a turn would carry a last packet of one record, and cost the kernel as much as two.
     FullUnits,

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::bounds::{HANDLER_TIME_MAX, TRAIN_BUFFER_SIZE, TRAIN_SIZE_EARLY};
 use crate::io::Received;
 use crate::time::{Timestamp, saturating_ns};
+use crate::transport::Extent;
 use crate::transport::planted::{self, Fault};
 use crate::transport::security::Denied;
 use crate::transport::{DeliveryKind, Engine, SessionKey};
@@ -21,7 +22,13 @@ pub(super) struct Pace {
     pub(super) since_transmit: usize,
     pub(super) looked: Timestamp,
     pub(super) transmitted: Timestamp,
+    /// When the packets came.
+    began: Timestamp,
 }
+
+/// An ack waits so long for the handlers of its turn. Longer, and a peer that measured shorter round trips would
+/// send again what has arrived.
+const ACK_WAIT_MAX_NS: u64 = 1_000_000;
 
 impl Pace {
     /// Of a turn that received `batch`. While this end worked, so much piled up: answers that leave in pieces as
@@ -30,7 +37,12 @@ impl Pace {
     pub(super) fn new(now: Timestamp, batch: &[Received]) -> Self {
         let size: usize = batch.iter().map(|received| received.length as usize).sum();
         let train_size = size.clamp(TRAIN_SIZE_EARLY, TRAIN_BUFFER_SIZE);
-        Self { train_size, since_transmit: 0, looked: now, transmitted: now }
+        Self { train_size, since_transmit: 0, looked: now, transmitted: now, began: now }
+    }
+
+    /// What leaves before more handlers run.
+    pub(super) fn extent(&self) -> Extent {
+        if self.looked.since_ns(self.began) > ACK_WAIT_MAX_NS { Extent::All } else { Extent::Answers }
     }
 
     /// Looks at the clock: true when packets should leave before more handlers run.

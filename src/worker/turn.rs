@@ -122,7 +122,7 @@ impl<A: App> Worker<A> {
             at = next;
             if let Some(extent) = leave {
                 self.transmit(extent);
-                if extent == Extent::All {
+                if extent != Extent::FullUnits {
                     pace.since_transmit = 0;
                     pace.transmitted = pace.looked;
                 }
@@ -161,7 +161,7 @@ impl<A: App> Worker<A> {
             counters.early_trains += u64::from(train);
             let looks = i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1;
             if looks && pace.look(clock.now(), counters) || pace.since_transmit >= HANDLER_CALLS_MAX {
-                return (i + 1, Some(Extent::All));
+                return (i + 1, Some(pace.extent()));
             }
             if train {
                 return (i + 1, Some(Extent::FullUnits));

@@ -2,7 +2,7 @@
 //! benchmarks of what a call costs and how its packets leave.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
 use ringwire::io::memory::{Hub, MemoryBackend};
@@ -17,15 +17,21 @@ use ringwire::worker::{
 /// Echoes calls, and counts its own and what it hears.
 #[derive(Default)]
 pub struct Echo {
-    pub opened: bool,
+    /// Open, in the order in which they were opened.
+    pub sessions: Vec<SessionKey>,
     pub replied: u64,
     pub heard: u64,
+    /// Each call takes a microsecond of it.
+    pub works: Option<VirtualClock>,
     /// Said as soon as a session opens that this end asked for.
     pub greeting: Option<&'static [u8]>,
 }
 
 impl App for Echo {
     fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
+        if let Some(clock) = &self.works {
+            clock.advance_to(clock.now().after_ns(1_000));
+        }
         reply.send(request.payload);
     }
 
@@ -40,7 +46,7 @@ impl App for Echo {
 
     fn on_event(&mut self, cx: &mut Cx<'_>, event: Event) {
         let Event::Opened { session, accepted, .. } = event else { return };
-        self.opened = true;
+        self.sessions.push(session);
         if let (Some(greeting), false) = (self.greeting, accepted) {
             cx.send(session, None, greeting).expect("it has just been opened");
         }
@@ -54,6 +60,8 @@ pub struct Pair {
     pub session: SessionKey,
 }
 
+/// Where the server is.
+pub const SERVER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 2));
 /// Virtual time that one round of turns takes.
 const ROUND_NS: u64 = 5_000;
 /// A thousand calls need a few rounds: what is not done by then never is.
@@ -62,7 +70,7 @@ const ROUNDS_MAX: u64 = 1_000_000;
 impl Pair {
     /// Two workers on `hub`, whose session is open.
     pub fn new<H: Hub + 'static>(hub: H, client: Echo) -> Self {
-        let (at, target) = (SocketAddr::from(([10, 0, 0, 1], 1)), SocketAddr::from(([10, 0, 0, 2], 2)));
+        let (at, target) = (SocketAddr::from(([10, 0, 0, 1], 1)), SERVER);
         let hub = Rc::new(RefCell::new(hub));
         let clock = VirtualClock::new(Timestamp(1_000_000_000));
         let worker = |seed: u64, at, app| {
@@ -79,7 +87,7 @@ impl Pair {
         let (mut client, server) = (worker(1, at, client), worker(2, target, Echo::default()));
         let session = client.connect(target).expect("room for the first session");
         let mut pair = Self { client, server, clock, session };
-        pair.turn_until(|pair| pair.client.app().opened);
+        pair.turn_until(|pair| !pair.client.app().sessions.is_empty());
         pair
     }
 
@@ -90,7 +98,7 @@ impl Pair {
         self.clock.advance_to(self.clock.now().after_ns(ROUND_NS));
     }
 
-    fn turn_until(&mut self, done: impl Fn(&Self) -> bool) {
+    pub fn turn_until(&mut self, done: impl Fn(&Self) -> bool) {
         for _ in 0..ROUNDS_MAX {
             if done(self) {
                 return;

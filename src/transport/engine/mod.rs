@@ -53,6 +53,8 @@ pub struct Engine {
     table: Table,
     /// Sessions that may have something to send, each once.
     ready: VecDeque<u32>,
+    /// Slots that a packet came for since everything last left: what they have to say may wait for an answer.
+    heard: Vec<u32>,
     /// Sessions that were let speak in this transmit.
     spoke: Vec<transmit::Spoke>,
     wheel: TimerWheel,
@@ -97,6 +99,7 @@ impl Engine {
             shared: Shared::new(&config),
             table: Table::default(),
             ready: VecDeque::new(),
+            heard: Vec::new(),
             spoke: Vec::new(),
             wheel: TimerWheel::new(),
             expired: Vec::new(),
@@ -176,9 +179,9 @@ impl Engine {
         }
         session.handle_packet(now, meta.mark, header, packet, &mut self.shared, deliveries);
         let ended = session.is_closed();
-        if !session.listed {
-            session.listed = true;
-            self.ready.push_back(index);
+        if !session.listed.ready && !session.listed.heard {
+            session.listed.heard = true;
+            self.heard.push(index);
         }
         if ended {
             self.acknowledge_close(now, meta, header, packet.len());
@@ -219,7 +222,7 @@ impl Engine {
 
     fn touch(&mut self, index: u32) {
         let listed = match self.table.slot_mut(index) {
-            Slot::Open(session) => std::mem::replace(&mut session.listed, true),
+            Slot::Open(session) => std::mem::replace(&mut session.listed.ready, true),
             Slot::Connecting(connecting) => std::mem::replace(&mut connecting.listed, true),
             Slot::Closing(closing) => std::mem::replace(&mut closing.listed, true),
             Slot::Joining(_) | Slot::Free => true,

@@ -17,7 +17,7 @@ impl Engine {
     fn active(&mut self, key: SessionKey) -> Result<(&mut Session, &mut Shared), SendError> {
         match self.table.by_key(key) {
             Some(Slot::Open(session)) => {
-                if !std::mem::replace(&mut session.listed, true) {
+                if !std::mem::replace(&mut session.listed.ready, true) {
                     self.ready.push_back(key.index);
                 }
                 Ok((session, &mut self.shared))

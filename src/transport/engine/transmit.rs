@@ -17,13 +17,16 @@ impl Engine {
     /// True when a session has something to say, so that [`Engine::poll_transmit`] is worth a call.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        !self.ready.is_empty() || !self.stateless.is_empty()
+        !self.ready.is_empty() || !self.heard.is_empty() || !self.stateless.is_empty()
     }
 
     /// Builds every packet that may leave now and has `sink` send them. What those packets did not need
     /// is done while they are on their way: the last ack is read, and timers are set.
     pub fn poll_transmit(&mut self, now: Timestamp, extent: Extent, sink: &mut impl PacketSink) {
         self.transmit_stateless(sink);
+        if extent == Extent::All {
+            self.list_heard();
+        }
         self.transmit_ready(now, extent, sink);
         sink.depart();
         if self.shared.late_ack.is_waiting() {
@@ -41,9 +44,23 @@ impl Engine {
         sink.depart();
     }
 
+    /// Nothing more is to come of what was heard: those sessions say what they have to, be it an ack alone.
+    fn list_heard(&mut self) {
+        let mut heard = std::mem::take(&mut self.heard);
+        for index in heard.drain(..) {
+            // The session may have ended, and another may have its slot.
+            if let Slot::Open(session) = self.table.slot_mut(index)
+                && std::mem::take(&mut session.listed.heard)
+            {
+                self.touch(index);
+            }
+        }
+        self.heard = heard;
+    }
+
     /// Lets every listed slot say what it has to. One whose open unit stays back is listed again.
     fn transmit_ready(&mut self, now: Timestamp, extent: Extent, sink: &mut impl PacketSink) {
-        let mut turns = if extent == Extent::All { usize::MAX } else { self.ready.len() };
+        let mut turns = if extent == Extent::FullUnits { self.ready.len() } else { usize::MAX };
         while turns > 0
             && let Some(index) = self.ready.pop_front()
         {
@@ -56,13 +73,13 @@ impl Engine {
                 self.transmit_closing(now, index, sink);
                 continue;
             };
-            session.listed = false;
+            session.listed.ready = false;
             if session.transmit_origin(now, sink) {
                 self.shared.counters.handshakes_sent += 1;
             }
             let more = session.transmit(now, extent, &mut self.shared, sink);
             if extent == Extent::FullUnits && session.has_more(now) {
-                session.listed = true;
+                session.listed.ready = true;
                 self.ready.push_back(index);
             }
             self.spoke.push(Spoke { index, more });

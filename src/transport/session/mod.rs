@@ -123,8 +123,7 @@ pub(crate) struct Session {
     trust: Trust,
     ledger: Ledger,
     lanes: Lanes,
-    /// Set while the engine's list of sessions to look at holds this one.
-    pub(crate) listed: bool,
+    pub(crate) listed: Listed,
     /// True when the peer asked for the session.
     pub(crate) accepted: bool,
     /// The ACCEPT body, for a client that did not get it or asks again.
@@ -133,6 +132,15 @@ pub(crate) struct Session {
     pub(crate) origin: Option<Box<Connecting>>,
     packet_size_max: usize,
     farewell: Farewell,
+}
+
+/// Which of the engine's lists hold a session.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Those that may have something to send.
+    pub(crate) ready: bool,
+    /// Those that a packet came for.
+    pub(crate) heard: bool,
 }
 
 /// Loss detection's memory (RFC 9002 §6).
@@ -278,7 +286,7 @@ impl Session {
             ledger: Ledger::open(opening, &trust, shared),
             lanes: Lanes::new(trust.root.take(), opening.own),
             trust,
-            listed: false,
+            listed: Listed::default(),
             accepted: opening.accepted,
             accept: Box::default(),
             origin: None,
