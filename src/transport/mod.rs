@@ -38,6 +38,7 @@ mod late_ack;
 pub mod pacer;
 mod parts_in;
 mod parts_out;
+pub mod passed;
 pub mod path_mtu;
 mod path_validation;
 pub mod planted;

@@ -13,6 +13,7 @@
 //! acknowledged confirms the size in use, so that no timer has to (§5.1.1: CONFIRMATION_TIMER is for
 //! transports without acks).
 
+use super::passed::PassedSizes;
 use crate::bounds::PACKET_SIZE_MIN;
 use crate::time::Timestamp;
 
@@ -59,8 +60,7 @@ pub struct PathMtu {
 struct Suspicion {
     /// A packet of this size that passes proves that there is no black hole.
     size: usize,
-    /// The newest packet that did.
-    passed: Option<u64>,
+    passed: PassedSizes,
     losses: u8,
     /// The first of them.
     first: u64,
@@ -80,7 +80,13 @@ impl PathMtu {
             attempts: 0,
             size_max,
             fails_at: size_max + 1,
-            suspicion: Suspicion { size: current, passed: None, losses: 0, first: 0, probed: false },
+            suspicion: Suspicion {
+                size: current,
+                passed: PassedSizes::default(),
+                losses: 0,
+                first: 0,
+                probed: false,
+            },
         };
         mtu.search(Timestamp(0));
         mtu
@@ -169,18 +175,17 @@ impl PathMtu {
         in_use
     }
 
-    /// From which size on a packet that passes is to be told by [`PathMtu::on_passed`].
+    /// Packet `number` of `size` bytes was acknowledged.
     #[inline]
-    #[must_use]
-    pub fn watched_size(&self) -> usize {
-        self.suspicion.size
-    }
-
-    /// Packet `number`, of at least [`PathMtu::watched_size`], was acknowledged.
-    #[inline]
-    pub fn on_passed(&mut self, number: u64) {
+    pub fn on_passed(&mut self, number: u64, size: usize) {
+        if size <= PACKET_SIZE_MIN {
+            return;
+        }
         let suspicion = &mut self.suspicion;
-        suspicion.passed = suspicion.passed.max(Some(number));
+        suspicion.passed.note(number, size);
+        if size < suspicion.size {
+            return;
+        }
         suspicion.probed = false;
         if suspicion.losses > 0 && number > suspicion.first {
             suspicion.losses = 0;
@@ -191,7 +196,8 @@ impl PathMtu {
     /// Packet `number`, no probe of the size, was declared lost.
     pub fn on_lost(&mut self, number: u64, size: usize) {
         let suspicion = &mut self.suspicion;
-        if size <= PACKET_SIZE_MIN || suspicion.passed.is_some_and(|passed| passed > number) {
+        // Of its own size: not every packet in use is as large as may be.
+        if size <= PACKET_SIZE_MIN || suspicion.passed.after(number, size.min(watched(self.current))) {
             return;
         }
         if suspicion.losses == 0 {
@@ -228,8 +234,8 @@ impl PathMtu {
         self.current = PACKET_SIZE_MIN;
         self.attempts = 0;
         self.candidate = None;
-        self.suspicion =
-            Suspicion { size: PACKET_SIZE_MIN, passed: None, losses: 0, first: 0, probed: false };
+        let passed = PassedSizes::default();
+        self.suspicion = Suspicion { size: PACKET_SIZE_MIN, passed, losses: 0, first: 0, probed: false };
     }
 
     /// Finds the next size to try between what passes and what does not.
@@ -366,7 +372,7 @@ mod tests {
         // RFC 8899 §4.3, L53
         let mut mtu = PathMtu::new(8_972);
         settle(&mut mtu, NOW, 8_972);
-        mtu.on_passed(10);
+        mtu.on_passed(10, 8_972);
         for number in [11, 13, 14] {
             assert!(!mtu.is_black_hole(NOW));
             mtu.on_lost(number, 8_900);
@@ -393,7 +399,7 @@ mod tests {
         settle(&mut mtu, NOW, 8_972);
         for round in 0..100 {
             (0..2).for_each(|n| mtu.on_lost(10 * round + n, 8_972));
-            mtu.on_passed(10 * round + 5);
+            mtu.on_passed(10 * round + 5, 8_972);
             // Found late: a later packet of that size has passed.
             mtu.on_lost(10 * round + 3, 8_972);
             mtu.on_lost(10 * round + 4, 1_200);
@@ -402,13 +408,30 @@ mod tests {
     }
 
     #[test]
+    fn losses_among_packets_that_do_not_fill_the_size_and_pass_are_no_black_hole() {
+        // Fragments of 13 KiB where 16 would fit: three lost in one ack beside many that passed were taken for a
+        // black hole, and everything left in packets of the base size until the next probe.
+        let mut mtu = PathMtu::new(16_368);
+        settle(&mut mtu, NOW, 16_368);
+        for round in 0..100 {
+            (3..10).for_each(|n| mtu.on_passed(10 * round + n, 13_296));
+            (0..3).for_each(|n| mtu.on_lost(10 * round + n, 13_296));
+            assert!(!mtu.is_black_hole(NOW), "round {round}");
+        }
+        // Of 16 KiB they show nothing.
+        (1_003..1_010).for_each(|number| mtu.on_passed(number, 13_296));
+        (1_000..1_003).for_each(|number| mtu.on_lost(number, 16_368));
+        assert!(mtu.is_black_hole(NOW));
+    }
+
+    #[test]
     fn a_smaller_packet_that_passes_does_not_clear_a_larger_one() {
         let mut mtu = PathMtu::new(1_472);
         settle(&mut mtu, NOW, 1_472);
         mtu.on_lost(1, 1_472);
-        assert_eq!(mtu.watched_size(), 1_380);
-        mtu.on_lost(2, 1_300);
-        assert_eq!(mtu.watched_size(), 1_300, "what is smaller says nothing");
+        mtu.on_passed(3, 1_379);
+        mtu.on_lost(2, 1_400);
+        mtu.on_passed(4, 1_379);
         assert!(!mtu.is_black_hole(NOW));
         mtu.on_probe_timer();
         assert!(mtu.is_black_hole(NOW), "nothing at all passed until something small was sent");

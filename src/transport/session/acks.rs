@@ -164,7 +164,7 @@ impl Session {
 
     fn acknowledge(&mut self, now: Timestamp, ack: &Ack<'_>, shared: &mut Shared) -> News {
         let mut news = News::default();
-        let (watched, path_began) = (self.mtu.watched_size(), self.loss.path_began);
+        let (mtu, path_began) = (&mut self.mtu, self.loss.path_began);
         // Never allocates unless units travel in parts.
         let mut parts = Vec::new();
         let rate = &mut self.rate;
@@ -193,9 +193,7 @@ impl Session {
                 };
                 news.note(number, &packet);
                 probes.note(&packet);
-                if usize::from(packet.size) >= watched {
-                    probes.passed = probes.passed.max(Some(number));
-                }
+                mtu.on_passed(number, packet.size.into());
                 if packet.carried & carried::PART != 0 {
                     parts.push((packet.unit, number));
                 } else if packet.unit != NO_UNIT {
@@ -224,9 +222,6 @@ impl Session {
         if let Some(size) = probes.size_probe {
             self.mtu.on_probe_acked(now, size);
             self.congestion.set_packet_size(self.mtu.size() as u64);
-        }
-        if let Some(number) = probes.passed {
-            self.mtu.on_passed(number);
         }
     }
 
@@ -395,8 +390,6 @@ impl Session {
 struct ProbeNews {
     repaired: bool,
     size_probe: Option<usize>,
-    /// The newest packet large enough to show that large packets pass.
-    passed: Option<u64>,
     grants_arrived: bool,
 }
 
