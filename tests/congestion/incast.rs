@@ -54,15 +54,12 @@ fn a_hundred_senders_to_one_port_fill_it_and_none_waits_long() {
         let p99 = measured.completion_ns(99.0) as f64 / ideal_ns;
         let goodput = measured.goodput_sum_bit_s() / RATE;
         println!("incast: seed {seed}: goodput {goodput:.3} of the link, p99 {p99:.2} of the ideal");
-        // Bytes over the moment the very last of the hundred is done: one that is unlucky shows, so that the bound
-        // is of the average.
-        assert!(goodput >= 0.75, "{goodput}");
+        // Bytes over the moment the very last of the hundred is done: one that is unlucky shows.
+        assert!(goodput >= 0.85, "{goodput}");
         assert!(p99 <= 3.0, "{p99}");
         goodput_sum += goodput;
     }
-    let average = goodput_sum / seeds as f64;
-    println!("incast: {seeds} seeds: goodput {average:.3} of the link on average");
-    assert!(average >= 0.85, "{average}");
+    println!("incast: {seeds} seeds: goodput {:.3} of the link on average", goodput_sum / seeds as f64);
 }
 
 /// The 99th percentile of completion times of all flows but the first, in milliseconds.
