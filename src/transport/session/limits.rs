@@ -15,6 +15,9 @@ const SIGNALS_SIZE: usize = 4;
 /// Padding to a full packet costs at most this part of it (1/16): more, and the train ends instead.
 const PADDING_PART_MAX: usize = 16;
 
+/// A message of more fragments is cut into full ones.
+const EVEN_FRAGMENTS_MAX: u64 = 8;
+
 impl Session {
     /// When the pacer lets the next packet go; `None`: now.
     pub(super) fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
@@ -68,10 +71,12 @@ impl Session {
         (self.even_share(total) + around).min(self.mtu.size())
     }
 
-    /// A message's bytes shared out evenly among as few fragments as can hold them.
+    /// A message's bytes shared out evenly among as few fragments as can hold them, where those are few: a last one
+    /// that is smaller ends a train of few packets, and is a small part of one of many.
     fn even_share(&self, total: u64) -> usize {
         let most = (self.unit_size_max() - FRAGMENT_HEAD_SIZE) as u64;
-        total.div_ceil(total.div_ceil(most).max(1)) as usize
+        let count = total.div_ceil(most).max(1);
+        if count > EVEN_FRAGMENTS_MAX { most as usize } else { total.div_ceil(count) as usize }
     }
 
     /// What waits to be said does not fit beside the unit, whose size is what it was when it was packed: a packet
