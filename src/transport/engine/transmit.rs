@@ -47,12 +47,14 @@ impl Engine {
     /// Nothing more is to come of what was heard: those sessions say what they have to, be it an ack alone.
     fn list_heard(&mut self) {
         let mut heard = std::mem::take(&mut self.heard);
-        for index in heard.drain(..) {
+        // In the order in which they were heard, before those that were only touched since.
+        for index in heard.drain(..).rev() {
             // The session may have ended, and another may have its slot.
             if let Slot::Open(session) = self.table.slot_mut(index)
                 && std::mem::take(&mut session.listed.heard)
+                && !std::mem::replace(&mut session.listed.ready, true)
             {
-                self.touch(index);
+                self.ready.push_front(index);
             }
         }
         self.heard = heard;
