@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use super::port::Port;
 use super::refusal::Refusal;
+use super::regular::Looks;
 use super::sender::Sender;
 use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
 use crate::bounds::{HEADER_SIZE, RECEIVE_BATCH_MAX, TAG_SIZE};
 use crate::sys::ReceiveArena;
 
-/// One UDP socket driven by batched system calls.
+/// A port driven by batched system calls: its socket, and one for its regular.
 #[derive(Debug)]
 pub struct Mmsg {
     port: Port,
     arena: ReceiveArena,
     sender: Sender,
-    /// The last receive found something: the next one asks for a whole batch.
-    busy: bool,
+    looks: Looks,
     /// The socket's packets may come marked, so that every receive must take control messages.
     shows_ecn: bool,
     /// A wait ended on this socket: if there is nothing to read, its error queue woke us.
@@ -41,19 +41,30 @@ impl Mmsg {
             port,
             arena: ReceiveArena::new(RECEIVE_BATCH_MAX, RECEIVE_BUFFER_SIZE),
             sender: Sender::new(gso),
-            busy: false,
+            looks: Looks::default(),
             shows_ecn: config.ecn != Ecn::NotEct,
             woken: false,
         })
     }
 
-    /// Fills up to `limit` receive buffers; 0 when nothing waits.
-    fn fill(&mut self, limit: usize) -> io::Result<usize> {
+    #[cfg(test)]
+    pub(super) fn has_regular(&self) -> bool {
+        self.port.has_regular()
+    }
+
+    #[cfg(test)]
+    pub(super) fn regular(&self) -> Option<SocketAddr> {
+        self.port.regular()
+    }
+
+    /// Fills up to `limit` receive buffers from the port's socket or the regular's; 0 when nothing waits.
+    fn fill(&mut self, regular: bool, limit: usize) -> io::Result<usize> {
         for _ in 0..PENDING_ERRORS_MAX {
+            let (socket, sender) = self.port.inlet(regular);
             let received = if limit == 1 {
-                self.arena.receive_plain(&self.port.socket)
+                self.arena.receive_plain(socket, sender)
             } else {
-                self.arena.receive(&self.port.socket, limit)
+                self.arena.receive(socket, limit)
             };
             match received {
                 Ok(filled) => return Ok(filled),
@@ -94,14 +105,18 @@ impl Backend for Mmsg {
         batch.clear();
         // After an empty look the next packet is most likely alone, and a recvfrom costs half of a recvmsg,
         // also while it finds nothing. Had there been more, the next receive takes them as a batch.
-        let alone = !self.busy && !self.shows_ecn;
+        let regular = self.port.has_regular() && self.looks.next_is_regular();
+        let alone = !self.looks.is_busy(regular) && !self.shows_ecn;
         let limit = if alone { 1 } else { RECEIVE_BATCH_MAX };
-        let filled = self.fill(limit)?;
-        self.busy = filled > 0;
+        let filled = self.fill(regular, limit)?;
+        self.looks.found(regular, filled > 0);
+        let more_there = self.port.has_regular() && self.looks.is_busy(!regular);
         if filled == 0 {
-            return Ok(false);
+            self.port.found_empty(regular);
+            return Ok(more_there);
         }
         self.woken = false;
+        self.port.found(regular);
         let report = &mut self.port.report;
         report.counters.receive_calls += 1;
         for index in 0..filled {
@@ -111,7 +126,7 @@ impl Backend for Mmsg {
             }
             batch.extend(report.received(index as u32, &arrived));
         }
-        Ok(filled == limit)
+        Ok(filled == limit || more_there)
     }
 
     fn buffer_mut(&mut self, buffer: u32) -> &mut [u8] {
@@ -138,11 +153,17 @@ impl Backend for Mmsg {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.sender.flush(&mut self.port)
+        let result = self.sender.flush(&mut self.port);
+        self.port.elect();
+        result
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.woken = self.port.wait(timeout)? & 1 != 0;
+        let ready = self.port.wait(timeout)?;
+        self.woken = ready & !BELL != 0;
+        if self.woken {
+            self.looks.start_with(ready & PORT == 0);
+        }
         Ok(())
     }
 
@@ -160,7 +181,7 @@ impl Backend for Mmsg {
 
     fn counters(&mut self, look: bool) -> IoCounters {
         if look {
-            self.port.report.look(&self.port.socket);
+            self.port.look();
         }
         self.port.report.counters
     }
@@ -182,6 +203,10 @@ fn segment_size(buffer: &[u8], length: u32) -> u32 {
 
 /// The smallest packet there is: a header and a tag.
 const PACKET_OVERHEAD: u32 = (HEADER_SIZE + TAG_SIZE) as u32;
+
+/// What ended a wait: see [`Port::wait`].
+const PORT: u32 = 1;
+const BELL: u32 = 2;
 
 /// The kernel joins at most one IP packet's worth: a smaller buffer would cut packets off.
 pub(super) const RECEIVE_BUFFER_SIZE: usize = 64 * 1024;

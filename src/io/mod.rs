@@ -21,6 +21,9 @@ mod outbox;
 mod paths;
 mod port;
 mod refusal;
+mod regular;
+#[cfg(test)]
+mod regular_tests;
 mod report;
 pub mod select;
 mod sender;

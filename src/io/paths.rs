@@ -48,6 +48,11 @@ impl Paths {
         (!entry.connected).then_some(&entry.raw)
     }
 
+    /// Where `path` leads.
+    pub fn remote(&self, path: PathId) -> SocketAddr {
+        self.entries[path.0 as usize].remote
+    }
+
     /// Marks what leaves on `path`, unless it stays on this host. True when it is marked.
     pub fn mark(&mut self, path: PathId, ecn: Ecn) -> bool {
         let entry = &mut self.entries[path.0 as usize];

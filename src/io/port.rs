@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::{Config, SOCKET_BUFFER_DEFAULT};
 use super::paths::Paths;
 use super::refusal::Refusal;
+use super::regular::{Regular, Votes};
 use super::report::Report;
 use super::{Doorbell, PathId};
 use crate::sys::probe::{Offloads, probe_offloads};
@@ -22,8 +23,21 @@ pub(super) struct Port {
     pub paths: Paths,
     pub report: Report,
     pub bell: Bell,
+    /// The kernel's count of packets it dropped at the socket, as last read.
+    drops_seen: u32,
     connected: Option<SocketAddr>,
+    /// As [`Regular::may_hold_strays`], for a connected socket.
+    may_hold_strays: bool,
     slack_set: bool,
+    /// How a regular's socket is made: as this one was. `None` where there are no regulars.
+    alike: Option<SocketOptions>,
+    ecn_bits: u8,
+    pub votes: Votes,
+    regular: Option<Regular>,
+    /// The majority is no longer the regular's: its socket goes once it is empty.
+    regular_leaves: bool,
+    /// What the worker has the kernel drop.
+    kept: Option<Kept>,
 }
 
 impl Port {
@@ -32,13 +46,14 @@ impl Port {
         let wanted = config.gso || config.gro;
         let offloads = if wanted { probe_offloads(config.bind.is_ipv6()).ok() } else { None };
         let offloads = offloads.unwrap_or(Offloads { gso: false, gro: false });
-        let mut socket = Socket::bind(&SocketOptions {
+        let options = SocketOptions {
             bind: config.bind,
             reuse_port: config.reuse_port,
             buffer_size: config.socket_buffer.unwrap_or(SOCKET_BUFFER_DEFAULT),
             gro: config.gro && offloads.gro,
             errors: true,
-        })?;
+        };
+        let mut socket = Socket::bind(&options)?;
         if config.ecn.bits() != 0 {
             socket.set_ecn_bits(config.ecn.bits())?;
         }
@@ -50,14 +65,135 @@ impl Port {
             paths: Paths::default(),
             report: Report::default(),
             bell: Bell::new()?,
+            drops_seen: 0,
             connected: config.connect,
+            may_hold_strays: true,
             slack_set: false,
+            alike: (config.connect.is_none() && !config.reuse_port).then_some(options),
+            ecn_bits: config.ecn.bits(),
+            votes: Votes::default(),
+            regular: None,
+            regular_leaves: false,
+            kept: None,
         };
         Ok((port, config.gso && offloads.gso))
     }
 
     pub fn register_path(&mut self, path: PathId, remote: SocketAddr) {
+        self.votes.forget(path);
+        if let Some(regular) = &mut self.regular {
+            if regular.remote == remote {
+                regular.path = path;
+            } else if regular.path == path {
+                self.regular = None;
+            }
+        }
         self.paths.register(path, remote, self.connected);
+    }
+
+    /// Is there a socket for the path that most packets go to?
+    #[inline]
+    pub fn has_regular(&self) -> bool {
+        self.regular.is_some()
+    }
+
+    /// Whom the second socket is connected to.
+    #[cfg(test)]
+    pub fn regular(&self) -> Option<SocketAddr> {
+        self.regular.as_ref().map(|regular| regular.remote)
+    }
+
+    /// Does `path` lead to the regular?
+    #[inline]
+    pub fn is_regular(&self, path: PathId) -> bool {
+        self.regular.as_ref().is_some_and(|regular| regular.path == path)
+    }
+
+    /// The socket to send from.
+    #[inline]
+    pub fn outlet(&self, regular: bool) -> &Socket {
+        self.regular.as_ref().filter(|_| regular).map_or(&self.socket, |regular| &regular.socket)
+    }
+
+    /// The socket to receive from, and who sends to it, where that is certain.
+    #[inline]
+    pub fn inlet(&self, regular: bool) -> (&Socket, Option<SocketAddr>) {
+        match &self.regular {
+            Some(own) if regular => (&own.socket, own.sender()),
+            _ => (&self.socket, self.connected.filter(|_| !self.may_hold_strays)),
+        }
+    }
+
+    /// Something waited there.
+    #[inline]
+    pub fn found(&mut self, regular: bool) {
+        if let Some(own) = self.regular.as_mut().filter(|_| regular) {
+            own.hear();
+        }
+    }
+
+    /// Nothing waited there.
+    #[inline]
+    pub fn found_empty(&mut self, regular: bool) {
+        match &mut self.regular {
+            Some(_) if regular && self.regular_leaves => self.drop_regular(),
+            Some(own) if regular => own.may_hold_strays = false,
+            _ => self.may_hold_strays = false,
+        }
+    }
+
+    /// Gives whoever has the majority of what is sent a socket of its own.
+    #[inline]
+    pub fn elect(&mut self) {
+        if let (Some(options), Some(path)) = (self.alike, self.votes.winner())
+            && !self.is_regular(path)
+        {
+            self.connect_to(path, &options);
+        }
+    }
+
+    #[cold]
+    fn connect_to(&mut self, path: PathId, options: &SocketOptions) {
+        // The one before must be empty before it goes.
+        if self.regular.is_some() {
+            self.regular_leaves = true;
+            return;
+        }
+        let remote = self.paths.remote(path);
+        let made = self.socket.beside(options, remote).and_then(|socket| {
+            if self.ecn_bits != 0 {
+                socket.set_ecn_bits(self.ecn_bits)?;
+            }
+            Ok(socket)
+        });
+        match made {
+            Ok(socket) => {
+                let _ = shed(&socket, self.kept);
+                self.regular = Some(Regular::new(socket, path, remote));
+                self.regular_leaves = false;
+            }
+            // No port can be shared here, or no route leads there: one socket does for all.
+            Err(_) => self.alike = None,
+        }
+    }
+
+    /// The regular's socket is of no use any more: the next packets leave by the port's own. What it still
+    /// holds is lost, as on the way.
+    #[cold]
+    pub fn drop_regular(&mut self) {
+        if let Some(regular) = self.regular.take() {
+            self.votes.forget(regular.path);
+        }
+    }
+
+    /// Asks the kernel how many packets it dropped here. To be called every 10 ms or so: it is then also seen
+    /// whether the regular is still one.
+    pub fn look(&mut self) {
+        self.report.look(&self.socket, &mut self.drops_seen);
+        if let Some(regular) = &mut self.regular {
+            self.report.look(&regular.socket, &mut regular.drops_seen);
+            self.regular_leaves |= self.votes.candidate() != Some(regular.path) || regular.is_silent();
+        }
     }
 
     /// Turns what ICMP said into events. `seen` is what a call just returned: a connected socket
@@ -65,12 +201,21 @@ impl Port {
     #[cold]
     pub fn drain_errors(&mut self, seen: Refusal) {
         self.report.drain_errors(&self.socket, &self.paths, self.connected, seen);
+        if let Some(regular) = &self.regular {
+            let seen = Refusal::Rejected;
+            self.report.drain_errors(&regular.socket, &self.paths, Some(regular.remote), seen);
+        }
     }
 
     /// See [`Backend::shed`](super::Backend::shed).
-    pub fn shed(&self, kept: Option<Kept>) -> bool {
+    pub fn shed(&mut self, kept: Option<Kept>) -> bool {
         // A sandbox may forbid filters: the flood is then taken as it comes.
-        shed(&self.socket, kept).is_ok()
+        let shed_here = shed(&self.socket, kept).is_ok();
+        self.kept = kept.filter(|_| shed_here);
+        if let Some(regular) = &self.regular {
+            let _ = shed(&regular.socket, self.kept);
+        }
+        shed_here
     }
 
     pub fn doorbell(&self) -> Doorbell {
@@ -78,10 +223,15 @@ impl Port {
         Doorbell::new(move || bell.ring())
     }
 
-    /// Sleeps until the socket (bit 0) or the bell (bit 1) has something, or `timeout` passes.
+    /// Sleeps until the socket (bit 0), the bell (bit 1) or the regular's socket (bit 2) has something, or
+    /// `timeout` passes.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Ready> {
         self.sharpen_timer();
-        let ready = wait_readable([self.socket.as_fd(), self.bell.as_fd()], timeout)?;
+        let (socket, bell) = (self.socket.as_fd(), self.bell.as_fd());
+        let ready = match &self.regular {
+            Some(regular) => wait_readable([socket, bell, regular.socket.as_fd()], timeout)?,
+            None => wait_readable([socket, bell], timeout)?,
+        };
         if ready & 2 != 0 {
             self.bell.hear();
         }

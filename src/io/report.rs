@@ -13,8 +13,6 @@ use crate::sys::{Arrived, Socket};
 pub(super) struct Report {
     pub counters: IoCounters,
     events: Vec<Event>,
-    /// The kernel's drop counter at the last look: it wraps at 32 bits.
-    drops_seen: u32,
 }
 
 impl Report {
@@ -40,11 +38,12 @@ impl Report {
         events.append(&mut self.events);
     }
 
-    /// Asks the kernel how many packets it dropped for want of room in the socket's buffer.
-    pub fn look(&mut self, socket: &Socket) {
+    /// Asks the kernel how many packets it dropped for want of room in the socket's buffer. `seen` is what it
+    /// said the last time: its counter wraps at 32 bits.
+    pub fn look(&mut self, socket: &Socket, seen: &mut u32) {
         if let Ok(drops) = socket.drops() {
-            self.counters.socket_drops += u64::from(drops.wrapping_sub(self.drops_seen));
-            self.drops_seen = drops;
+            self.counters.socket_drops += u64::from(drops.wrapping_sub(*seen));
+            *seen = drops;
         }
     }
 

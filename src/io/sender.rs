@@ -60,14 +60,18 @@ impl Sender {
     fn send_pending(&mut self, port: &mut Port) -> io::Result<()> {
         let mut tries = Tries::default();
         while let Some(first) = self.outbox.pending().first().copied() {
-            let (outbox, paths) = (&self.outbox, &port.paths);
-            let trains = outbox.pending().iter().map(|piece| Outgoing {
+            let (outbox, paths, port_now) = (&self.outbox, &port.paths, &*port);
+            // One call serves one socket: as many as go by that of the first.
+            let regular = port.is_regular(outbox.path(&first));
+            let alike = outbox.pending().iter().map(|piece| (piece, outbox.path(piece)));
+            let alike = alike.take_while(|(_, path)| port_now.is_regular(*path) == regular);
+            let trains = alike.map(|(piece, path)| Outgoing {
                 bytes: outbox.bytes(piece),
                 segment_size: piece.is_train().then_some(piece.segment_size as u16),
-                to: paths.address(outbox.path(piece)),
-                class: paths.traffic_class(outbox.path(piece)),
+                to: if regular { None } else { paths.address(path) },
+                class: paths.traffic_class(path),
             });
-            match self.batch.send(&port.socket, trains) {
+            match self.batch.send(port.outlet(regular), trains) {
                 // A call that took nothing and names no error: without room, or it would be made for ever.
                 Ok(0) => {
                     let error = io::Error::from_raw_os_error(libc::EAGAIN);
@@ -95,7 +99,11 @@ impl Sender {
             self.gso = false;
             port.report.push(Event::GsoOff);
         }
-        let packets: usize = self.outbox.pending()[..taken].iter().map(Piece::packets).sum();
+        let mut packets = 0;
+        for piece in &self.outbox.pending()[..taken] {
+            packets += piece.packets();
+            port.votes.sent(self.outbox.path(piece));
+        }
         port.report.counters.packets_sent += packets as u64;
         port.report.counters.send_calls += 1;
         self.outbox.advance(taken);
@@ -117,6 +125,13 @@ impl Sender {
             if tries.pending_error() {
                 return Ok(());
             }
+        }
+        if port.is_regular(path)
+            && matches!(refusal, Refusal::Unreachable | Refusal::Rejected | Refusal::Broken)
+        {
+            // This host's address may be gone, or the remote: the port's own socket asks for the route anew.
+            port.drop_regular();
+            return Ok(());
         }
         match refusal {
             Refusal::Interrupted => return Ok(()),

@@ -283,7 +283,7 @@ impl Backend for Uring {
 
     fn counters(&mut self, look: bool) -> IoCounters {
         if look {
-            self.port.report.look(&self.port.socket);
+            self.port.look();
         }
         self.port.report.counters
     }

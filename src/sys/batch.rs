@@ -34,6 +34,8 @@ pub struct ReceiveArena {
     slots: NonNull<[Slot]>,
     headers: NonNull<[libc::mmsghdr]>,
     size: usize,
+    /// Who sent what the last receive took, where the kernel was not asked.
+    sender: Option<SocketAddr>,
 }
 
 struct Slot {
@@ -75,7 +77,7 @@ impl ReceiveArena {
                 }
             })
             .collect();
-        Self { bytes, slots, headers: leak(headers.into_boxed_slice()), size }
+        Self { bytes, slots, headers: leak(headers.into_boxed_slice()), size, sender: None }
     }
 
     /// How many buffers there are.
@@ -91,6 +93,7 @@ impl ReceiveArena {
     /// `WouldBlock` when nothing waits; a pending ICMP error of a connected socket.
     pub fn receive(&mut self, socket: impl AsFd, limit: usize) -> io::Result<usize> {
         let limit = limit.min(self.count());
+        self.sender = None;
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: `headers` owns its slice, and &mut self makes this the only reference to it.
         let headers = unsafe { self.headers.as_mut() };
@@ -125,18 +128,25 @@ impl ReceiveArena {
     /// message header and writes no control messages, so neither the segment size nor the ECN bits of
     /// what arrives are known. Returns how many buffers were filled: 1.
     ///
+    /// `sender` is who sends to this socket, where it is connected and that is known: the kernel then
+    /// writes no address either.
+    ///
     /// A system call and not libc's function, which is a cancellation point: entering and leaving one is
     /// two locked instructions, paid by every poll that finds nothing.
     ///
     /// # Errors
     /// As [`ReceiveArena::receive`].
-    pub fn receive_plain(&mut self, socket: impl AsFd) -> io::Result<usize> {
+    pub fn receive_plain(&mut self, socket: impl AsFd, sender: Option<SocketAddr>) -> io::Result<usize> {
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: `headers` and `slots` own their slices, and &mut self makes these the only references.
         let (header, slot) = unsafe { (&mut self.headers.as_mut()[0], &mut self.slots.as_mut()[0]) };
         let mut name_size = RAW_ADDRESS_SIZE as libc::socklen_t;
+        let (name, name_size_at) = match sender {
+            None => (slot.name.as_mut_ptr().cast::<libc::sockaddr>(), &raw mut name_size),
+            Some(_) => (std::ptr::null_mut(), std::ptr::null_mut()),
+        };
         // SAFETY: the first buffer is `size` bytes of this arena, the name is RAW_ADDRESS_SIZE bytes of its
-        // slot, and &mut self keeps everyone else out of both during the call.
+        // slot or null, which is allowed, and &mut self keeps everyone else out of both during the call.
         let size = unsafe {
             libc::syscall(
                 libc::SYS_recvfrom,
@@ -144,13 +154,14 @@ impl ReceiveArena {
                 self.bytes.as_mut_ptr(),
                 self.size,
                 libc::MSG_DONTWAIT,
-                slot.name.as_mut_ptr().cast::<libc::sockaddr>(),
-                &raw mut name_size,
+                name,
+                name_size_at,
             )
         };
         if size < 0 {
             return Err(io::Error::last_os_error());
         }
+        self.sender = sender;
         header.msg_len = size as u32;
         header.msg_hdr.msg_controllen = 0;
         header.msg_hdr.msg_flags = 0;
@@ -168,7 +179,7 @@ impl ReceiveArena {
         Arrived {
             length,
             segment_size: if facts.segment_size == 0 { length } else { facts.segment_size },
-            from: slot.name.decode(),
+            from: self.sender.or_else(|| slot.name.decode()),
             ecn_bits: facts.ecn_bits,
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }

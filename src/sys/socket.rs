@@ -70,6 +70,29 @@ impl Socket {
         Ok(())
     }
 
+    /// A second socket on this one's port, connected to `remote`: the kernel prefers it for what `remote`
+    /// sends, and this one goes on taking everybody else's packets. A few of those may have come to the new
+    /// one before it was connected.
+    ///
+    /// # Errors
+    /// What the kernel said: no route to `remote`, or a sandbox whose sockets share no ports.
+    pub fn beside(&self, options: &SocketOptions, remote: SocketAddr) -> io::Result<Socket> {
+        self.share_port(true)?;
+        let shared = SocketOptions { bind: self.local, reuse_port: true, ..*options };
+        let made = Socket::bind(&shared).and_then(|mut socket| {
+            socket.connect(remote)?;
+            // Only while the two are bound: later, any process of this user could join them.
+            socket.share_port(false)?;
+            Ok(socket)
+        });
+        self.share_port(false)?;
+        made
+    }
+
+    fn share_port(&self, on: bool) -> io::Result<()> {
+        set_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, i32::from(on))
+    }
+
     /// Where it is bound.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {

@@ -84,22 +84,25 @@ impl Net {
         quiet(inside(id, &set)).expect("the link is ours");
     }
 
-    /// Gives the client another address, and takes the one it had.
+    /// Gives the client other addresses, and takes those it had.
     pub fn renumber_client(&self) {
         self.exchange("10.77.0.22/24", "10.77.0.2/24");
+        self.exchange("fd77::22/64", "fd77::2/64");
     }
 
     /// And back.
     pub fn renumber_client_back(&self) {
         self.exchange("10.77.0.2/24", "10.77.0.22/24");
+        self.exchange("fd77::2/64", "fd77::22/64");
     }
 
     fn exchange(&self, new: &str, old: &str) {
         let client = self.hosts[Host::Client as usize].0.id();
+        let add = ["ip", "addr", "add", new, "dev", "link0"];
+        let at_once: &[&str] = if new.contains(':') { &["nodad"] } else { &[] };
         // In this order: a second address of one network goes with the first.
-        for (what, address) in [("del", old), ("add", new)] {
-            quiet(inside(client, &["ip", "addr", what, address, "dev", "link0"])).expect("the link is ours");
-        }
+        quiet(inside(client, &["ip", "addr", "del", old, "dev", "link0"])).expect("the link is ours");
+        quiet(inside(client, &[&add, at_once].concat())).expect("the link is ours");
     }
 
     /// Takes the link down or up, at the server's end.
