@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::sync::mpsc;
 
 use super::*;
-use crate::bench::schedule::Arrivals;
 use crate::bench::server::Server;
 use crate::io::select::Selection;
 use crate::sys::cores::allowed;
@@ -32,22 +31,7 @@ fn host() -> Host {
 }
 
 fn ping(target: SocketAddr) -> Plan {
-    Plan {
-        scenario: Scenario::Ping,
-        over: Over::Call,
-        size: 64,
-        duration: LENGTH,
-        warmup: WARMUP,
-        window: 1,
-        rate: None,
-        arrivals: Arrivals::Paced,
-        sessions: 1,
-        lanes: 1,
-        deadline: Duration::from_secs(1),
-        seed: 1,
-        verify: true,
-        target,
-    }
+    Plan { duration: LENGTH, warmup: WARMUP, verify: true, ..Plan::of(Scenario::Ping, target) }
 }
 
 /// One run whose start is told `HESITATION` after the client has connected, as when another thread of it is

@@ -84,7 +84,34 @@ pub struct Plan {
     pub target: SocketAddr,
 }
 
+/// Bytes of a call unless told.
+const CALL_SIZE_DEFAULT: usize = 64;
+/// Bytes of a bulk message unless told.
+const BULK_SIZE_DEFAULT: usize = 64 * 1024;
+
 impl Plan {
+    /// `scenario` on one session, with what is usual for it; `target` is who is called.
+    #[must_use]
+    pub fn of(scenario: Scenario, target: SocketAddr) -> Self {
+        let bulk = scenario == Scenario::Bulk;
+        Self {
+            scenario,
+            over: if bulk { Over::Message } else { Over::Call },
+            size: if bulk { BULK_SIZE_DEFAULT } else { CALL_SIZE_DEFAULT },
+            duration: Duration::from_secs(4),
+            warmup: Duration::from_secs(1),
+            window: if scenario == Scenario::Ping { 1 } else { 256 },
+            rate: None,
+            arrivals: Arrivals::Paced,
+            sessions: 1,
+            lanes: 1,
+            deadline: Duration::from_secs(1),
+            seed: 1,
+            verify: false,
+            target,
+        }
+    }
+
     /// Sessions of the worker with the given index, of `workers`.
     #[must_use]
     pub fn sessions_of(&self, worker: usize, workers: usize) -> usize {

@@ -9,14 +9,13 @@ use super::super::limits::{show as show_limits, to_json as limits_json};
 use super::super::output::print_line;
 use super::super::status::{Failure, Status};
 use super::args::CommonOptions;
-use super::scenario::{BULK_SIZE_DEFAULT, failure};
+use super::scenario::failure;
 use super::session::{BenchSession, catch_signals, place};
 use crate::bench::advice::{Facts, advise};
 use crate::bench::limits::{self, Limits, Options};
 use crate::bench::placement::Placement;
-use crate::bench::plan::{Over, Plan, Scenario};
+use crate::bench::plan::{Plan, Scenario};
 use crate::bench::report::Report;
-use crate::bench::schedule::Arrivals;
 use crate::bench::share::share_of;
 use crate::bench::table::show_all;
 
@@ -78,23 +77,7 @@ fn print(
 }
 
 fn plan(scenario: Scenario, target: SocketAddr, duration: Duration) -> Plan {
-    let bulk = scenario == Scenario::Bulk;
-    Plan {
-        scenario,
-        over: if bulk { Over::Message } else { Over::Call },
-        size: if bulk { BULK_SIZE_DEFAULT as usize } else { 64 },
-        duration,
-        warmup: duration / 8,
-        window: if scenario == Scenario::Ping { 1 } else { 256 },
-        rate: None,
-        arrivals: Arrivals::Paced,
-        sessions: 1,
-        lanes: 1,
-        deadline: Duration::from_secs(1),
-        seed: 1,
-        verify: false,
-        target,
-    }
+    Plan { duration, warmup: duration / 8, ..Plan::of(scenario, target) }
 }
 
 fn facts(session: &BenchSession, limits: &Limits, reports: &[Report]) -> Facts {

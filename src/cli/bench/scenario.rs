@@ -1,5 +1,6 @@
 //! One scenario: plan, run, print.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::super::output::print_line;
@@ -13,7 +14,6 @@ use crate::bench::payload::LABEL_SIZE;
 use crate::bench::placement::Placement;
 use crate::bench::plan::{Over, Plan, Scenario};
 use crate::bench::report::Report;
-use crate::bench::schedule::Arrivals;
 use crate::bench::share::share_of;
 use crate::bench::table::show_run;
 use crate::bounds::MESSAGE_SIZE_DEFAULT;
@@ -106,22 +106,21 @@ fn options_of(args: &ScenarioArgs) -> &RunOptions {
 
 fn plan_of(args: &ScenarioArgs) -> Plan {
     let load = &options_of(args).load;
-    let plan = |scenario, window: u32| Plan {
-        scenario,
-        over: Over::Call,
-        size: load.size.unwrap_or(SIZE_DEFAULT) as usize,
-        duration: load.duration,
-        warmup: load.warmup,
-        window: window as usize,
-        rate: None,
-        arrivals: Arrivals::Paced,
-        sessions: load.sessions as usize,
-        lanes: load.lanes as usize,
-        deadline: load.deadline,
-        seed: load.seed,
-        verify: load.verify,
+    let plan = |scenario, window: u32| {
         // The session fills it in once the server listens.
-        target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        let usual = Plan::of(scenario, NO_TARGET);
+        Plan {
+            size: load.size.map_or(usual.size, |size| size as usize),
+            duration: load.duration,
+            warmup: load.warmup,
+            window: window as usize,
+            sessions: load.sessions as usize,
+            lanes: load.lanes as usize,
+            deadline: load.deadline,
+            seed: load.seed,
+            verify: load.verify,
+            ..usual
+        }
     };
     match args {
         ScenarioArgs::Ping(args) => plan(Scenario::Ping, args.window),
@@ -131,15 +130,12 @@ fn plan_of(args: &ScenarioArgs) -> Plan {
         }
         ScenarioArgs::Bulk(args) => Plan {
             over: if args.over == BulkOver::Call { Over::Call } else { Over::Message },
-            size: load.size.unwrap_or(BULK_SIZE_DEFAULT) as usize,
             ..plan(Scenario::Bulk, args.window)
         },
     }
 }
 
-const SIZE_DEFAULT: u64 = 64;
-/// Bytes of a bulk message unless told.
-pub const BULK_SIZE_DEFAULT: u64 = 64 * 1024;
+const NO_TARGET: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// What parses but cannot be run. The text says what to write instead.
 fn check(plan: &Plan) -> Result<(), String> {
@@ -207,22 +203,7 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
-        Plan {
-            scenario: Scenario::Rate,
-            over: Over::Call,
-            size: 64,
-            duration: Duration::from_secs(1),
-            warmup: Duration::ZERO,
-            window: 256,
-            rate: None,
-            arrivals: Arrivals::Paced,
-            sessions: 1,
-            lanes: 1,
-            deadline: Duration::from_secs(1),
-            seed: 1,
-            verify: false,
-            target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
-        }
+        Plan::of(Scenario::Rate, NO_TARGET)
     }
 
     #[test]
