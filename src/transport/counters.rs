@@ -130,7 +130,8 @@ counters! {
     datagrams_received,
     /// Datagrams dropped at the sender because its queue was full.
     datagrams_dropped,
-    /// The peers' socket drops, as their STATS last told.
+    /// The peers' socket drops, as their STATS last told: once for each worker of a peer's, however many sessions
+    /// there are with it.
     peer_socket_drops,
     /// Packets that reached the peers damaged, as their STATS last told.
     peer_corrupt,

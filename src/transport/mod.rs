@@ -41,6 +41,7 @@ mod parts_out;
 pub mod passed;
 pub mod path_mtu;
 mod path_validation;
+mod peer_workers;
 pub mod planted;
 pub mod quota;
 pub mod reassembly;

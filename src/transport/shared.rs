@@ -13,6 +13,7 @@ use crate::transport::counters::Counters;
 use crate::transport::credit;
 use crate::transport::lane::LaneNote;
 use crate::transport::late_ack::LateAck;
+use crate::transport::peer_workers::PeerWorkers;
 use crate::transport::quota::Quota;
 use crate::transport::reassembly::{Grant, Reserve};
 use crate::transport::sent::SentPacket;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) lane_notes: VecDeque<LaneNote>,
     pub(crate) reserve: Reserve,
     pub(crate) accounts: Accounts,
+    pub(crate) peer_workers: PeerWorkers,
     /// The ack that is read when the packets of this turn have left.
     pub(crate) late_ack: LateAck,
     /// Scratch for loss detection, kept to avoid allocation.
@@ -58,6 +60,7 @@ impl Shared {
             // At least one message of the largest size, which could never be granted otherwise.
             reserve: Reserve::new(REASSEMBLY_BYTES_MAX.max(config.message_size_max)),
             accounts: Accounts::default(),
+            peer_workers: PeerWorkers::default(),
             late_ack: LateAck::default(),
             lost: Vec::new(),
             acked_units: Vec::new(),

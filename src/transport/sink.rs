@@ -2,7 +2,7 @@
 //! learns what a train or a backend is.
 
 /// Index into the worker's table of paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathIndex(pub u32);
 
 /// Where a packet goes: by which path, and to which of the workers behind that address. The peer's kernel

@@ -1,8 +1,10 @@
-//! What a session takes, settled with its peer's account, and the calls that are refused over it.
+//! Where a session is counted: with its peer's worker, and in its peer's account, with which it settles what it
+//! takes; and the calls that are refused over that.
 
 use crate::time::Timestamp;
 use crate::transport::Event;
 use crate::transport::accounts::{AccountId, Share, Usage};
+use crate::transport::peer_workers::PeerWorker;
 use crate::transport::quota::{Allowance, Quota};
 use crate::transport::security::Denied;
 use crate::transport::session::{Opening, Session, Trust};
@@ -12,6 +14,8 @@ use crate::transport::shared::Shared;
 #[derive(Debug)]
 pub(super) struct Ledger {
     account: AccountId,
+    /// Who is at its other end, and was there when it opened.
+    peer_worker: PeerWorker,
     /// What it counts as there.
     share: Share,
     /// What the account was last told of this session.
@@ -31,12 +35,23 @@ impl Ledger {
             (true, Some(_)) => Share::Lane,
         };
         let account = shared.accounts.open(trust.peer.as_ref(), opening.allowance, share);
-        Self { account, share, settled: Usage::default(), over: None, watch: None }
+        let (boot, path, worker) = (opening.peer_boot, opening.path, opening.remote.worker());
+        let peer_worker = PeerWorker { boot, path, worker };
+        shared.peer_workers.open(peer_worker);
+        Self { account, peer_worker, share, settled: Usage::default(), over: None, watch: None }
     }
 
     /// The session ended.
     pub(super) fn close(&mut self, shared: &mut Shared) {
+        shared.peer_workers.close(self.peer_worker);
         shared.accounts.close(self.account, self.share, std::mem::take(&mut self.settled));
+    }
+
+    /// The peer tells of its socket, as do all its worker's sessions.
+    pub(super) fn note_peer_drops(&self, drops: u64, shared: &mut Shared) {
+        let news = shared.peer_workers.on_socket_drops(self.peer_worker, drops);
+        // The count is the peer's to invent.
+        shared.counters.peer_socket_drops = shared.counters.peer_socket_drops.saturating_add(news);
     }
 
     /// The gate gives the peer another allowance.

@@ -13,6 +13,7 @@ use crate::transport::congestion::Controller;
 use crate::transport::credit;
 use crate::transport::delivery::{Deliveries, DeliveryKind};
 use crate::transport::ecn::Mark;
+use crate::transport::peer_workers::growth;
 use crate::transport::planted::{self, Fault};
 use crate::transport::received::{Order, Verdict};
 use crate::transport::session::Session;
@@ -192,15 +193,15 @@ impl Session {
     }
 
     fn on_stats(&mut self, now: Timestamp, stats: &crate::wire::Stats, shared: &mut Shared) {
-        let before = self.timers.peer_socket_drops;
-        if before.is_some_and(|before| stats.socket_drops > before) {
-            let more = stats.socket_drops - before.unwrap_or(0);
-            shared.counters.peer_socket_drops += more;
+        self.ledger.note_peer_drops(stats.socket_drops, shared);
+        // To the controller it is news once in each session: each of them helped to fill that buffer.
+        let more = growth(&mut self.timers.peer_socket_drops, stats.socket_drops);
+        if more > 0 {
             self.congestion.on_peer_drops(now, more);
         }
-        self.timers.peer_socket_drops = Some(stats.socket_drops);
         // A STATS that a later one overtook tells less.
-        shared.counters.peer_corrupt += stats.corrupt.saturating_sub(self.timers.peer_corrupt);
+        let corrupt = stats.corrupt.saturating_sub(self.timers.peer_corrupt);
+        shared.counters.peer_corrupt = shared.counters.peer_corrupt.saturating_add(corrupt);
         self.timers.peer_corrupt = self.timers.peer_corrupt.max(stats.corrupt);
     }
 
