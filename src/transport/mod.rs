@@ -59,6 +59,7 @@ mod sink;
 mod spans;
 pub mod timer_wheel;
 mod token;
+mod train;
 pub mod unit_window;
 pub mod units_out;
 mod used_cookies;

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::bounds::{HANDLER_TIME_MAX, TRAIN_BUFFER_SIZE, TRAIN_SIZE_EARLY};
+use crate::bounds::{HANDLER_TIME_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::io::Received;
 use crate::time::{Timestamp, saturating_ns};
 use crate::transport::Extent;
@@ -36,7 +36,7 @@ impl Pace {
     /// answered before the next comes, the pieces stay small and both ends work at once.
     pub(super) fn new(now: Timestamp, batch: &[Received]) -> Self {
         let size: usize = batch.iter().map(|received| received.length as usize).sum();
-        let train_size = size.clamp(TRAIN_SIZE_EARLY, TRAIN_BUFFER_SIZE);
+        let train_size = size.clamp(TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX);
         Self { train_size, since_transmit: 0, looked: now, transmitted: now, began: now }
     }
 

@@ -31,7 +31,6 @@ mod trust;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::bounds::{TRAIN_PACKETS_EARLY, TRAIN_SIZE_EARLY};
 use crate::crypto::Protector;
 use crate::time::Timestamp;
 use crate::transport::ack_tracker::{AckPolicy, AckTracker};
@@ -59,6 +58,7 @@ use crate::transport::send_queue::SendQueue;
 use crate::transport::sent::SentPackets;
 use crate::transport::shared::Shared;
 use crate::transport::sink::{PathIndex, Way};
+use crate::transport::train;
 use crate::transport::unit_window::UnitWindow;
 use crate::transport::units_out::UnitsOut;
 use crate::transport::{CloseReason, SessionKey};
@@ -380,13 +380,10 @@ impl Session {
         self.congestion.window()
     }
 
-    /// True when full units for a train of `size` bytes, or as many small packets, wait.
+    /// True when full units wait that are worth a train of `size` bytes.
     #[inline]
     pub(crate) fn is_train_ready(&self, size: usize) -> bool {
-        let units = self.queue.full_units();
-        units > 0
-            && (units >= TRAIN_PACKETS_EARLY * size / TRAIN_SIZE_EARLY
-                || units * self.mtu.size() + self.mtu.size() / 4 >= size)
+        train::is_full(self.queue.full_units(), self.mtu.size(), size)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
