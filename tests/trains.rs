@@ -1,16 +1,18 @@
 //! When a train leaves, and what it carries.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, Switch};
-use ringwire::time::Timestamp;
+use ringwire::time::{Clock, Timestamp, VirtualClock};
+use ringwire::wire::{Header, SessionId};
 
 mod pair_support;
 
-use pair_support::{Echo, Pair, SERVER};
+use pair_support::{Echo, Pair, SERVER, Work};
 
 /// A switch whose links take packets of so many bytes; the kernel refuses longer ones.
 struct Link {
@@ -18,11 +20,18 @@ struct Link {
     packet_size_max: usize,
     /// What each packet was long.
     sizes: Rc<RefCell<Vec<usize>>>,
+    clock: VirtualClock,
+    /// When the server sent a packet, and which session for.
+    answers: Rc<RefCell<Vec<(Timestamp, SessionId)>>>,
 }
 
 impl Hub for Link {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
         self.sizes.borrow_mut().push(packet.len());
+        if from == SERVER {
+            let session = Header::decode(packet).expect("it is one of ours").session;
+            self.answers.borrow_mut().push((self.clock.now(), session));
+        }
         self.switch.send(from, to, packet, ecn);
     }
 
@@ -36,7 +45,8 @@ impl Hub for Link {
 }
 
 fn link(packet_size_max: usize) -> Link {
-    Link { switch: Switch::default(), packet_size_max, sizes: Rc::default() }
+    let clock = VirtualClock::new(Timestamp(1_000_000_000));
+    Link { switch: Switch::default(), packet_size_max, sizes: Rc::default(), clock, answers: Rc::default() }
 }
 
 /// How many packets each end sends for `calls` of 1 KiB, issued in one go.
@@ -111,30 +121,68 @@ fn a_message_of_many_fragments_leaves_in_full_packets() {
     assert_eq!(large.len(), 2 * 48);
 }
 
-#[test]
-fn an_ack_does_not_leave_alone_in_mid_turn_when_the_answer_that_carries_it_is_about_to_be_made() {
-    // A thousand sessions with a call each took three packets a call: what left in mid-turn took the acks of all
-    // whose handlers had not run yet, and their answers followed in packets of their own.
-    let mut pair = Pair::new(link(16 << 10), Echo::default());
-    let others = 12;
-    for _ in 0..others {
+/// Beside the session of `pair` so many others, which are open and have nothing left to say.
+fn open_others(pair: &mut Pair, others: usize) {
+    (0..others).for_each(|_| {
         pair.client.connect(SERVER).expect("room");
-    }
+    });
     pair.turn_until(|pair| pair.client.app().sessions.len() == 1 + others);
     (0..200).for_each(|_| pair.round());
-    pair.server.app_mut().works = Some(pair.clock.clone());
-    let before = pair.server.counters().packets_sent;
+}
+
+/// Calls 300 times over the session of `pair`, more than run before something leaves, and behind these once over
+/// each of the others.
+fn call_over_all(pair: &mut Pair) {
     let deadline = Timestamp(u64::MAX / 2);
-    // More than run before something leaves, from one session and in front of the others'.
     (0..300).for_each(|token| {
         pair.client.call(pair.session, 0, &[7; 8], deadline, token).expect("the window fits");
     });
     for (token, session) in pair.client.app().sessions.clone().into_iter().enumerate().skip(1) {
         pair.client.call(session, 0, &[7; 8], deadline, 1_000 + token as u64).expect("the window fits");
     }
+}
+
+#[test]
+fn an_ack_does_not_leave_alone_in_mid_turn_when_the_answer_that_carries_it_is_about_to_be_made() {
+    // A thousand sessions with a call each took three packets a call: what left in mid-turn took the acks of all
+    // whose handlers had not run yet, and their answers followed in packets of their own.
+    let mut pair = Pair::new(link(16 << 10), Echo::default());
+    let others = 12;
+    open_others(&mut pair, others);
+    pair.server.app_mut().work = Some(Work { clock: pair.clock.clone(), call_ns: 1_000 });
+    let before = pair.server.counters().packets_sent;
+    call_over_all(&mut pair);
     pair.turn_until(|pair| pair.client.app().replied == 300 + others as u64);
     let sent = pair.server.counters().packets_sent - before;
     // One for each of the others; of the first, one for each stretch of handlers.
     let stretches = 300 / 50;
     assert!((1 + others as u64..=others as u64 + stretches).contains(&sent), "{sent} packets");
+}
+
+#[test]
+fn an_ack_does_not_wait_for_handlers_that_take_longer_than_a_millisecond() {
+    // A peer that measured shorter round trips would send again what has arrived.
+    let link = link(16 << 10);
+    let (clock, answers) = (link.clock.clone(), link.answers.clone());
+    let mut pair = Pair::with_clock(clock.clone(), link, Echo::default());
+    let others = 12;
+    open_others(&mut pair, others);
+    // The handlers of the first session take 3 ms, and the clock is looked at every 32 of them.
+    pair.server.app_mut().work = Some(Work { clock: clock.clone(), call_ns: 10_000 });
+    answers.borrow_mut().clear();
+    call_over_all(&mut pair);
+    pair.client.turn();
+    let began = clock.now();
+    pair.server.turn();
+    assert!(clock.now().since_ns(began) > 3_000_000, "all came in one turn");
+    let mut first_sent = BTreeMap::new();
+    for (at, session) in answers.borrow().iter() {
+        first_sent.entry(*session).or_insert(at.since_ns(began));
+    }
+    let mut waits: Vec<u64> = first_sent.into_values().collect();
+    waits.sort_unstable();
+    assert_eq!(waits.len(), 1 + others, "{waits:?}");
+    assert!(waits[0] < 1_000_000, "the first session's answers leave as they are made: {waits:?}");
+    let late = 1_000_000 + 32 * 10_000;
+    assert!(waits[1..].iter().all(|wait| (1_000_000..=late).contains(wait)), "{waits:?}");
 }

@@ -14,6 +14,12 @@ use ringwire::worker::{
     App, Cx, Event, Message, Outcome, ReplyWriter, Request, SessionKey, Worker, WorkerConfig,
 };
 
+/// What each call takes of a clock.
+pub struct Work {
+    pub clock: VirtualClock,
+    pub call_ns: u64,
+}
+
 /// Echoes calls, and counts its own and what it hears.
 #[derive(Default)]
 pub struct Echo {
@@ -21,16 +27,16 @@ pub struct Echo {
     pub sessions: Vec<SessionKey>,
     pub replied: u64,
     pub heard: u64,
-    /// Each call takes a microsecond of it.
-    pub works: Option<VirtualClock>,
+    /// Nothing, unless told.
+    pub work: Option<Work>,
     /// Said as soon as a session opens that this end asked for.
     pub greeting: Option<&'static [u8]>,
 }
 
 impl App for Echo {
     fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
-        if let Some(clock) = &self.works {
-            clock.advance_to(clock.now().after_ns(1_000));
+        if let Some(Work { clock, call_ns }) = &self.work {
+            clock.advance_to(clock.now().after_ns(*call_ns));
         }
         reply.send(request.payload);
     }
@@ -70,9 +76,13 @@ const ROUNDS_MAX: u64 = 1_000_000;
 impl Pair {
     /// Two workers on `hub`, whose session is open.
     pub fn new<H: Hub + 'static>(hub: H, client: Echo) -> Self {
+        Self::with_clock(VirtualClock::new(Timestamp(1_000_000_000)), hub, client)
+    }
+
+    /// Two workers on `hub`, which may look at their clock, too.
+    pub fn with_clock<H: Hub + 'static>(clock: VirtualClock, hub: H, client: Echo) -> Self {
         let (at, target) = (SocketAddr::from(([10, 0, 0, 1], 1)), SERVER);
         let hub = Rc::new(RefCell::new(hub));
-        let clock = VirtualClock::new(Timestamp(1_000_000_000));
         let worker = |seed: u64, at, app| {
             let transport = Config {
                 entropy: Rng::entropy(seed),
