@@ -161,7 +161,7 @@ fn an_ack_does_not_leave_alone_in_mid_turn_when_the_answer_that_carries_it_is_ab
 
 #[test]
 fn an_ack_does_not_wait_for_handlers_that_take_longer_than_a_millisecond() {
-    // A peer that measured shorter round trips would send again what has arrived.
+    // L26, P-13.24: a peer that measured shorter round trips would send again what has arrived.
     let link = link(16 << 10);
     let (clock, answers) = (link.clock.clone(), link.answers.clone());
     let mut pair = Pair::with_clock(clock.clone(), link, Echo::default());

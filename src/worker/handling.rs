@@ -26,7 +26,7 @@ pub(super) struct Pace {
     began: Timestamp,
 }
 
-/// An ack waits so long for the handlers of its turn. Longer, and a peer that measured shorter round trips would
+/// P-13.24: an ack waits so long for the handlers of its turn. Longer, and a peer that measured shorter round trips would
 /// send again what has arrived.
 const ACK_WAIT_MAX_NS: u64 = 1_000_000;
 
