@@ -58,28 +58,41 @@ impl Mmsg {
     }
 
     /// Fills up to `limit` receive buffers from the port's socket or the regular's; 0 when nothing waits.
-    fn fill(&mut self, regular: bool, limit: usize) -> io::Result<usize> {
-        for _ in 0..PENDING_ERRORS_MAX {
+    /// `plain`: one by one, by calls that tell neither segment size nor ECN bits.
+    fn fill(&mut self, regular: bool, plain: bool, limit: usize) -> io::Result<usize> {
+        let mut filled = 0;
+        let mut errors = 0;
+        while filled < limit && errors < PENDING_ERRORS_MAX {
             let (socket, sender) = self.port.inlet(regular);
-            let received = if limit == 1 {
-                self.arena.receive_plain(socket, sender)
+            let received = if plain {
+                self.arena.receive_plain(filled, socket, sender).map(|()| 1)
             } else {
                 self.arena.receive(socket, limit)
             };
             match received {
-                Ok(filled) => return Ok(filled),
+                Ok(more) => {
+                    filled += more;
+                    if !plain {
+                        break;
+                    }
+                }
                 Err(error) => match Refusal::of(&error) {
                     Refusal::NoRoom => break,
-                    Refusal::Interrupted => {}
-                    refusal if refusal.may_be_pending() => self.port.drain_errors(refusal),
+                    Refusal::Interrupted => errors += 1,
+                    refusal if refusal.may_be_pending() => {
+                        errors += 1;
+                        self.port.drain_errors(refusal);
+                    }
+                    // What came before it is still to be handled; an error that stays is met again.
+                    _ if filled > 0 => break,
                     _ => return Err(error),
                 },
             }
         }
-        if std::mem::take(&mut self.woken) {
+        if filled == 0 && std::mem::take(&mut self.woken) {
             self.port.drain_errors(Refusal::Rejected);
         }
-        Ok(0)
+        Ok(filled)
     }
 }
 
@@ -103,14 +116,16 @@ impl Backend for Mmsg {
 
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         batch.clear();
-        // After an empty look the next packet is most likely alone, and a recvfrom costs half of a recvmsg,
-        // also while it finds nothing. Had there been more, the next receive takes them as a batch.
+        // After an empty look the next packet is most likely alone. Had there been more, the next receive
+        // takes them. A recvfrom costs half of a recvmsg, also while it finds nothing, and for a few packets
+        // less than a recvmmsg: that is for crowds.
         let regular = self.port.has_regular() && self.looks.next_is_regular();
-        let alone = !self.looks.is_busy(regular) && !self.shows_ecn;
-        let limit = if alone { 1 } else { RECEIVE_BATCH_MAX };
-        let filled = self.fill(regular, limit)?;
-        self.looks.found(regular, filled > 0);
-        let more_there = self.port.has_regular() && self.looks.is_busy(!regular);
+        let found = self.looks.last(regular);
+        let plain = found <= FEW && !self.shows_ecn;
+        let limit = if plain && found == 0 { 1 } else { RECEIVE_BATCH_MAX };
+        let filled = self.fill(regular, plain, limit)?;
+        self.looks.found(regular, filled);
+        let more_there = self.port.has_regular() && self.looks.last(!regular) > 0;
         if filled == 0 {
             self.port.found_empty(regular);
             return Ok(more_there);
@@ -121,7 +136,7 @@ impl Backend for Mmsg {
         report.counters.receive_calls += 1;
         for index in 0..filled {
             let mut arrived = self.arena.arrived(index);
-            if alone {
+            if plain {
                 arrived.segment_size = segment_size(self.arena.buffer_mut(index), arrived.length);
             }
             batch.extend(report.received(index as u32, &arrived));
@@ -203,6 +218,9 @@ fn segment_size(buffer: &[u8], length: u32) -> u32 {
 
 /// The smallest packet there is: a header and a tag.
 const PACKET_OVERHEAD: u32 = (HEADER_SIZE + TAG_SIZE) as u32;
+
+/// Packets, or buffers of joined ones, that are few.
+const FEW: usize = 4;
 
 /// What ended a wait: see [`Port::wait`].
 const PORT: u32 = 1;

@@ -113,10 +113,10 @@ impl Regular {
 /// [`LOOKS_A_ROUND`] looks; while somebody is, at every second.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
-    /// The last look at the port's socket found something.
-    port_busy: bool,
-    /// The last look at the regular's found something.
-    regular_busy: bool,
+    /// Packets that the last look at the port's socket found.
+    port: usize,
+    /// And the one at the regular's.
+    regular: usize,
     /// Looks at the regular's socket since the last one at the port's.
     since: u32,
 }
@@ -128,7 +128,7 @@ impl Looks {
     /// True when the regular's socket is next.
     #[inline]
     pub fn next_is_regular(&mut self) -> bool {
-        let looks_max = if self.port_busy { 1 } else { LOOKS_A_ROUND - 1 };
+        let looks_max = if self.port > 0 { 1 } else { LOOKS_A_ROUND - 1 };
         let regular = self.since < looks_max;
         self.since = if regular { self.since + 1 } else { 0 };
         regular
@@ -141,14 +141,14 @@ impl Looks {
 
     /// What the look found.
     #[inline]
-    pub fn found(&mut self, regular: bool, something: bool) {
-        *(if regular { &mut self.regular_busy } else { &mut self.port_busy }) = something;
+    pub fn found(&mut self, regular: bool, packets: usize) {
+        *(if regular { &mut self.regular } else { &mut self.port }) = packets;
     }
 
-    /// The last look at that socket found something: more may wait there.
+    /// How many packets the last look at that socket found: if any, more may wait there.
     #[inline]
-    pub fn is_busy(&self, regular: bool) -> bool {
-        if regular { self.regular_busy } else { self.port_busy }
+    pub fn last(&self, regular: bool) -> usize {
+        if regular { self.regular } else { self.port }
     }
 }
 
@@ -186,8 +186,8 @@ mod tests {
         let mut looks = Looks::default();
         let order = |looks: &mut Looks| -> Vec<bool> { (0..8).map(|_| looks.next_is_regular()).collect() };
         assert_eq!(order(&mut looks), [true, true, true, false, true, true, true, false]);
-        looks.found(false, true);
+        looks.found(false, 2);
         assert_eq!(order(&mut looks), [true, false, true, false, true, false, true, false]);
-        assert!(looks.is_busy(false) && !looks.is_busy(true));
+        assert_eq!((looks.last(false), looks.last(true)), (2, 0));
     }
 }

@@ -124,9 +124,9 @@ impl ReceiveArena {
         Ok(checked(filled)? as usize)
     }
 
-    /// Receives into the first buffer without waiting, by the cheapest call there is: recvfrom imports no
+    /// Receives into buffer `index` without waiting, by the cheapest call there is: recvfrom imports no
     /// message header and writes no control messages, so neither the segment size nor the ECN bits of
-    /// what arrives are known. Returns how many buffers were filled: 1.
+    /// what arrives are known.
     ///
     /// `sender` is who sends to this socket, where it is connected and that is known: the kernel then
     /// writes no address either.
@@ -136,27 +136,28 @@ impl ReceiveArena {
     ///
     /// # Errors
     /// As [`ReceiveArena::receive`].
-    pub fn receive_plain(&mut self, socket: impl AsFd, sender: Option<SocketAddr>) -> io::Result<usize> {
+    ///
+    /// # Panics
+    /// There is no buffer `index`.
+    pub fn receive_plain(
+        &mut self,
+        index: usize,
+        socket: impl AsFd,
+        sender: Option<SocketAddr>,
+    ) -> io::Result<()> {
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: `headers` and `slots` own their slices, and &mut self makes these the only references.
-        let (header, slot) = unsafe { (&mut self.headers.as_mut()[0], &mut self.slots.as_mut()[0]) };
+        let (header, slot) = unsafe { (&mut self.headers.as_mut()[index], &mut self.slots.as_mut()[index]) };
+        let buffer = self.bytes[index * self.size..][..self.size].as_mut_ptr();
         let mut name_size = RAW_ADDRESS_SIZE as libc::socklen_t;
         let (name, name_size_at) = match sender {
             None => (slot.name.as_mut_ptr().cast::<libc::sockaddr>(), &raw mut name_size),
             Some(_) => (std::ptr::null_mut(), std::ptr::null_mut()),
         };
-        // SAFETY: the first buffer is `size` bytes of this arena, the name is RAW_ADDRESS_SIZE bytes of its
+        // SAFETY: the buffer is `size` bytes of this arena, the name is RAW_ADDRESS_SIZE bytes of its
         // slot or null, which is allowed, and &mut self keeps everyone else out of both during the call.
         let size = unsafe {
-            libc::syscall(
-                libc::SYS_recvfrom,
-                fd,
-                self.bytes.as_mut_ptr(),
-                self.size,
-                libc::MSG_DONTWAIT,
-                name,
-                name_size_at,
-            )
+            libc::syscall(libc::SYS_recvfrom, fd, buffer, self.size, libc::MSG_DONTWAIT, name, name_size_at)
         };
         if size < 0 {
             return Err(io::Error::last_os_error());
@@ -165,7 +166,7 @@ impl ReceiveArena {
         header.msg_len = size as u32;
         header.msg_hdr.msg_controllen = 0;
         header.msg_hdr.msg_flags = 0;
-        Ok(1)
+        Ok(())
     }
 
     /// What the last [`ReceiveArena::receive`] put into buffer `index`.
