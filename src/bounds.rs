@@ -57,6 +57,9 @@ pub const HANDLER_CALLS_MAX: usize = 256;
 pub const HANDLER_TIME_MAX: Duration = Duration::from_micros(50);
 /// Sessions of one worker.
 pub const SESSIONS_MAX: usize = 65_536;
+/// First messages on their way to one address at once: a socket buffer of 208 KiB, what an unprivileged server
+/// gets, holds ninety.
+pub const ASKING_MAX: usize = 64;
 /// Sessions that one peer may open with one worker, unless it is given another quota.
 pub const PEER_SESSIONS_DEFAULT: u32 = 16_384;
 /// Of these, lanes: sessions asked for over another, without a handshake.

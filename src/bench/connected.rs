@@ -28,8 +28,6 @@ pub struct Connected {
 
 /// A handshake has the calls' deadline, and at least this.
 const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
-/// Sessions asked for before the first of them are open.
-const OPENING_MAX: usize = 256;
 /// Sessions are closed in this time, or left to the peer's idle timeout.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(200);
 /// A worker looks at its socket's drops every ten milliseconds, and posts what it saw a millisecond later.
@@ -55,17 +53,11 @@ impl Connected {
             asked: 0,
         };
         let wanted = client.plan.sessions_of(usize::from(client.place.index), client.workers);
-        // A server opens some thousand sessions a second: asked for ten thousand at once it loses most of the
-        // requests at its socket, and some of them once too often.
-        for asked in (0..wanted).step_by(OPENING_MAX) {
-            let asked_by_now = wanted.min(asked + OPENING_MAX);
-            for _ in asked..asked_by_now {
-                connected
-                    .worker
-                    .connect(Target { server_key: client.host.server_key, ..Target::from(target) })?;
-            }
-            connected.await_sessions(client, target, asked_by_now)?;
+        for _ in 0..wanted {
+            let target = Target { server_key: client.host.server_key, ..Target::from(target) };
+            connected.worker.connect(target)?;
         }
+        connected.await_sessions(client, target, wanted)?;
         for over in connected.sessions.clone() {
             for _ in 1..client.plan.lanes {
                 connected.worker.open_lane(Lane::over(over))?;
@@ -82,8 +74,9 @@ impl Connected {
         wanted: usize,
     ) -> Result<(), RunError> {
         let within = client.plan.deadline.max(CONNECT_TIME_MIN);
-        let end = self.worker.clock_now().after(within);
-        while self.worker.app().opened().len() < wanted {
+        let mut opened = self.worker.app().opened().len();
+        let mut end = self.worker.clock_now().after(within);
+        while opened < wanted {
             if let Some((_, reason)) = self.worker.app().closed().first() {
                 return Err(RunError::NoAnswer { target, within, why: show_reason(*reason) });
             }
@@ -94,6 +87,11 @@ impl Connected {
                 return Err(RunError::Interrupted);
             }
             self.turn();
+            // A server opens some thousand sessions a second: as long as it does, there is an answer.
+            if self.worker.app().opened().len() > opened {
+                opened = self.worker.app().opened().len();
+                end = self.worker.clock_now().after(within);
+            }
         }
         self.sessions = self.worker.app().opened().to_vec();
         Ok(())

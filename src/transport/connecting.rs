@@ -21,6 +21,8 @@ use crate::wire::{
 /// How far a handshake has come at the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// It waits until fewer others ask.
+    InLine,
     /// The server's key is not known: INITs without a blob ask for it.
     Asking,
     /// The first message is being made.
@@ -39,6 +41,8 @@ pub(crate) struct Connecting {
     /// Whom the session is with, once that is known.
     pub(crate) server: Option<PublicKey>,
     pub(crate) stage: Stage,
+    /// It has one of the path's places to ask from: see [`crate::transport::asking`].
+    pub(crate) has_place: bool,
     /// The ACCEPT that is being checked.
     pub(crate) answer: Option<Accept<'static>>,
     /// The handshakes begun, newest first: each cookie begins another, and the answer to an earlier one
@@ -99,13 +103,14 @@ impl Connecting {
         path: PathIndex,
         config: &Config,
         bounds: Bounds,
-        (server, stage): (Option<PublicKey>, Stage),
+        server: Option<PublicKey>,
     ) -> Self {
         Self {
             key,
             local: key.id(config.worker_index),
             server,
-            stage,
+            stage: Stage::InLine,
+            has_place: false,
             answer: None,
             initiators: Vec::new(),
             refused: None,
@@ -123,12 +128,26 @@ impl Connecting {
             interval_ns: if config.profile == Profile::Wan { INTERVAL_WAN_NS } else { INTERVAL_DC_NS },
             attempts: 0,
             next_at: now,
-            give_up_at: now.after_ns(GIVE_UP_NS),
+            give_up_at: Timestamp::NEVER,
             sent_at: now,
             sent: 0,
             // L07, RFC 9002 §6.2.2: "the initial RTT SHOULD be set to 333 milliseconds".
             rtt_ns: INITIAL_RTT_NS,
         }
+    }
+
+    /// Its turn to ask has come.
+    pub(crate) fn begin(&mut self, now: Timestamp, stage: Stage) {
+        debug_assert_eq!(self.stage, Stage::InLine);
+        self.stage = stage;
+        self.has_place = true;
+        self.next_at = now;
+        self.limit(now.after_ns(GIVE_UP_NS));
+    }
+
+    /// It is about to ask once more, so that its place is another's; true when it had one.
+    pub(crate) fn gives_place(&mut self) -> bool {
+        self.attempts > 1 && std::mem::take(&mut self.has_place)
     }
 
     /// What the first message binds: the INIT body without its blob.
@@ -212,7 +231,7 @@ impl Connecting {
     pub(crate) fn next_timeout(&self) -> Timestamp {
         match self.stage {
             Stage::Asking | Stage::Waiting => self.next_at.min(self.give_up_at),
-            Stage::Preparing | Stage::Finishing => self.give_up_at,
+            Stage::InLine | Stage::Preparing | Stage::Finishing => self.give_up_at,
         }
     }
 
@@ -322,8 +341,8 @@ mod tests {
             lanes: 1,
         };
         let key = SessionKey { index: 0, tag: 0 };
-        let mut connecting =
-            Connecting::new(Timestamp(0), key, PathIndex(0), &config, bounds, (None, Stage::Asking));
+        let mut connecting = Connecting::new(Timestamp(0), key, PathIndex(0), &config, bounds, None);
+        connecting.begin(Timestamp(0), Stage::Asking);
         connecting.give_up_at = Timestamp(5_000 * MS);
         connecting
     }

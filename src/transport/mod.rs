@@ -18,6 +18,7 @@
 
 mod accounts;
 pub mod ack_tracker;
+mod asking;
 pub mod buffer;
 pub mod calls;
 pub mod channel;

@@ -2,7 +2,9 @@
 
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE, UNIT_WINDOW_MAX, UNIT_WINDOW_MIN};
 use crate::crypto::Protector;
+use crate::time::Timestamp;
 use crate::transport::engine::Engine;
+use crate::transport::engine::table::Slot;
 use crate::transport::quota::Allowance;
 use crate::transport::security::Admission;
 use crate::transport::{CloseReason, Config, Event, PathIndex};
@@ -47,10 +49,32 @@ impl Engine {
         }
     }
 
-    pub(super) fn end_connecting(&mut self, index: u32, reason: CloseReason) {
+    /// A session that was asked for will not open.
+    pub(super) fn end_unopened(&mut self, index: u32, reason: CloseReason) {
         self.wheel.cancel(index);
         if let Some(session) = self.table.remove(index) {
             self.shared.events.push(Event::Closed { session, reason });
+        }
+    }
+
+    /// The same for one that asks by a handshake of its own.
+    pub(super) fn end_connecting(&mut self, now: Timestamp, index: u32, reason: CloseReason) {
+        let place = match self.table.slot(index) {
+            Slot::Connecting(connecting) if connecting.has_place => Some(connecting.path()),
+            _ => None,
+        };
+        self.end_unopened(index, reason);
+        if let Some(path) = place {
+            self.give_place(now, path);
+        }
+    }
+
+    /// A place to ask from on `path` is free: the next in line has it.
+    pub(super) fn give_place(&mut self, now: Timestamp, path: PathIndex) {
+        while let Some(next) = self.asking.leave(path) {
+            if self.begin_asking(now, next) {
+                return;
+            }
         }
     }
 }

@@ -182,7 +182,7 @@ impl Engine {
         let index = self.table.index_of(lane);
         match (index, answer) {
             (Some(index), Err(reason)) if matches!(self.table.slot(index), Slot::Joining(_)) => {
-                self.end_connecting(index, reason);
+                self.end_unopened(index, reason);
             }
             (Some(index), Ok(terms)) if matches!(self.table.slot(index), Slot::Joining(_)) => {
                 let key = self.table.key_at(index).expect("the index came from the table");
@@ -302,7 +302,7 @@ impl Engine {
         let key = self.table.key_at(index).expect("the index came from the table");
         let lane = key.id(self.config.worker_index);
         self.tell(worker, None, Says::Unask { parent: session, lane });
-        self.end_connecting(index, reason);
+        self.end_unopened(index, reason);
     }
 
     /// The incarnation that a lane's other end belongs to is gone, as a handshake over the same path showed.

@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN};
 use crate::crypto::{CookieJar, Csprng, PublicKey};
 use crate::time::Timestamp;
+use crate::transport::asking::Asking;
 use crate::transport::security::{Denied, Security};
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
@@ -60,6 +61,7 @@ pub struct Engine {
     wheel: TimerWheel,
     expired: Vec<u32>,
     config: Config,
+    asking: Asking,
     cookies: CookieJar,
     /// Steps of handshakes that wait to be run.
     jobs: VecDeque<Job>,
@@ -103,6 +105,7 @@ impl Engine {
             spoke: Vec::new(),
             wheel: TimerWheel::new(),
             expired: Vec::new(),
+            asking: Asking::default(),
             cookies: CookieJar::new(now, secrets),
             jobs: VecDeque::new(),
             asked: FxHashMap::default(),

@@ -26,16 +26,25 @@ impl Engine {
     ) -> Result<SessionKey, ConnectError> {
         let key = self.table.reserve(&mut self.random)?;
         let allowance = allowance(&self.config, &Admission::default());
-        let asks = self.config.security.provider.is_secure() && server.is_none();
-        let stage = if asks { Stage::Asking } else { Stage::Preparing };
-        let connecting =
-            Connecting::new(now, key, path, &self.config, self.bounds(&allowance), (server, stage));
+        let connecting = Connecting::new(now, key, path, &self.config, self.bounds(&allowance), server);
         self.table.fill(key.index, Slot::Connecting(Box::new(connecting)));
+        if self.asking.enter(path, key) {
+            self.begin_asking(now, key);
+        }
+        Ok(key)
+    }
+
+    /// `key` has a place to ask from: false when it no longer wants one.
+    pub(super) fn begin_asking(&mut self, now: Timestamp, key: SessionKey) -> bool {
+        let secure = self.config.security.provider.is_secure();
+        let Some(Slot::Connecting(connecting)) = self.table.by_key(key) else { return false };
+        let asks = secure && connecting.server.is_none();
+        connecting.begin(now, if asks { Stage::Asking } else { Stage::Preparing });
         if !asks {
             self.push_initiate(now, key);
         }
         self.touch(key.index);
-        Ok(key)
+        true
     }
 
     fn push_initiate(&mut self, now: Timestamp, key: SessionKey) {
@@ -61,7 +70,7 @@ impl Engine {
         let Some(Slot::Connecting(connecting)) = self.table.by_key(key) else { return };
         match made {
             Ok((initiator, blob)) => connecting.ready(now, initiator, blob),
-            Err(_) => return self.end_connecting(key.index, CloseReason::Unreachable),
+            Err(_) => return self.end_connecting(now, key.index, CloseReason::Unreachable),
         }
         self.touch(key.index);
     }
@@ -156,11 +165,18 @@ impl Engine {
         let suite = Suite::from_byte(accept.suite);
         let secure = self.config.security.provider.is_secure();
         let Some(suite) = suite.filter(|suite| suite.is_secure() == secure) else {
-            return self.end_connecting(key.index, CloseReason::Violation("an ACCEPT with another suite"));
+            return self.end_connecting(
+                now,
+                key.index,
+                CloseReason::Violation("an ACCEPT with another suite"),
+            );
         };
         if !is_workable(&accept.bounds) {
-            return self
-                .end_connecting(key.index, CloseReason::Violation("an ACCEPT with unworkable bounds"));
+            return self.end_connecting(
+                now,
+                key.index,
+                CloseReason::Violation("an ACCEPT with unworkable bounds"),
+            );
         }
         let peer_token = finished.payload.as_slice().try_into().ok();
         let protector = Protector::new(suite, &finished.keys, Role::Client);
@@ -182,9 +198,10 @@ impl Engine {
         protector: Protector,
         trust: Trust,
     ) {
-        let Slot::Connecting(connecting) = self.table.fill(index, Slot::Free) else {
+        let Slot::Connecting(mut connecting) = self.table.fill(index, Slot::Free) else {
             return;
         };
+        let (path, had_place) = (connecting.path(), std::mem::take(&mut connecting.has_place));
         let route_size_max = self.route_size(connecting.path());
         let allowance = allowance(&self.config, &Admission::default());
         let opening = Opening {
@@ -215,6 +232,9 @@ impl Engine {
         session.plant_calls_again(&mut self.shared);
         self.table.fill(index, Slot::Open(Box::new(session)));
         self.touch(index);
+        if had_place {
+            self.give_place(now, path);
+        }
     }
 
     /// Nobody signed it: where sessions are sealed it only hints why no ACCEPT comes.
@@ -232,7 +252,7 @@ impl Engine {
                 let at = connecting.next_timeout();
                 self.wheel.arm(index, at);
             } else {
-                self.end_connecting(index, CloseReason::Refused(refuse.code));
+                self.end_connecting(now, index, CloseReason::Refused(refuse.code));
             }
         }
     }
@@ -264,7 +284,7 @@ impl Engine {
                 (None, true) => CloseReason::Version,
                 (None, false) => CloseReason::Unreachable,
             };
-            return self.end_connecting(index, reason);
+            return self.end_connecting(now, index, reason);
         }
         self.touch(index);
     }
@@ -280,8 +300,12 @@ impl Engine {
             self.shared.counters.packets_sent += 1;
             self.shared.counters.bytes_sent += INIT_PACKET_SIZE as u64;
         }
-        let at = connecting.next_timeout();
+        let (at, path) = (connecting.next_timeout(), connecting.path());
+        let gives_place = connecting.gives_place();
         self.wheel.arm(index, at);
+        if gives_place {
+            self.give_place(now, path);
+        }
     }
 
     /// The session that is being opened is given up at `at`, if not before.
@@ -300,9 +324,9 @@ impl Engine {
     }
 
     /// The application gives up before the session opened.
-    pub(super) fn abandon_connecting(&mut self, key: SessionKey) {
+    pub(super) fn abandon_connecting(&mut self, now: Timestamp, key: SessionKey) {
         match self.table.by_key(key) {
-            Some(Slot::Connecting(_)) => self.end_connecting(key.index, CloseReason::Local),
+            Some(Slot::Connecting(_)) => self.end_connecting(now, key.index, CloseReason::Local),
             Some(Slot::Joining(_)) => self.abandon_joining(key.index, CloseReason::Local),
             _ => {}
         }

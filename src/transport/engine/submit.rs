@@ -171,7 +171,7 @@ impl Engine {
             session.close(now, code);
             self.touch(key.index);
         } else {
-            self.abandon_connecting(key);
+            self.abandon_connecting(now, key);
         }
     }
 }
