@@ -7,9 +7,10 @@
 //! | `bulk` | one-way goodput of messages of `bytes` |
 //! | `load` | so many requests a second on a fixed schedule, each timed from when it was due (tcp-spin, quinn, tonic) |
 //!
-//! `peers <name> <scenario> [bytes] [seconds] [window, or for load the rate]`
+//! `peers <name> <scenario> [bytes] [seconds] [window, or for load the rate] [address netns]`
 //!
-//! Client and server are two threads of one process, pinned to core 0 and core 1, over 127.0.0.1.
+//! Client and server are two threads of one process, pinned to core 0 and core 1, over 127.0.0.1; or over a
+//! link: the server then listens on `address` in the network namespace that the file `netns` is (tcp, tcp-spin, quinn).
 
 mod kcp;
 mod open_loop;
@@ -21,6 +22,9 @@ mod tcp;
 mod tonic_echo;
 mod udp;
 
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -34,6 +38,24 @@ pub struct Load {
     pub window: usize,
     /// Calls a second, of `Load`.
     pub rate: u64,
+    /// Where the server listens.
+    pub server: Ipv4Addr,
+    /// The network namespace it does so in, where that is not the client's.
+    pub netns: Option<RawFd>,
+}
+
+impl Load {
+    /// Moves the calling thread to where the server stands: its core, and its network.
+    pub fn enter_server(&self) -> std::io::Result<()> {
+        pin(1);
+        match self.netns {
+            // SAFETY: one number in, one number out; the descriptor stays open as long as the process.
+            Some(netns) if unsafe { libc::setns(netns, libc::CLONE_NEWNET) } != 0 => {
+                Err(std::io::Error::last_os_error())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +147,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let (Some(peer), Some(scenario)) = (args.next(), args.next()) else {
-        anyhow::bail!("usage: peers <udp|packed|packed-sealed|tcp|tcp-spin|tonic|tarpc|quinn|quinn-dgram|s2n|kcp> <rtt|rate|bulk|load> [bytes] [seconds] [window or, for load, calls a second]");
+        anyhow::bail!("usage: peers <udp|packed|packed-sealed|tcp|tcp-spin|tonic|tarpc|quinn|quinn-dgram|s2n|kcp> <rtt|rate|bulk|load> [bytes] [seconds] [window or, for load, calls a second] [address netns]");
     };
     let scenario = match scenario.as_str() {
         "rtt" => Scenario::Rtt,
@@ -141,7 +163,15 @@ fn main() -> anyhow::Result<()> {
     let time = Duration::from_secs(number(4)?);
     let last = number(if scenario == Scenario::Load { 10_000 } else { 256 })?;
     let window = if scenario == Scenario::Rate { last as usize } else { 1 };
-    let load = Load { scenario, bytes, time, window, rate: last.max(1) };
+    let (server, netns) = match (args.next(), args.next()) {
+        (Some(address), Some(netns)) => (address.parse()?, Some(File::open(netns)?.into_raw_fd())),
+        (None, _) => (Ipv4Addr::LOCALHOST, None),
+        (Some(_), None) => anyhow::bail!("an address wants the network namespace it is in"),
+    };
+    if netns.is_some() && !["tcp", "tcp-spin", "quinn", "quinn-dgram"].contains(&peer.as_str()) {
+        anyhow::bail!("{peer} knows loopback alone: tcp, tcp-spin, quinn and quinn-dgram know links");
+    }
+    let load = Load { scenario, bytes, time, window, rate: last.max(1), server, netns };
     if scenario == Scenario::Load && !["tcp-spin", "quinn", "tonic"].contains(&peer.as_str()) {
         anyhow::bail!("{peer} has no open loop: tcp-spin, quinn and tonic have one");
     }

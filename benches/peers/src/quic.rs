@@ -31,9 +31,9 @@ pub fn run(load: Load, datagrams: bool) -> anyhow::Result<Tally> {
 
     let (tx, rx) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || -> anyhow::Result<Tally> {
-        pin(1);
+        load.enter_server()?;
         runtime().block_on(async move {
-            let ep = Endpoint::server(server_config, (Ipv4Addr::LOCALHOST, 0).into())?;
+            let ep = Endpoint::server(server_config, (load.server, 0).into())?;
             tx.send(ep.local_addr()?)?;
             let conn = ep.accept().await.unwrap().await?;
             let mut tally = Tally::new(load);
@@ -63,10 +63,10 @@ pub fn run(load: Load, datagrams: bool) -> anyhow::Result<Tally> {
             }
         })
     });
-    let addr = rx.recv()?;
+    let Ok(addr) = rx.recv() else { return server.join().unwrap() };
     pin(0);
     let tally = runtime().block_on(async {
-        let mut ep = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into())?;
+        let mut ep = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?;
         ep.set_default_client_config(client_config);
         let conn = ep.connect(addr, "localhost")?.await?;
         let body = Bytes::from(vec![7u8; load.bytes]);

@@ -30,11 +30,12 @@ fn write_all(s: &mut TcpStream, mut buf: &[u8]) -> std::io::Result<()> {
 }
 
 pub fn run(load: Load, spin: bool) -> anyhow::Result<Tally> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let addr = listener.local_addr()?;
+    let (tx, rx) = std::sync::mpsc::channel();
     let bulk = load.scenario == Scenario::Bulk;
     let server = std::thread::spawn(move || -> anyhow::Result<Tally> {
-        pin(1);
+        load.enter_server()?;
+        let listener = TcpListener::bind((load.server, 0))?;
+        tx.send(listener.local_addr()?)?;
         let (mut s, _) = listener.accept()?;
         s.set_nodelay(true)?;
         s.set_nonblocking(spin)?;
@@ -55,6 +56,7 @@ pub fn run(load: Load, spin: bool) -> anyhow::Result<Tally> {
         }
     });
     pin(0);
+    let Ok(addr) = rx.recv() else { return server.join().unwrap() };
     let mut s = TcpStream::connect(addr)?;
     s.set_nodelay(true)?;
     s.set_nonblocking(spin)?;
