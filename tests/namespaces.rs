@@ -7,6 +7,8 @@ mod netns_support;
 
 use netns_support::{Host, Net, Running, SERVER_V4, SERVER_V6};
 use ringwire::endpoint::Endpoint;
+use ringwire::io::mmsg::Mmsg;
+use ringwire::io::{Backend, Config, Ecn, PathId, Train};
 use serde_json::Value;
 
 /// The network, or `None` where this host does not let tests make one.
@@ -138,6 +140,60 @@ fn no_call_is_lost_when_large_packets_begin_to_vanish_on_the_link() {
         });
         let size = report["packet_size"].as_u64().expect("measured");
         assert!((1_200..=1_372).contains(&size), "{backend}: the size that passes was found: {report}");
+    }
+}
+
+/// Set for the half of the test below that runs on a host.
+const MARKS: &str = "RINGWIRE_TEST_MARKS";
+
+#[test]
+fn packets_are_marked_by_whichever_socket_they_leave() {
+    let test = "packets_are_marked_by_whichever_socket_they_leave";
+    if std::env::var_os(MARKS).is_some() {
+        return marks_arrive();
+    }
+    let Some(net) = net(test, 1_500) else { return };
+    let program = std::env::current_exe().expect("a running test is a program");
+    let program = program.to_str().expect("its path is text");
+    let marks = format!("{MARKS}=1");
+    let words = ["env", &marks, program, "--exact", test, "--nocapture", "--test-threads=1"];
+    let (status, out, err) = net.run(Host::Client, &words).end();
+    assert_eq!(status, Some(0), "{out} {err}");
+}
+
+/// From one socket to another of this host, at an address that is not loopback: what stays on loopback has no marks.
+fn marks_arrive() {
+    let bind = "10.77.0.2:0".parse().expect("an address");
+    for connected in [false, true] {
+        let mut there =
+            Mmsg::open(&Config { ecn: Ecn::Ect0, ..Config::new(bind) }).expect("this host's address");
+        let connect = connected.then(|| there.local_addr());
+        let mut here = Mmsg::open(&Config { connect, ..Config::new(bind) }).expect("this host's address");
+        here.register_path(PathId(0), there.local_addr());
+        // More than enough for a socket of its own: io/regular.rs.
+        for (count, ecn) in
+            [(2, Ecn::Ect0), (1, Ecn::NotEct), (1_500, Ecn::Ect0), (2, Ecn::NotEct), (2, Ecn::Ect0)]
+        {
+            here.mark(PathId(0), ecn);
+            for n in 0..count {
+                let mut buffer = here.lend().expect("nothing is on its way");
+                buffer.bytes_mut()[..40].fill(1);
+                here.submit(Train { buffer, length: 40, segment_size: 40, path: PathId(0) });
+                here.flush().expect("the socket is there");
+                assert_eq!(mark_of_next(&mut there), ecn, "packet {n} of {count}, connected: {connected}");
+            }
+        }
+    }
+}
+
+fn mark_of_next(there: &mut Mmsg) -> Ecn {
+    let mut batch = Vec::new();
+    loop {
+        there.receive(&mut batch).expect("the socket is there");
+        if let [received] = batch[..] {
+            return received.ecn;
+        }
+        there.wait(Some(std::time::Duration::from_secs(5))).expect("the socket is there");
     }
 }
 

@@ -111,7 +111,7 @@ impl Backend for Mmsg {
 
     fn mark(&mut self, path: PathId, ecn: Ecn) {
         // From the first marked path on every receive takes control messages: a lone packet's mark counts.
-        self.shows_ecn |= self.port.paths.mark(path, ecn);
+        self.shows_ecn |= self.port.mark(path, ecn);
     }
 
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
@@ -122,7 +122,7 @@ impl Backend for Mmsg {
         let regular = self.port.has_regular() && self.looks.next_is_regular();
         let found = self.looks.last(regular);
         let plain = found <= FEW && !self.shows_ecn;
-        let limit = if plain && found == 0 { 1 } else { RECEIVE_BATCH_MAX };
+        let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
         let filled = self.fill(regular, plain, limit)?;
         self.looks.found(regular, filled);
         let more_there = self.port.has_regular() && self.looks.last(!regular) > 0;

@@ -53,17 +53,23 @@ impl Paths {
         self.entries[path.0 as usize].remote
     }
 
-    /// Marks what leaves on `path`, unless it stays on this host. True when it is marked.
-    pub fn mark(&mut self, path: PathId, ecn: Ecn) -> bool {
+    /// Marks what leaves on `path`, unless it stays on this host. Returns what it is marked with.
+    pub fn mark(&mut self, path: PathId, ecn: Ecn) -> Ecn {
         let entry = &mut self.entries[path.0 as usize];
         entry.ecn = if entry.remote.ip().to_canonical().is_loopback() { Ecn::NotEct } else { ecn };
-        entry.ecn != Ecn::NotEct
+        entry.ecn
     }
 
-    /// The traffic class of what leaves on `path`; `None`: the socket's own.
+    /// What leaves on `path` is marked with this, beyond what the socket does.
+    pub fn ecn(&self, path: PathId) -> Ecn {
+        self.entries[path.0 as usize].ecn
+    }
+
+    /// The traffic class of what leaves on `path`; `None`: the socket's own, which on a connected one is the
+    /// path's. A control message with each train makes the kernel look the route up again (`udp_sendmsg`).
     pub fn traffic_class(&self, path: PathId) -> Option<TrafficClass> {
         let entry = &self.entries[path.0 as usize];
-        if entry.ecn == Ecn::NotEct {
+        if entry.ecn == Ecn::NotEct || entry.connected {
             return None;
         }
         let bits = entry.ecn.bits();
@@ -94,6 +100,15 @@ mod tests {
         let told: Vec<_> = told.collect();
         let (v4, v6) = (Some(TrafficClass::V4(2)), Some(TrafficClass::V6(2)));
         assert_eq!(told, [v4, v6, v4, None, None]);
+    }
+
+    #[test]
+    fn a_connected_socket_is_marked_itself() {
+        let remote = "10.0.0.1:1".parse().unwrap();
+        let mut paths = Paths::default();
+        paths.register(PathId(0), remote, Some(remote));
+        assert_eq!(paths.mark(PathId(0), Ecn::Ect0), Ecn::Ect0);
+        assert_eq!((paths.ecn(PathId(0)), paths.traffic_class(PathId(0))), (Ecn::Ect0, None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::paths::Paths;
 use super::refusal::Refusal;
 use super::regular::{Regular, Votes};
 use super::report::Report;
-use super::{Doorbell, PathId};
+use super::{Doorbell, Ecn, PathId};
 use crate::sys::probe::{Offloads, probe_offloads};
 use crate::sys::shed::{Kept, shed};
 use crate::sys::wait::{Ready, set_timer_slack_min, wait_readable};
@@ -91,6 +91,23 @@ impl Port {
         self.paths.register(path, remote, self.connected);
     }
 
+    /// Marks what leaves on `path`; true when it is marked. A socket that only one path has is marked itself.
+    pub fn mark(&mut self, path: PathId, ecn: Ecn) -> bool {
+        let ecn = self.paths.mark(path, ecn);
+        let bits = self.bits(ecn);
+        if let Some(regular) = self.regular.as_ref().filter(|regular| regular.path == path) {
+            let _ = regular.socket.set_ecn_bits(bits);
+        } else if self.paths.address(path).is_none() {
+            let _ = self.socket.set_ecn_bits(bits);
+        }
+        ecn != Ecn::NotEct
+    }
+
+    /// The bits of a socket whose path is marked with `ecn`.
+    fn bits(&self, ecn: Ecn) -> u8 {
+        if ecn == Ecn::NotEct { self.ecn_bits } else { ecn.bits() }
+    }
+
     /// Is there a socket for the path that most packets go to?
     #[inline]
     pub fn has_regular(&self) -> bool {
@@ -160,9 +177,10 @@ impl Port {
             return;
         }
         let remote = self.paths.remote(path);
+        let bits = self.bits(self.paths.ecn(path));
         let made = self.socket.beside(options, remote).and_then(|socket| {
-            if self.ecn_bits != 0 {
-                socket.set_ecn_bits(self.ecn_bits)?;
+            if bits != 0 {
+                socket.set_ecn_bits(bits)?;
             }
             Ok(socket)
         });

@@ -69,7 +69,7 @@ impl Sender {
                 bytes: outbox.bytes(piece),
                 segment_size: piece.is_train().then_some(piece.segment_size as u16),
                 to: if regular { None } else { paths.address(path) },
-                class: paths.traffic_class(path),
+                class: if regular { None } else { paths.traffic_class(path) },
             });
             match self.batch.send(port.outlet(regular), trains) {
                 // A call that took nothing and names no error: without room, or it would be made for ever.

@@ -170,7 +170,7 @@ impl Backend for Uring {
     }
 
     fn mark(&mut self, path: PathId, ecn: Ecn) {
-        self.port.paths.mark(path, ecn);
+        self.port.mark(path, ecn);
     }
 
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
