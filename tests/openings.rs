@@ -7,6 +7,8 @@ use pair_support::{Echo, Pair, SERVER};
 use ringwire::bounds::ASKING_MAX;
 use ringwire::io::memory::Switch;
 use ringwire::time::Clock;
+use ringwire::transport::SendError;
+use ringwire::worker::Target;
 
 const SESSIONS: usize = 2_000;
 
@@ -51,6 +53,23 @@ fn a_server_that_does_not_answer_holds_nobody_in_line_for_longer_than_an_interva
     }
     // After that second the server is there: all open, whoever asked before.
     pair.turn_until(|pair| pair.client.app().sessions.len() == SESSIONS + 1);
+}
+
+#[test]
+fn a_session_in_line_is_given_up_when_its_own_time_is_over() {
+    let mut pair = asked();
+    let within = Some(std::time::Duration::from_millis(5));
+    let last = pair.client.connect(Target { within, ..Target::from(SERVER) }).expect("room for one more");
+    pair.client.turn();
+    let deadline = pair.clock.now().after_ns(1_000_000_000);
+    assert_eq!(pair.client.call(last, 0, &[], deadline, 0), Err(SendError::NotOpen));
+    pair.clock.advance_to(pair.clock.now().after_ns(6_000_000));
+    pair.client.turn();
+    assert_eq!(
+        pair.client.call(last, 0, &[], deadline, 0),
+        Err(SendError::Closed),
+        "it did not wait for a place"
+    );
 }
 
 #[test]
