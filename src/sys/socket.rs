@@ -270,6 +270,8 @@ const MEMINFO_VARS: usize = 9;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::ASKING_MAX;
+    use crate::wire::INIT_PACKET_SIZE;
 
     fn options(bind: &str) -> SocketOptions {
         let bind = bind.parse().unwrap();
@@ -293,6 +295,20 @@ mod tests {
         assert!(Socket::bind(&shared).is_ok());
         shared.reuse_port = false;
         assert_eq!(Socket::bind(&shared).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn the_first_messages_that_one_client_sends_at_once_fit_the_smallest_socket_buffer() {
+        // P-13.25. The kernel doubles what is asked for: 208 KiB is what net.core.rmem_default grants.
+        let small = SocketOptions { buffer_size: 104 << 10, ..options("127.0.0.1:0") };
+        let (server, mut client) =
+            (Socket::bind(&small).unwrap(), Socket::bind(&options("127.0.0.1:0")).unwrap());
+        assert_eq!(server.receive_buffer_size(), 208 << 10);
+        client.connect(server.local_addr()).unwrap();
+        for _ in 0..ASKING_MAX {
+            client.send(&[0; INIT_PACKET_SIZE]).unwrap();
+        }
+        assert_eq!(server.drops().unwrap(), 0);
     }
 
     #[test]
