@@ -63,11 +63,11 @@ impl Mmsg {
         let mut filled = 0;
         let mut errors = 0;
         while filled < limit && errors < PENDING_ERRORS_MAX {
-            let (socket, sender) = self.port.inlet(regular);
+            let inlet = self.port.inlet(regular);
             let received = if plain {
-                self.arena.receive_plain(filled, socket, sender).map(|()| 1)
+                self.arena.receive_plain(filled, &inlet.socket, inlet.sender()).map(|()| 1)
             } else {
-                self.arena.receive(socket, limit)
+                self.arena.receive(&inlet.socket, limit)
             };
             match received {
                 Ok(more) => {
@@ -102,7 +102,7 @@ impl Backend for Mmsg {
     }
 
     fn local_addr(&self) -> SocketAddr {
-        self.port.socket.local_addr()
+        self.port.inlet.socket.local_addr()
     }
 
     fn register_path(&mut self, path: PathId, remote: SocketAddr) {
@@ -202,7 +202,7 @@ impl Backend for Mmsg {
     }
 
     fn receive_buffer_size(&self) -> u64 {
-        self.port.socket.receive_buffer_size()
+        self.port.inlet.socket.receive_buffer_size()
     }
 }
 
@@ -273,7 +273,7 @@ mod tests {
             return;
         }
         here.register_path(PathId(0), there.local_addr());
-        here.port.socket.refuse_gso();
+        here.port.inlet.socket.refuse_gso();
         for _ in 0..2 {
             let mut buffer = here.lend().unwrap();
             buffer.bytes_mut()[..2_500].fill(5);

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod inlet;
 pub mod memory;
 pub mod mmsg;
 mod outbox;

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::config::{Config, SOCKET_BUFFER_DEFAULT};
+use super::inlet::Inlet;
 use super::paths::Paths;
 use super::refusal::Refusal;
 use super::regular::{Regular, Votes};
@@ -19,23 +20,16 @@ use crate::sys::{Bell, Socket, SocketOptions};
 /// A bound socket and what belongs to it.
 #[derive(Debug)]
 pub(super) struct Port {
-    pub socket: Socket,
+    pub inlet: Inlet,
     pub paths: Paths,
     pub report: Report,
     pub bell: Bell,
-    /// The kernel's count of packets it dropped at the socket, as last read.
-    drops_seen: u32,
-    connected: Option<SocketAddr>,
-    /// As [`Regular::may_hold_strays`], for a connected socket.
-    may_hold_strays: bool,
     slack_set: bool,
     /// How a regular's socket is made: as this one was. `None` where there are no regulars.
     alike: Option<SocketOptions>,
     ecn_bits: u8,
     pub votes: Votes,
     regular: Option<Regular>,
-    /// The majority is no longer the regular's: its socket goes once it is empty.
-    regular_leaves: bool,
     /// What the worker has the kernel drop.
     kept: Option<Kept>,
 }
@@ -61,19 +55,15 @@ impl Port {
             socket.connect(remote)?;
         }
         let port = Port {
-            socket,
+            inlet: Inlet::new(socket, config.connect),
             paths: Paths::default(),
             report: Report::default(),
             bell: Bell::new()?,
-            drops_seen: 0,
-            connected: config.connect,
-            may_hold_strays: true,
             slack_set: false,
             alike: (config.connect.is_none() && !config.reuse_port).then_some(options),
             ecn_bits: config.ecn.bits(),
             votes: Votes::default(),
             regular: None,
-            regular_leaves: false,
             kept: None,
         };
         Ok((port, config.gso && offloads.gso))
@@ -82,13 +72,13 @@ impl Port {
     pub fn register_path(&mut self, path: PathId, remote: SocketAddr) {
         self.votes.forget(path);
         if let Some(regular) = &mut self.regular {
-            if regular.remote == remote {
+            if regular.inlet.remote == Some(remote) {
                 regular.path = path;
             } else if regular.path == path {
                 self.regular = None;
             }
         }
-        self.paths.register(path, remote, self.connected);
+        self.paths.register(path, remote, self.inlet.remote);
     }
 
     /// Marks what leaves on `path`; true when it is marked. A socket that only one path has is marked itself.
@@ -96,9 +86,9 @@ impl Port {
         let ecn = self.paths.mark(path, ecn);
         let bits = self.bits(ecn);
         if let Some(regular) = self.regular.as_ref().filter(|regular| regular.path == path) {
-            let _ = regular.socket.set_ecn_bits(bits);
+            let _ = regular.inlet.socket.set_ecn_bits(bits);
         } else if self.paths.address(path).is_none() {
-            let _ = self.socket.set_ecn_bits(bits);
+            let _ = self.inlet.socket.set_ecn_bits(bits);
         }
         ecn != Ecn::NotEct
     }
@@ -117,7 +107,7 @@ impl Port {
     /// Whom the second socket is connected to.
     #[cfg(test)]
     pub fn regular(&self) -> Option<SocketAddr> {
-        self.regular.as_ref().map(|regular| regular.remote)
+        self.regular.as_ref().and_then(|regular| regular.inlet.remote)
     }
 
     /// Does `path` lead to the regular?
@@ -126,19 +116,10 @@ impl Port {
         self.regular.as_ref().is_some_and(|regular| regular.path == path)
     }
 
-    /// The socket to send from.
+    /// The regular's socket, or the port's own.
     #[inline]
-    pub fn outlet(&self, regular: bool) -> &Socket {
-        self.regular.as_ref().filter(|_| regular).map_or(&self.socket, |regular| &regular.socket)
-    }
-
-    /// The socket to receive from, and who sends to it, where that is certain.
-    #[inline]
-    pub fn inlet(&self, regular: bool) -> (&Socket, Option<SocketAddr>) {
-        match &self.regular {
-            Some(own) if regular => (&own.socket, own.sender()),
-            _ => (&self.socket, self.connected.filter(|_| !self.may_hold_strays)),
-        }
+    pub fn inlet(&self, regular: bool) -> &Inlet {
+        self.regular.as_ref().filter(|_| regular).map_or(&self.inlet, |regular| &regular.inlet)
     }
 
     /// Something waited there.
@@ -153,32 +134,33 @@ impl Port {
     #[inline]
     pub fn found_empty(&mut self, regular: bool) {
         match &mut self.regular {
-            Some(_) if regular && self.regular_leaves => self.drop_regular(),
-            Some(own) if regular => own.may_hold_strays = false,
-            _ => self.may_hold_strays = false,
+            Some(own) if regular && own.leaves => self.drop_regular(),
+            Some(own) if regular => own.inlet.found_empty(),
+            _ => self.inlet.found_empty(),
         }
     }
 
     /// Gives whoever has the majority of what is sent a socket of its own.
     #[inline]
     pub fn elect(&mut self) {
-        if let (Some(options), Some(path)) = (self.alike, self.votes.winner())
+        if let Some(path) = self.votes.winner()
             && !self.is_regular(path)
         {
-            self.connect_to(path, &options);
+            self.connect_to(path);
         }
     }
 
     #[cold]
-    fn connect_to(&mut self, path: PathId, options: &SocketOptions) {
+    fn connect_to(&mut self, path: PathId) {
+        let Some(options) = &self.alike else { return };
         // The one before must be empty before it goes.
-        if self.regular.is_some() {
-            self.regular_leaves = true;
+        if let Some(regular) = &mut self.regular {
+            regular.leaves = true;
             return;
         }
         let remote = self.paths.remote(path);
         let bits = self.bits(self.paths.ecn(path));
-        let made = self.socket.beside(options, remote).and_then(|socket| {
+        let made = self.inlet.socket.beside(options, remote).and_then(|socket| {
             if bits != 0 {
                 socket.set_ecn_bits(bits)?;
             }
@@ -188,10 +170,10 @@ impl Port {
             Ok(socket) => {
                 let _ = shed(&socket, self.kept);
                 self.regular = Some(Regular::new(socket, path, remote));
-                self.regular_leaves = false;
             }
-            // No port can be shared here, or no route leads there: one socket does for all.
-            Err(_) => self.alike = None,
+            // No port can be shared here, or no route leads there, or no descriptor is left: one socket does
+            // for all, until as many trains have left again.
+            Err(_) => self.votes.forget(path),
         }
     }
 
@@ -207,10 +189,10 @@ impl Port {
     /// Asks the kernel how many packets it dropped here. To be called every 10 ms or so: it is then also seen
     /// whether the regular is still one.
     pub fn look(&mut self) {
-        self.report.look(&self.socket, &mut self.drops_seen);
+        self.inlet.look(&mut self.report);
         if let Some(regular) = &mut self.regular {
-            self.report.look(&regular.socket, &mut regular.drops_seen);
-            self.regular_leaves |= self.votes.candidate() != Some(regular.path) || regular.is_silent();
+            regular.inlet.look(&mut self.report);
+            regular.leaves |= self.votes.candidate() != Some(regular.path) || regular.is_silent();
         }
     }
 
@@ -218,20 +200,20 @@ impl Port {
     /// without an error queue says no more than that.
     #[cold]
     pub fn drain_errors(&mut self, seen: Refusal) {
-        self.report.drain_errors(&self.socket, &self.paths, self.connected, seen);
-        if let Some(regular) = &self.regular {
-            let seen = Refusal::Rejected;
-            self.report.drain_errors(&regular.socket, &self.paths, Some(regular.remote), seen);
+        let Self { report, paths, inlet, regular, .. } = self;
+        report.drain_errors(&inlet.socket, paths, inlet.remote, seen);
+        if let Some(Regular { inlet, .. }) = regular {
+            report.drain_errors(&inlet.socket, paths, inlet.remote, Refusal::Rejected);
         }
     }
 
     /// See [`Backend::shed`](super::Backend::shed).
     pub fn shed(&mut self, kept: Option<Kept>) -> bool {
         // A sandbox may forbid filters: the flood is then taken as it comes.
-        let shed_here = shed(&self.socket, kept).is_ok();
+        let shed_here = shed(&self.inlet.socket, kept).is_ok();
         self.kept = kept.filter(|_| shed_here);
         if let Some(regular) = &self.regular {
-            let _ = shed(&regular.socket, self.kept);
+            let _ = shed(&regular.inlet.socket, self.kept);
         }
         shed_here
     }
@@ -245,9 +227,9 @@ impl Port {
     /// `timeout` passes.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Ready> {
         self.sharpen_timer();
-        let (socket, bell) = (self.socket.as_fd(), self.bell.as_fd());
+        let (socket, bell) = (self.inlet.socket.as_fd(), self.bell.as_fd());
         let ready = match &self.regular {
-            Some(regular) => wait_readable([socket, bell, regular.socket.as_fd()], timeout)?,
+            Some(regular) => wait_readable([socket, bell, regular.inlet.socket.as_fd()], timeout)?,
             None => wait_readable([socket, bell], timeout)?,
         };
         if ready & 2 != 0 {

@@ -17,6 +17,7 @@
 use std::net::SocketAddr;
 
 use super::PathId;
+use super::inlet::Inlet;
 use crate::sys::Socket;
 
 /// The path that most trains leave on, found by majority vote (Boyer and Moore, 1981): one counter, whatever
@@ -66,14 +67,10 @@ impl Votes {
 /// A connected socket and whom it is connected to.
 #[derive(Debug)]
 pub(super) struct Regular {
-    pub socket: Socket,
+    pub inlet: Inlet,
     pub path: PathId,
-    pub remote: SocketAddr,
-    /// Between its binding and its connecting anybody's packets may have come to it. False once it was
-    /// found empty since: from then on whatever comes is the regular's.
-    pub may_hold_strays: bool,
-    /// The kernel's count of packets it dropped at this socket, as last read.
-    pub drops_seen: u32,
+    /// It is one no more: its socket goes once it is empty.
+    pub leaves: bool,
     /// Something came in since the last look at its state.
     heard: bool,
     /// Looks since something came in.
@@ -86,7 +83,8 @@ const SILENT_LOOKS_MAX: u32 = 10;
 
 impl Regular {
     pub fn new(socket: Socket, path: PathId, remote: SocketAddr) -> Self {
-        Self { socket, path, remote, may_hold_strays: true, drops_seen: 0, heard: false, silent_looks: 0 }
+        let inlet = Inlet::new(socket, Some(remote));
+        Self { inlet, path, leaves: false, heard: false, silent_looks: 0 }
     }
 
     /// Something came in.
@@ -99,12 +97,6 @@ impl Regular {
     pub fn is_silent(&mut self) -> bool {
         self.silent_looks = if std::mem::take(&mut self.heard) { 0 } else { self.silent_looks + 1 };
         self.silent_looks >= SILENT_LOOKS_MAX
-    }
-
-    /// Who sent what comes in by it, if that is known without the kernel's word.
-    #[inline]
-    pub fn sender(&self) -> Option<SocketAddr> {
-        (!self.may_hold_strays).then_some(self.remote)
     }
 }
 

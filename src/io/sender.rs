@@ -71,7 +71,7 @@ impl Sender {
                 to: if regular { None } else { paths.address(path) },
                 class: if regular { None } else { paths.traffic_class(path) },
             });
-            match self.batch.send(port.outlet(regular), trains) {
+            match self.batch.send(&port.inlet(regular).socket, trains) {
                 // A call that took nothing and names no error: without room, or it would be made for ever.
                 Ok(0) => {
                     let error = io::Error::from_raw_os_error(libc::EAGAIN);

@@ -88,7 +88,7 @@ impl Uring {
 
     #[cold]
     fn start(&mut self) -> io::Result<()> {
-        let ring = Ring::open(&self.port.socket, &self.port.bell, OPTIONS);
+        let ring = Ring::open(&self.port.inlet.socket, &self.port.bell, OPTIONS);
         self.ring = Some(ring.map_err(io::Error::other)?);
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Backend for Uring {
     }
 
     fn local_addr(&self) -> SocketAddr {
-        self.port.socket.local_addr()
+        self.port.inlet.socket.local_addr()
     }
 
     fn register_path(&mut self, path: PathId, remote: SocketAddr) {
@@ -289,7 +289,7 @@ impl Backend for Uring {
     }
 
     fn receive_buffer_size(&self) -> u64 {
-        self.port.socket.receive_buffer_size()
+        self.port.inlet.socket.receive_buffer_size()
     }
 }
 
@@ -310,7 +310,7 @@ fn probe(config: &Config) -> Result<(), UringError> {
     let mut scratch = Config::new(SocketAddr::new(ip, 0));
     (scratch.gso, scratch.gro, scratch.socket_buffer) = (false, false, Some(64 * 1024));
     let mut trial = Uring::open_unprobed(&scratch).map_err(UringError::Socket)?;
-    trial.ring = Some(Ring::open(&trial.port.socket, &trial.port.bell, PROBE_OPTIONS)?);
+    trial.ring = Some(Ring::open(&trial.port.inlet.socket, &trial.port.bell, PROBE_OPTIONS)?);
     trial.register_path(PathId(0), trial.local_addr());
     let mut buffer = trial.lend().expect("nothing is in flight yet");
     buffer.bytes_mut()[..PROBE.len()].copy_from_slice(PROBE);

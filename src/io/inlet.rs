@@ -1,0 +1,42 @@
+//! A socket that packets come in by, and what is known of it.
+
+use std::net::SocketAddr;
+
+use super::report::Report;
+use crate::sys::Socket;
+
+/// A bound socket, connected or not.
+#[derive(Debug)]
+pub(super) struct Inlet {
+    pub socket: Socket,
+    /// Whom it is connected to.
+    pub remote: Option<SocketAddr>,
+    /// Between its binding and its connecting anybody's packets may have come to it. False once it was
+    /// found empty since: from then on whatever comes is its remote's.
+    may_hold_strays: bool,
+    /// The kernel's count of packets it dropped at the socket, as last read.
+    drops_seen: u32,
+}
+
+impl Inlet {
+    pub fn new(socket: Socket, remote: Option<SocketAddr>) -> Self {
+        Self { socket, remote, may_hold_strays: true, drops_seen: 0 }
+    }
+
+    /// Who sent what comes in, if that is known without the kernel's word.
+    #[inline]
+    pub fn sender(&self) -> Option<SocketAddr> {
+        self.remote.filter(|_| !self.may_hold_strays)
+    }
+
+    /// Nothing waited.
+    #[inline]
+    pub fn found_empty(&mut self) {
+        self.may_hold_strays = false;
+    }
+
+    /// Asks the kernel how many packets it dropped for want of room in the socket's buffer.
+    pub fn look(&mut self, report: &mut Report) {
+        report.look(&self.socket, &mut self.drops_seen);
+    }
+}
