@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::port::Port;
 use super::refusal::Refusal;
 use super::regular::Looks;
+use super::segments::segment_size;
 use super::sender::Sender;
 use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
-use crate::bounds::{HEADER_SIZE, RECEIVE_BATCH_MAX, TAG_SIZE};
+use crate::bounds::RECEIVE_BATCH_MAX;
 use crate::sys::ReceiveArena;
 
 /// A port driven by batched system calls: its socket, and one for its regular.
@@ -137,7 +138,8 @@ impl Backend for Mmsg {
         for index in 0..filled {
             let mut arrived = self.arena.arrived(index);
             if plain {
-                arrived.segment_size = segment_size(self.arena.buffer_mut(index), arrived.length);
+                let bytes = &self.arena.buffer_mut(index)[..arrived.length as usize];
+                arrived.segment_size = segment_size(bytes) as u32;
             }
             batch.extend(report.received(index as u32, &arrived));
         }
@@ -205,19 +207,6 @@ impl Backend for Mmsg {
         self.port.inlet.socket.receive_buffer_size()
     }
 }
-
-/// How large each packet of a joined buffer is, without the kernel's word: as long as the first packet's
-/// header says. UDP_GRO joins packets of one sender and of equal size but the last, so a sender that lies
-/// spoils its own packets only.
-fn segment_size(buffer: &[u8], length: u32) -> u32 {
-    let Some(&[_, _, low, high]) = buffer.first_chunk::<4>() else { return length };
-    let told = u32::from(u16::from_le_bytes([low, high]));
-    let sane = (PACKET_OVERHEAD..=length).contains(&told);
-    if sane { told } else { length }
-}
-
-/// The smallest packet there is: a header and a tag.
-const PACKET_OVERHEAD: u32 = (HEADER_SIZE + TAG_SIZE) as u32;
 
 /// Packets, or buffers of joined ones, that are few.
 const FEW: usize = 4;

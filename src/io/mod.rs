@@ -26,6 +26,7 @@ mod regular;
 #[cfg(test)]
 mod regular_tests;
 mod report;
+mod segments;
 pub mod select;
 mod sender;
 pub mod uring;
