@@ -113,6 +113,10 @@ impl PacketSink for Log {
         Some(&mut self.memory)
     }
 
+    fn gather(&mut self, at: usize, bytes: bytes::Bytes) {
+        self.memory[at..at + bytes.len()].copy_from_slice(&bytes);
+    }
+
     fn part(&mut self, _way: Way) {
         self.said.push("part");
     }

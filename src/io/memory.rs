@@ -207,7 +207,8 @@ impl<H: Hub + ?Sized> Backend for MemoryBackend<H> {
         self.pool.give_back(buffer);
     }
 
-    fn submit(&mut self, train: Train) {
+    fn submit(&mut self, mut train: Train) {
+        train.buffer.fill();
         self.submitted.push(train);
     }
 

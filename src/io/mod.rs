@@ -29,17 +29,18 @@ mod report;
 mod segments;
 pub mod select;
 mod sender;
+mod train;
 pub mod uring;
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::bounds::{PACKET_SIZE_MAX, PACKET_SIZE_MIN, TRAIN_BUFFER_SIZE};
-use crate::rings::{Direction, PacketMemory};
+use crate::bounds::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
 
 pub use crate::sys::shed::{ALL as ALL_KEPT, Kept};
 pub use config::Config;
+pub use train::{Train, TrainBuffer};
 
 /// Index into the worker's path table: one remote address seen through one local socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,66 +58,6 @@ pub enum Ecn {
     Ect0,
     /// Congestion experienced.
     Ce,
-}
-
-/// Memory the backend lent for one train: [`TRAIN_BUFFER_SIZE`] bytes at a stable address.
-#[derive(Debug)]
-pub struct TrainBuffer(PacketMemory);
-
-impl TrainBuffer {
-    /// A zeroed buffer.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(PacketMemory::new(TRAIN_BUFFER_SIZE, Direction::Out))
-    }
-
-    /// The memory itself, for a backend that hands its ownership to the kernel.
-    pub(crate) fn into_memory(self) -> PacketMemory {
-        self.0
-    }
-
-    pub(crate) fn from_memory(memory: PacketMemory) -> Self {
-        debug_assert_eq!(memory.len(), TRAIN_BUFFER_SIZE);
-        Self(memory)
-    }
-
-    /// The bytes, to read.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The bytes, to write.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-impl Default for TrainBuffer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Packets for one path that leave in one system call: all of `segment_size` bytes but the last.
-#[derive(Debug)]
-pub struct Train {
-    /// The sealed packets, end to end.
-    pub buffer: TrainBuffer,
-    /// Bytes used of `buffer`.
-    pub length: usize,
-    /// Bytes of each packet but the last; equal to `length` for a single packet.
-    pub segment_size: usize,
-    /// Where they go.
-    pub path: PathId,
-}
-
-impl Train {
-    /// How many packets the train holds.
-    #[must_use]
-    pub fn packets(&self) -> usize {
-        self.length.div_ceil(self.segment_size.max(1))
-    }
 }
 
 /// One receive: a buffer that holds one packet, or several that the kernel joined (GRO).
@@ -226,7 +167,8 @@ pub trait Backend {
     /// Takes back memory that was lent and not used.
     fn give_back(&mut self, buffer: TrainBuffer);
 
-    /// Takes a train. It may stay here until `flush`.
+    /// Takes a train. It may stay here until `flush`. What of it lies elsewhere is gathered or
+    /// [filled](TrainBuffer::fill) in.
     fn submit(&mut self, train: Train);
 
     /// Hands everything submitted to the kernel. Never waits.

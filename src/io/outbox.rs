@@ -1,5 +1,6 @@
 //! Trains on their way to the kernel, cut into what one send carries.
 
+use super::train::Parts;
 use super::{PathId, Train, TrainBuffer};
 use crate::bounds::TRAIN_BUFFERS_MAX;
 
@@ -21,7 +22,8 @@ impl TrainPool {
         })
     }
 
-    pub fn give_back(&mut self, buffer: TrainBuffer) {
+    pub fn give_back(&mut self, mut buffer: TrainBuffer) {
+        buffer.forget();
         debug_assert!(self.idle.len() < self.made, "a buffer came back that was never lent");
         self.idle.push(buffer);
     }
@@ -83,9 +85,10 @@ impl Outbox {
         self.trains[piece.train as usize].path
     }
 
-    pub fn bytes(&self, piece: &Piece) -> &[u8] {
+    #[inline]
+    pub fn parts(&self, piece: &Piece) -> Parts<'_> {
         let at = piece.offset as usize;
-        &self.trains[piece.train as usize].buffer.bytes()[at..at + piece.length as usize]
+        self.trains[piece.train as usize].buffer.parts(at..at + piece.length as usize)
     }
 
     /// The first `count` pending pieces are done with.

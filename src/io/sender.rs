@@ -66,7 +66,7 @@ impl Sender {
             let alike = outbox.pending().iter().map(|piece| (piece, outbox.path(piece)));
             let alike = alike.take_while(|(_, path)| port_now.is_regular(*path) == regular);
             let trains = alike.map(|(piece, path)| Outgoing {
-                bytes: outbox.bytes(piece),
+                parts: outbox.parts(piece),
                 segment_size: piece.is_train().then_some(piece.segment_size as u16),
                 to: if regular { None } else { paths.address(path) },
                 class: if regular { None } else { paths.traffic_class(path) },

@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use super::address::{RAW_ADDRESS_SIZE, RawAddress};
 use super::checked;
 use super::control::{CONTROL_SIZE, Control, TrafficClass, error_number, facts};
+use crate::bounds::TRAIN_PACKETS_MAX;
 use crate::rings::{Direction, PacketMemory};
 
 /// One filled receive buffer.
@@ -209,9 +210,9 @@ fn leak<T: ?Sized>(memory: Box<T>) -> NonNull<T> {
 
 /// One train on its way out.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'a> {
-    /// The packets, end to end.
-    pub bytes: &'a [u8],
+pub struct Outgoing<'a, P> {
+    /// The packets' bytes, in at most [`PARTS_MAX`] pieces.
+    pub parts: P,
     /// Bytes of each packet but the last, when there is more than one.
     pub segment_size: Option<u16>,
     /// Where to; `None` on a connected socket.
@@ -219,6 +220,9 @@ pub struct Outgoing<'a> {
     /// The traffic class, where it is not the socket's own.
     pub class: Option<TrafficClass>,
 }
+
+/// Pieces of one train: [`TRAIN_PACKETS_MAX`] packets with bytes elsewhere in each, and what lies around them.
+pub const PARTS_MAX: usize = 2 * TRAIN_PACKETS_MAX + 1;
 
 /// The arrays sendmmsg wants, made once.
 pub struct SendBatch {
@@ -228,14 +232,14 @@ pub struct SendBatch {
 }
 
 impl SendBatch {
-    /// Room for `count` trains a call.
+    /// Room for `count` trains a call, fewer when they come in many pieces.
     #[must_use]
     pub fn new(count: usize) -> Self {
         // SAFETY: all-zero is a valid mmsghdr and a valid iovec.
         let (header, iovec) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         Self {
             headers: vec![header; count].into_boxed_slice(),
-            iovecs: vec![iovec; count].into_boxed_slice(),
+            iovecs: vec![iovec; count.max(PARTS_MAX)].into_boxed_slice(),
             controls: vec![Control::EMPTY; count].into_boxed_slice(),
         }
     }
@@ -244,21 +248,27 @@ impl SendBatch {
     ///
     /// # Errors
     /// What the kernel said about the *first* train: a later one's error shows when it is sent again.
-    pub fn send<'a>(
+    ///
+    /// # Panics
+    /// When a train comes in more than [`PARTS_MAX`] pieces.
+    pub fn send<'a, P: IntoIterator<Item = &'a [u8]>>(
         &mut self,
         socket: impl AsFd,
-        trains: impl Iterator<Item = Outgoing<'a>>,
+        trains: impl Iterator<Item = Outgoing<'a, P>>,
     ) -> io::Result<usize> {
-        let mut count = 0;
+        let (mut count, mut used) = (0, 0);
         for train in trains.take(self.headers.len()) {
+            let first = used;
+            let Some(end) = self.point_at(first, train.parts) else {
+                assert!(count > 0, "a train in more than {PARTS_MAX} pieces");
+                break;
+            };
+            used = end;
             let control = &mut self.controls[count];
             let control_size = control.write(train.segment_size, train.class);
-            let iovec = &mut self.iovecs[count];
-            iovec.iov_base = train.bytes.as_ptr().cast_mut().cast();
-            iovec.iov_len = train.bytes.len();
             let header = &mut self.headers[count].msg_hdr;
-            header.msg_iov = iovec;
-            header.msg_iovlen = 1;
+            header.msg_iov = self.iovecs[first..used].as_mut_ptr();
+            header.msg_iovlen = used - first;
             header.msg_control =
                 if control_size == 0 { std::ptr::null_mut() } else { control.0.as_mut_ptr().cast() };
             header.msg_controllen = control_size;
@@ -271,11 +281,25 @@ impl SendBatch {
         self.call(socket.as_fd(), count)
     }
 
+    /// Points the entries from `first` on at `parts`; the entry behind them, or nothing when they are too many.
+    #[inline]
+    fn point_at<'a>(&mut self, first: usize, parts: impl IntoIterator<Item = &'a [u8]>) -> Option<usize> {
+        let mut end = first;
+        for part in parts {
+            let iovec = self.iovecs.get_mut(end)?;
+            iovec.iov_base = part.as_ptr().cast_mut().cast();
+            iovec.iov_len = part.len();
+            end += 1;
+        }
+        Some(end)
+    }
+
     fn call(&mut self, fd: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
         let fd = fd.as_raw_fd();
+        let is_plain = |header: &libc::msghdr| header.msg_controllen == 0 && header.msg_iovlen == 1;
         match count {
             0 => Ok(0),
-            1 if self.headers[0].msg_hdr.msg_controllen == 0 => {
+            1 if is_plain(&self.headers[0].msg_hdr) => {
                 let header = &self.headers[0].msg_hdr;
                 // SAFETY: `send` just pointed the iovec at the caller's bytes and the name at its address,
                 // or at nothing with size 0; both are borrowed until `send` returns, and only read.
@@ -293,7 +317,7 @@ impl SendBatch {
                 if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) }
             }
             1 => {
-                // SAFETY: `send` just pointed the header at this batch's iovec and control and at the
+                // SAFETY: `send` just pointed the header at this batch's iovecs and control and at the
                 // caller's bytes and address, which its iterator items borrow until `send` returns. The
                 // kernel only reads through them.
                 let sent =

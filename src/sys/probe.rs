@@ -37,7 +37,8 @@ fn train_arrives(v6: bool, gro: bool) -> io::Result<Vec<usize>> {
     let sender = scratch(v6, false)?;
     let bytes = [7u8; PACKET + PACKET / 2];
     let to = RawAddress::new(receiver.local_addr());
-    let train = Outgoing { bytes: &bytes, segment_size: Some(PACKET as u16), to: Some(&to), class: None };
+    let train =
+        Outgoing { parts: [&bytes[..]], segment_size: Some(PACKET as u16), to: Some(&to), class: None };
     if SendBatch::new(1).send(&sender, std::iter::once(train)).is_err() {
         return Ok(Vec::new());
     }

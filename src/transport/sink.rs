@@ -1,6 +1,8 @@
 //! Where packets go: a trait defined here and implemented by the worker, so that the engine never
 //! learns what a train or a backend is.
 
+use bytes::Bytes;
+
 /// Index into the worker's table of paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathIndex(pub u32);
@@ -44,6 +46,10 @@ pub trait PacketSink {
     /// `size` bytes for one packet, which the caller fills whole before it asks for the
     /// next. `None` when there is no memory now: ask again in a later turn.
     fn packet(&mut self, way: Way, size: usize) -> Option<&mut [u8]>;
+
+    /// The bytes from `at` on of the packet asked for last are `bytes`, which stay where they are: they are not
+    /// copied into it.
+    fn gather(&mut self, at: usize, bytes: Bytes);
 
     /// What comes next by `way` does not leave in one system call with what was asked for so far: the kernel
     /// refuses both or takes both.

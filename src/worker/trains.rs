@@ -7,6 +7,8 @@
 //! A packet joins the open train of its way, a worker behind an address, when it is no larger than the train's packets; a smaller
 //! one is the last. A train leaves when nothing more fits; the rest leave when the engine is done.
 
+use bytes::Bytes;
+
 use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::io::{Backend, Ecn, PathId, Train, TrainBuffer};
 use crate::transport::{Marking, PacketSink, PathIndex, Way};
@@ -21,6 +23,8 @@ pub(super) struct Trains {
     pub(super) error: Option<std::io::Error>,
     /// Packets put on trains since the worker last looked.
     packets: u64,
+    /// Where the packet asked for last is: its train among the open ones, and its start there.
+    last: (usize, usize),
     /// Something was built since the backend was last told to send.
     unsent: bool,
 }
@@ -146,8 +150,14 @@ impl PacketSink for TrainSink<'_> {
         train.packets += 1;
         train.closed = size < train.segment_size;
         self.trains.packets += 1;
+        self.trains.last = (index, start);
         self.trains.unsent = true;
         Some(&mut train.buffer.bytes_mut()[start..start + size])
+    }
+
+    fn gather(&mut self, at: usize, bytes: Bytes) {
+        let (index, start) = self.trains.last;
+        self.trains.open[index].buffer.gather(start + at, bytes);
     }
 
     fn part(&mut self, way: Way) {

@@ -168,7 +168,7 @@ impl Packer {
             return;
         }
         let segment_size = (length > self.size).then_some(self.size as u16);
-        let train = Outgoing { bytes: &self.train[..length], segment_size, to: None, class: None };
+        let train = Outgoing { parts: [&self.train[..length]], segment_size, to: None, class: None };
         let _ = self.batch.send(socket, std::iter::once(train));
         (self.start, self.cursor) = (0, HEADER);
     }

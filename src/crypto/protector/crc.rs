@@ -1,6 +1,6 @@
 //! Against damage only: CRC-32C, padded to the size of an AEAD's tag.
 
-use crc_fast::crc32_iscsi;
+use crc_fast::{CrcAlgorithm, Digest, crc32_iscsi};
 
 use super::{OpenError, Role};
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
@@ -40,6 +40,15 @@ impl CrcProtector {
         *tag = self.send.tag(body);
     }
 
+    /// [`CrcProtector::seal`] for a packet whose bytes from `at` on are `elsewhere`.
+    pub(super) fn seal_around(&self, packet: &mut [u8], at: usize, elsewhere: &[u8]) {
+        let (body, tag) = packet.split_last_chunk_mut::<TAG_SIZE>().expect("a packet built here has a tag");
+        assert!(at >= HEADER_SIZE, "a packet built here has a header");
+        let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        [&body[..at], elsewhere, &body[at + elsewhere.len()..]].iter().for_each(|part| digest.update(part));
+        *tag = self.send.tag_of(digest.finalize() as u32);
+    }
+
     /// L56, RFC 8085 §3.4: developers "SHOULD implement additional checks where data integrity is important".
     #[inline]
     pub(super) fn open(&self, packet: &[u8]) -> Result<(), OpenError> {
@@ -60,7 +69,12 @@ struct Salt([u8; TAG_SIZE]);
 impl Salt {
     #[inline]
     fn tag(&self, body: &[u8]) -> [u8; TAG_SIZE] {
-        (u128::from_le_bytes(self.0) ^ u128::from(crc32_iscsi(body))).to_le_bytes()
+        self.tag_of(crc32_iscsi(body))
+    }
+
+    #[inline]
+    fn tag_of(&self, checksum: u32) -> [u8; TAG_SIZE] {
+        (u128::from_le_bytes(self.0) ^ u128::from(checksum)).to_le_bytes()
     }
 }
 

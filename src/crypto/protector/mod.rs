@@ -137,6 +137,29 @@ impl Protector {
         }
     }
 
+    /// True when a packet's bytes leave as they are, so that they may lie elsewhere: see
+    /// [`Protector::seal_around`].
+    #[inline]
+    #[must_use]
+    pub fn leaves_bytes(&self) -> bool {
+        matches!(self, Self::Crc(_))
+    }
+
+    /// [`Protector::seal`] for a packet whose bytes from `at` on are `elsewhere`. Where bytes leave as they are
+    /// (see [`Protector::leaves_bytes`]) they stay there; a cipher takes them in.
+    ///
+    /// # Panics
+    /// As [`Protector::seal`], or when they do not lie between header and tag.
+    pub fn seal_around(&mut self, packet: &mut [u8], at: usize, elsewhere: &[u8]) {
+        match self {
+            Self::Crc(crc) => crc.seal_around(packet, at, elsewhere),
+            Self::Aead(aead) => {
+                packet[at..at + elsewhere.len()].copy_from_slice(elsewhere);
+                aead.seal(packet);
+            }
+        }
+    }
+
     /// Checks the tag of `packet` and opens it in place: the frames lie between header and tag.
     /// `packet` is exactly one packet, as long as its header says. Where it does not match, what lies
     /// behind the header is unspecified.
@@ -227,6 +250,34 @@ mod tests {
                 assert_eq!(sealed[..size - 16], plain[..size - 16]);
                 server.seal(&mut sealed);
                 assert_eq!(client.open(&mut sealed), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_with_bytes_elsewhere_has_the_tag_of_the_whole() {
+        for suite in SUITES {
+            let mut rng = Rng::new(9);
+            for (number, (size, at, length)) in (0..).zip([
+                (100, 20, 64),
+                (100, 30, 20),
+                (9_000, 70, 8_900),
+                (16_368, 60, 16_000),
+                (36, 20, 0),
+            ]) {
+                let (mut whole, mut server) = pair(suite, b"prologue");
+                let mut parted = pair(suite, b"prologue").0;
+                let plain = packet(&mut rng, size, number, &whole);
+                let mut expected = plain.clone();
+                whole.seal(&mut expected);
+                let mut sealed = plain.clone();
+                sealed[at..at + length].fill(0);
+                parted.seal_around(&mut sealed, at, &plain[at..at + length]);
+                if parted.leaves_bytes() {
+                    sealed[at..at + length].copy_from_slice(&plain[at..at + length]);
+                }
+                assert_eq!(sealed, expected, "{suite:?} {size}");
+                assert_eq!(server.open(&mut sealed), Ok(()));
             }
         }
     }

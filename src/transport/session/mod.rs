@@ -27,6 +27,7 @@ mod submit;
 mod timers;
 mod transmit;
 mod trust;
+mod write_unit;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

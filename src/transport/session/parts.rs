@@ -12,7 +12,8 @@ use crate::transport::parts_in::{Kept, Place};
 use crate::transport::parts_out::Part;
 use crate::transport::session::Session;
 use crate::transport::session::receive::OrderedBody;
-use crate::transport::session::transmit::{Pick, unit_size};
+use crate::transport::session::transmit::Pick;
+use crate::transport::session::write_unit::unit_size;
 use crate::transport::shared::Shared;
 use crate::transport::units_out::Body;
 use crate::wire::{

@@ -3,7 +3,8 @@
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE};
 use crate::time::Timestamp;
 use crate::transport::sent::{NO_UNIT, carried};
-use crate::transport::session::transmit::{Pick, Sent, encode_header, unit_size};
+use crate::transport::session::transmit::{Pick, Sent, encode_header};
+use crate::transport::session::write_unit::unit_size;
 use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
 use crate::transport::sink::PacketSink;

@@ -17,7 +17,7 @@ use crate::transport::peer_workers::growth;
 use crate::transport::planted::{self, Fault};
 use crate::transport::received::{Order, Verdict};
 use crate::transport::session::Session;
-use crate::transport::session::transmit::fragment_cost;
+use crate::transport::session::write_unit::fragment_cost;
 use crate::transport::shared::Shared;
 use crate::transport::unit_window::UnitVerdict;
 use crate::transport::{CloseReason, Event};

@@ -3,23 +3,19 @@
 //! A loop that picks, one function for each part. Control frames are made anew for each packet; only
 //! the unit is ever repeated.
 
-use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZE, UNGRANTED_SIZE_MAX};
-use crate::rings::copy;
+use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZE};
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
-use crate::transport::credit;
 use crate::transport::parts_out::Part;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{NO_UNIT, carried};
 use crate::transport::session::frames::ControlFrames;
+use crate::transport::session::write_unit::{charged, unit_size};
 use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
 use crate::transport::sink::{Extent, PacketSink};
 use crate::transport::units_out::Body;
-use crate::wire::{
-    self, FRAGMENT_HEAD_SIZE, FragmentHeader, Header, MESSAGES_HEAD_SIZE, PacketKind, PacketNumber,
-    UNIT_PART_HEAD_SIZE, UnitNumber, Writer,
-};
+use crate::wire::{self, FRAGMENT_HEAD_SIZE, Header, PacketKind, PacketNumber, UNIT_PART_HEAD_SIZE, Writer};
 
 /// What the next packet carries beside control frames.
 #[derive(Clone, Copy, Debug)]
@@ -300,25 +296,18 @@ impl Session {
             frames.add(carried::DATAGRAM);
             at += self.take_datagram(&mut packet[at..], shared);
         }
-        let unit = match plan.pick {
-            Pick::Nothing => NO_UNIT,
-            Pick::Again(unit, body) => {
-                self.write_unit(unit, body, &mut packet[at..at + plan.unit_size], shared);
-                unit
-            }
-            Pick::New(body) => {
-                let unit = self.number_unit(body, number);
-                self.write_unit(unit, body, &mut packet[at..at + plan.unit_size], shared);
-                unit
-            }
-            Pick::Part(part, body) => {
-                self.write_part(&part, body, &mut packet[at..at + plan.unit_size], shared);
-                part.unit
-            }
-        };
+        let (unit, elsewhere) =
+            self.write_pick(plan.pick, number, &mut packet[at..at + plan.unit_size], shared);
+        let unit_at = at;
         at += plan.unit_size;
         packet[at..size - TAG_SIZE].fill(0);
-        self.protector.seal(packet);
+        match elsewhere {
+            None => self.protector.seal(packet),
+            Some(bytes) => {
+                self.protector.seal_around(packet, unit_at + FRAGMENT_HEAD_SIZE, &bytes);
+                sink.gather(unit_at + FRAGMENT_HEAD_SIZE, bytes);
+            }
+        }
         self.note_sent(now, number, unit, size, plan, &frames, shared);
         if planted::is(Fault::SlotReusedBeforeAck) {
             self.plant_slot_reuse(plan, shared);
@@ -334,7 +323,7 @@ impl Session {
         }
     }
 
-    fn number_unit(&mut self, body: Body, number: u64) -> u64 {
+    pub(super) fn number_unit(&mut self, body: Body, number: u64) -> u64 {
         if let Some(cost) = charged(body) {
             let taken = self.credit_out.take(cost);
             debug_assert!(taken, "a unit is picked only within credit");
@@ -353,31 +342,6 @@ impl Session {
             (self.turns.small, self.turns.large) = (0, 0);
         }
         self.units.push(body, number)
-    }
-
-    pub(super) fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
-        match body {
-            Body::Packed(packed) => {
-                let end = MESSAGES_HEAD_SIZE + usize::from(packed.size);
-                let records = &shared.slab.bytes(packed.slot)[MESSAGES_HEAD_SIZE..end];
-                copy(&mut out[MESSAGES_HEAD_SIZE..end], records);
-                wire::encode_messages_head(out, UnitNumber(unit), packed.size);
-            }
-            Body::Fragment { large, offset, size } => {
-                let message =
-                    self.large.get(large).expect("a message lives until all its units are acknowledged");
-                let start = offset as usize;
-                let data = &message.payload[start..start + usize::from(size)];
-                let header = FragmentHeader {
-                    record: message.header,
-                    message: message.id,
-                    offset,
-                    total: message.total(),
-                };
-                wire::encode_fragment_head(out, &header, UnitNumber(unit), size);
-                copy(&mut out[FRAGMENT_HEAD_SIZE..FRAGMENT_HEAD_SIZE + data.len()], data);
-            }
-        }
     }
 
     /// A datagram waits, and the congestion window lets it go: it is not repeated, but it is congestion.
@@ -452,27 +416,6 @@ pub(super) enum Sent {
     Packet,
     Nothing,
     NoMemory,
-}
-
-/// Bytes of a unit with its head.
-pub(super) fn unit_size(body: Body) -> usize {
-    match body {
-        Body::Packed(packed) => MESSAGES_HEAD_SIZE + usize::from(packed.size),
-        Body::Fragment { size, .. } => FRAGMENT_HEAD_SIZE + usize::from(size),
-    }
-}
-
-/// What a unit costs in session credit; `None` for fragments that live on a GRANT.
-fn charged(body: Body) -> Option<u64> {
-    match body {
-        Body::Packed(packed) => Some(credit::cost(usize::from(packed.size))),
-        Body::Fragment { offset, size, .. } => fragment_cost(offset, usize::from(size)),
-    }
-}
-
-/// What a fragment costs: the first 64 KiB of a message live on session credit, the rest on its GRANT.
-pub(super) fn fragment_cost(offset: u64, size: usize) -> Option<u64> {
-    (offset < UNGRANTED_SIZE_MAX).then(|| credit::cost(size))
 }
 
 fn room_left(packet_size: usize, unit_size: usize, control_size: usize) -> usize {

@@ -211,8 +211,9 @@ impl Backend for Tap {
         self.inner.give_back(buffer);
     }
 
-    fn submit(&mut self, train: Train) {
+    fn submit(&mut self, mut train: Train) {
         let now = self.clock.now();
+        train.buffer.fill();
         for packet in train.buffer.bytes()[..train.length].chunks(train.segment_size.max(1)) {
             self.outbound.push(now, train.path, packet);
         }

@@ -1,0 +1,106 @@
+//! Writing what a packet carries beside control frames: a unit or a part of one.
+
+use bytes::Bytes;
+
+use crate::bounds::UNGRANTED_SIZE_MAX;
+use crate::rings::copy;
+use crate::transport::credit;
+use crate::transport::large_out::LargeBody;
+use crate::transport::sent::NO_UNIT;
+use crate::transport::session::Session;
+use crate::transport::session::transmit::Pick;
+use crate::transport::shared::Shared;
+use crate::transport::units_out::Body;
+use crate::wire::{self, FRAGMENT_HEAD_SIZE, FragmentHeader, MESSAGES_HEAD_SIZE, UnitNumber};
+
+impl Session {
+    /// Writes what was picked into `out`; which unit that is, and, where they are better left where they are,
+    /// the bytes behind its head.
+    pub(super) fn write_pick(
+        &mut self,
+        pick: Pick,
+        number: u64,
+        out: &mut [u8],
+        shared: &mut Shared,
+    ) -> (u64, Option<Bytes>) {
+        let (unit, body) = match pick {
+            Pick::Nothing => return (NO_UNIT, None),
+            Pick::Part(part, body) => {
+                self.write_part(&part, body, out, shared);
+                return (part.unit, None);
+            }
+            Pick::Again(unit, body) => (unit, body),
+            Pick::New(body) => (self.number_unit(body, number), body),
+        };
+        let elsewhere = self.elsewhere(body);
+        match elsewhere {
+            None => self.write_unit(unit, body, out, shared),
+            Some(_) => self.write_fragment_head(unit, body, out),
+        }
+        (unit, elsewhere)
+    }
+
+    /// The bytes of a fragment that the kernel may gather from the message: what leaves as it is, and is worth
+    /// another piece to it.
+    fn elsewhere(&self, body: Body) -> Option<Bytes> {
+        let Body::Fragment { large, offset, size } = body else { return None };
+        if usize::from(size) < GATHERED_SIZE_MIN || !self.protector.leaves_bytes() {
+            return None;
+        }
+        match &self.large.get(large)?.payload {
+            LargeBody::Kept(bytes) => Some(bytes.slice(offset as usize..offset as usize + usize::from(size))),
+            LargeBody::Copied(_) => None,
+        }
+    }
+
+    fn write_fragment_head(&self, unit: u64, body: Body, out: &mut [u8]) {
+        let Body::Fragment { large, offset, size } = body else { return };
+        let message = self.large.get(large).expect("a message lives until all its units are acknowledged");
+        let header =
+            FragmentHeader { record: message.header, message: message.id, offset, total: message.total() };
+        wire::encode_fragment_head(out, &header, UnitNumber(unit), size);
+    }
+
+    pub(super) fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
+        match body {
+            Body::Packed(packed) => {
+                let end = MESSAGES_HEAD_SIZE + usize::from(packed.size);
+                let records = &shared.slab.bytes(packed.slot)[MESSAGES_HEAD_SIZE..end];
+                copy(&mut out[MESSAGES_HEAD_SIZE..end], records);
+                wire::encode_messages_head(out, UnitNumber(unit), packed.size);
+            }
+            Body::Fragment { large, offset, size } => {
+                self.write_fragment_head(unit, body, out);
+                let message =
+                    self.large.get(large).expect("a message lives until all its units are acknowledged");
+                let start = offset as usize;
+                let data = &message.payload[start..start + usize::from(size)];
+                copy(&mut out[FRAGMENT_HEAD_SIZE..FRAGMENT_HEAD_SIZE + data.len()], data);
+            }
+        }
+    }
+}
+
+/// Bytes of a unit with its head.
+pub(super) fn unit_size(body: Body) -> usize {
+    match body {
+        Body::Packed(packed) => MESSAGES_HEAD_SIZE + usize::from(packed.size),
+        Body::Fragment { size, .. } => FRAGMENT_HEAD_SIZE + usize::from(size),
+    }
+}
+
+/// What a unit costs in session credit; `None` for fragments that live on a GRANT.
+pub(super) fn charged(body: Body) -> Option<u64> {
+    match body {
+        Body::Packed(packed) => Some(credit::cost(usize::from(packed.size))),
+        Body::Fragment { offset, size, .. } => fragment_cost(offset, usize::from(size)),
+    }
+}
+
+/// What a fragment costs: the first 64 KiB of a message live on session credit, the rest on its GRANT.
+pub(super) fn fragment_cost(offset: u64, size: usize) -> Option<u64> {
+    (offset < UNGRANTED_SIZE_MAX).then(|| credit::cost(size))
+}
+
+/// A piece more costs the kernel and us about as much as copying so many bytes.
+const GATHERED_SIZE_MIN: usize = 4 * 1024;
