@@ -30,6 +30,8 @@ struct Probe {
     requests: usize,
     /// A call that is answered when the next message comes.
     deferred: Option<CallToken>,
+    /// What calls of method 4 brought, kept.
+    kept: Vec<Bytes>,
 }
 
 impl App for Probe {
@@ -39,6 +41,13 @@ impl App for Probe {
             0 => reply.send(request.payload),
             1 => panic!("the handler was asked to"),
             3 => self.deferred = Some(reply.defer()),
+            4 => {
+                let bytes = request.to_bytes();
+                let lies_there = bytes.as_ptr() == request.payload.as_ptr();
+                assert_eq!(lies_there, request.shared().is_some(), "what can be shared is not copied");
+                self.kept.push(bytes.clone());
+                reply.send_owned(bytes);
+            }
             _ => {}
         }
     }
@@ -87,10 +96,14 @@ struct Pair {
     session: SessionKey,
 }
 
-fn config(seed: u64) -> WorkerConfig {
+fn config(seed: u64, sealed: bool) -> WorkerConfig {
     let entropy = Rng::entropy(seed);
     let identity = Identity::generate(&mut Csprng::new(entropy));
-    let security = Security::sealed(&identity, None, 0, Timestamp(0));
+    let security = if sealed {
+        Security::sealed(&identity, None, 0, Timestamp(0))
+    } else {
+        Security::insecure_anywhere()
+    };
     let transport = Config { entropy, security, boot_id: seed, ..Config::default() };
     WorkerConfig { transport, ..WorkerConfig::default() }
 }
@@ -100,29 +113,31 @@ impl Pair {
         backends: (Box<dyn Backend>, Box<dyn Backend>),
         clock: Rc<dyn Clock>,
         hand: Option<VirtualClock>,
+        sealed: bool,
     ) -> Self {
         let target = backends.1.local_addr();
-        let mut a = Worker::new(config(1), backends.0, clock.clone(), Probe::default());
-        let b = Worker::new(config(2), backends.1, clock, Probe::default());
-        let key = b.public_key().expect("a sealed end has a key");
-        let session = a.connect(Target::with_key(target, key)).expect("room for a session");
+        let mut a = Worker::new(config(1, sealed), backends.0, clock.clone(), Probe::default());
+        let b = Worker::new(config(2, sealed), backends.1, clock, Probe::default());
+        assert_eq!(b.public_key().is_some(), sealed);
+        let target = Target { server_key: b.public_key(), ..Target::from(target) };
+        let session = a.connect(target).expect("room for a session");
         let mut pair = Self { a, b, clock: hand, session };
         pair.until(|p| !p.a.app().opened.is_empty());
         pair
     }
 
-    fn memory() -> Self {
+    fn memory(sealed: bool) -> Self {
         let (x, y) = memory::pair(([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
         let clock = VirtualClock::new(Timestamp(1_000_000_000));
-        Self::over((Box::new(x), Box::new(y)), Rc::new(clock.clone()), Some(clock))
+        Self::over((Box::new(x), Box::new(y)), Rc::new(clock.clone()), Some(clock), sealed)
     }
 
-    fn mmsg() -> Self {
+    fn mmsg(sealed: bool) -> Self {
         let open = || -> Box<dyn Backend> {
             let bind: SocketAddr = ([127, 0, 0, 1], 0).into();
             Box::new(Mmsg::open(&IoConfig::new(bind)).expect("a socket on loopback"))
         };
-        Self::over((open(), open()), Rc::new(MonotonicClock), None)
+        Self::over((open(), open()), Rc::new(MonotonicClock), None, sealed)
     }
 
     fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
@@ -151,8 +166,10 @@ impl Pair {
 }
 
 fn both(test: impl Fn(Pair)) {
-    test(Pair::memory());
-    test(Pair::mmsg());
+    for sealed in [true, false] {
+        test(Pair::memory(sealed));
+        test(Pair::mmsg(sealed));
+    }
 }
 
 #[test]
@@ -242,6 +259,30 @@ fn either_side_may_call() {
         pair.b.call(back, 0, b"from the server", deadline, 1).expect("room");
         pair.until(|p| p.b.app().outcomes.len() == 1);
         assert_eq!(pair.b.app().replies[&1], b"from the server");
+    });
+}
+
+#[test]
+fn a_handler_may_keep_what_it_was_called_with_and_reply_with_it() {
+    both(|mut pair| {
+        let deadline = pair.deadline();
+        let sizes = [1, 9_000, 40_000, 300_000];
+        let bytes = |token: u64| -> Vec<u8> {
+            (0..sizes[token as usize % 4]).map(|i| (i as u64 * 7 + token) as u8).collect()
+        };
+        // What is kept stays as it was, whatever comes later into memory that goes round.
+        for token in 0..40 {
+            pair.a
+                .call(pair.session, 4 * u32::from(token % 3 != 2), &bytes(token), deadline, token)
+                .expect("room");
+            pair.until(|p| p.a.app().outcomes.len() == token as usize + 1);
+        }
+        for token in 0..40 {
+            assert_eq!(pair.a.app().replies[&token], bytes(token), "{token}");
+        }
+        let kept: Vec<Vec<u8>> = pair.b.app().kept.iter().map(|bytes| bytes.to_vec()).collect();
+        let called: Vec<Vec<u8>> = (0..40).filter(|token| token % 3 != 2).map(bytes).collect();
+        assert!(kept == called, "what was kept has changed");
     });
 }
 

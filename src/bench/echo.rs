@@ -199,7 +199,10 @@ impl App for Echo {
     #[inline]
     fn on_request(&mut self, request: Request<'_>, reply: &mut ReplyWriter<'_>) {
         match request.method {
-            METHOD_ECHO => reply.send(request.payload),
+            METHOD_ECHO => match request.shared() {
+                Some(payload) => reply.send_owned(payload),
+                None => reply.send(request.payload),
+            },
             METHOD_SINK => reply.send(&[]),
             METHOD_STATUS => reply.send(&self.status(request.session)),
             _ => reply.fail(status::NO_SUCH_METHOD, b"echo is 0, status 1, sink 2"),

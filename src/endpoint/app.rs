@@ -156,7 +156,7 @@ impl<H: Handler> HandleApp<H> {
     }
 
     fn queue_message(&mut self, cx: &mut Cx<'_>, message: Message<'_>, is_datagram: bool) {
-        let payload = self.keep(message.payload);
+        let payload = message.shared().unwrap_or_else(|| self.keep(message.payload));
         let peer = self.peer(message.session).clone();
         let size = payload.len();
         let message = IncomingMessage { peer, channel: message.channel, payload, is_datagram };
@@ -186,7 +186,7 @@ impl<H: Handler> App for HandleApp<H> {
             return self.handler.on_request(request, reply);
         }
         let token = reply.defer();
-        let payload = self.keep(request.payload);
+        let payload = request.shared().unwrap_or_else(|| self.keep(request.payload));
         let peer = self.peer(request.session).clone();
         // A call may come before its session's opening is told.
         peer.state().learn_key(|| reply.peer_key());

@@ -1,12 +1,14 @@
 //! The memory of one large message, and the pool it comes from and goes back to.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
+
+use bytes::{Bytes, BytesMut};
 
 /// Bytes of one message, in memory that may be longer. The rest was written for an earlier message and is
 /// not shown; shortened to fit, it would have to be zeroed when a longer message takes the memory next.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    memory: Vec<u8>,
+    memory: BytesMut,
     size: usize,
 }
 
@@ -14,7 +16,7 @@ impl Buffer {
     /// `size` zeroed bytes of fresh memory. Pages from the kernel are zero: they cost nothing until written.
     #[must_use]
     pub fn zeroed(size: usize) -> Self {
-        Self { memory: vec![0; size], size }
+        Self { memory: BytesMut::zeroed(size), size }
     }
 
     /// Bytes that may be shown without another allocation.
@@ -36,7 +38,8 @@ impl Buffer {
 impl From<Vec<u8>> for Buffer {
     fn from(memory: Vec<u8>) -> Self {
         let size = memory.len();
-        Self { memory, size }
+        // No copy: nobody else holds them.
+        Self { memory: BytesMut::from(Bytes::from(memory)), size }
     }
 }
 
@@ -51,6 +54,53 @@ impl Deref for Buffer {
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.memory[..self.size]
+    }
+}
+
+/// The bytes of one large message, to be read by several where they are: by the kernel, which gathers packets
+/// from them, and by the application, which may keep what it was handed.
+#[derive(Clone, Debug)]
+pub struct SharedBuffer {
+    memory: Bytes,
+    size: usize,
+}
+
+impl SharedBuffer {
+    /// The bytes in `range`, which hold on to the memory.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Bytes {
+        assert!(range.end <= self.size, "{range:?} of {} bytes", self.size);
+        self.memory.slice(range)
+    }
+
+    /// The memory, to be written again; `None` while anybody else still reads it.
+    #[must_use]
+    pub fn reclaim(self) -> Option<Buffer> {
+        let memory = self.memory.try_into_mut().ok()?;
+        Some(Buffer { size: memory.len(), memory })
+    }
+}
+
+impl From<Buffer> for SharedBuffer {
+    fn from(buffer: Buffer) -> Self {
+        Self { size: buffer.size, memory: buffer.memory.freeze() }
+    }
+}
+
+impl From<Bytes> for SharedBuffer {
+    fn from(memory: Bytes) -> Self {
+        Self { size: memory.len(), memory }
+    }
+}
+
+impl Deref for SharedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.size]
     }
 }
 
@@ -111,6 +161,19 @@ mod tests {
         let buffer = pool.take(70_000).unwrap();
         assert_eq!((buffer.room(), buffer.len()), (100_000, 70_000));
         assert!(pool.take(40_000).is_none());
+    }
+
+    #[test]
+    fn shared_memory_comes_back_where_it_was_once_nobody_else_reads_it() {
+        let mut buffer = Buffer::zeroed(100_000);
+        let at = buffer.as_ptr();
+        buffer.show(60_000);
+        let shared = SharedBuffer::from(buffer);
+        let reader = shared.part(10..20);
+        assert!(shared.clone().reclaim().is_none());
+        drop(reader);
+        let back = shared.reclaim().unwrap();
+        assert_eq!((back.room(), back.as_ptr()), (100_000, at));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the engine found in received packets, for handlers to run after it has returned.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, SharedBuffer};
 use crate::wire::{CallId, ChannelId};
 
 /// One thing delivered to the application.
@@ -71,7 +71,7 @@ pub enum BodyRef {
 #[derive(Debug, Default)]
 pub struct Deliveries {
     list: Vec<Delivery>,
-    owned: Vec<Buffer>,
+    owned: Vec<SharedBuffer>,
     buffer: u32,
     base: u32,
 }
@@ -94,7 +94,7 @@ impl Deliveries {
     /// Adds something whose bytes were copied out.
     pub fn push_owned(&mut self, session: u32, kind: DeliveryKind, bytes: Buffer) {
         let body = BodyRef::Owned(self.owned.len() as u32);
-        self.owned.push(bytes);
+        self.owned.push(bytes.into());
         self.list.push(Delivery { session, kind, body });
     }
 
@@ -121,15 +121,15 @@ impl Deliveries {
         self.list[index]
     }
 
-    /// An owned buffer's bytes.
+    /// An owned buffer.
     #[must_use]
-    pub fn owned(&self, index: u32) -> &[u8] {
+    pub fn owned(&self, index: u32) -> &SharedBuffer {
         &self.owned[index as usize]
     }
 
-    /// Forgets all, handing owned buffers to `recycle`.
+    /// Forgets all, handing owned buffers that nobody kept to `recycle`.
     pub fn clear(&mut self, recycle: impl FnMut(Buffer)) {
         self.list.clear();
-        self.owned.drain(..).for_each(recycle);
+        self.owned.drain(..).filter_map(SharedBuffer::reclaim).for_each(recycle);
     }
 }

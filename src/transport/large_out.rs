@@ -4,33 +4,10 @@
 //! Messages that a grant blocks do not hold up others.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
 
-use bytes::Bytes;
-
-use super::buffer::Buffer;
+use super::buffer::{Buffer, SharedBuffer};
 use crate::bounds::{REASSEMBLIES_MAX, UNGRANTED_SIZE_MAX};
 use crate::wire::{ChannelId, MessageId, RecordHeader};
-
-/// Where a large message's bytes are until it has arrived.
-#[derive(Debug)]
-pub enum LargeBody {
-    /// In the caller's buffer.
-    Kept(Bytes),
-    /// In a copy, whose memory goes back to the [`Reserve`](super::reassembly::Reserve).
-    Copied(Buffer),
-}
-
-impl Deref for LargeBody {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            LargeBody::Kept(bytes) => bytes,
-            LargeBody::Copied(buffer) => buffer,
-        }
-    }
-}
 
 /// One large message.
 #[derive(Debug)]
@@ -40,7 +17,7 @@ pub struct LargeOut {
     /// What it is: a call, a reply, a message.
     pub header: RecordHeader,
     /// Its bytes.
-    pub payload: LargeBody,
+    pub payload: SharedBuffer,
     /// The ordinal of a one-way message.
     pub ordinal: Option<u64>,
     cut: u64,
@@ -93,7 +70,7 @@ const STARTED_MAX: usize = REASSEMBLIES_MAX / 2;
 
 impl LargeQueue {
     /// Queues a message.
-    pub fn push(&mut self, header: RecordHeader, payload: LargeBody, ordinal: Option<u64>) {
+    pub fn push(&mut self, header: RecordHeader, payload: SharedBuffer, ordinal: Option<u64>) {
         let id = MessageId(self.next_id);
         self.next_id += 1;
         self.uncut_size += payload.len() as u64;
@@ -165,7 +142,10 @@ impl LargeQueue {
         self.uncut_size -= size;
         if message.cut == message.total() {
             self.part_way -= 1;
-            self.pending.retain(|&i| i != index);
+            // It is the first but for those that wait for grants.
+            if let Some(at) = self.pending.iter().position(|&i| i == index) {
+                self.pending.remove(at);
+            }
         }
     }
 
@@ -181,8 +161,8 @@ impl LargeQueue {
         self.get(index).map_or(0, LargeOut::total)
     }
 
-    /// `size` bytes of message `index` arrived; a message that has arrived whole is forgotten. The memory of
-    /// a copy comes back for the next.
+    /// `size` bytes of message `index` arrived; a message that has arrived whole is forgotten. Its memory
+    /// comes back for the next, unless somebody else still holds it.
     pub fn on_acked(&mut self, index: u32, size: u64) -> Option<Buffer> {
         let slot = self.messages.get_mut(index as usize)?;
         let message = slot.as_mut()?;
@@ -193,10 +173,7 @@ impl LargeQueue {
         self.kept_size -= message.total();
         self.started -= 1;
         self.free.push(index);
-        match slot.take()?.payload {
-            LargeBody::Copied(buffer) => Some(buffer),
-            LargeBody::Kept(_) => None,
-        }
+        slot.take()?.payload.reclaim()
     }
 
     /// The receiver grants message `id` up to `offset`. Grants never shrink. True when that let
@@ -256,17 +233,17 @@ impl LargeQueue {
 mod tests {
     use super::*;
 
-    fn zeros(size: usize) -> LargeBody {
-        LargeBody::Kept(Bytes::from(vec![0; size]))
+    fn zeros(size: usize) -> SharedBuffer {
+        SharedBuffer::from(Buffer::zeroed(size))
     }
 
     #[test]
     fn nothing_is_left_after_the_last_piece_that_may_leave() {
         let mut queue = LargeQueue::default();
-        queue.push(RecordHeader::Message, LargeBody::Kept(Bytes::from(vec![0; 30_000])), None);
+        queue.push(RecordHeader::Message, zeros(30_000), None);
         assert!(queue.has_more_after(0, 10_000));
         assert!(!queue.has_more_after(0, 30_000));
-        queue.push(RecordHeader::Message, LargeBody::Kept(Bytes::from(vec![0; 20_000])), None);
+        queue.push(RecordHeader::Message, zeros(20_000), None);
         assert!(queue.has_more_after(0, 30_000), "the other one");
         queue.cut(0, 30_000);
         assert!(queue.has_more_after(1, 19_999));
@@ -302,22 +279,23 @@ mod tests {
     }
 
     #[test]
-    fn a_message_acknowledged_whole_is_forgotten() {
+    fn a_message_acknowledged_whole_is_forgotten_and_its_memory_comes_back() {
         let mut queue = LargeQueue::default();
         queue.push(RecordHeader::Message, zeros(20_000), Some(0));
         queue.cut(0, 20_000);
         assert!(queue.on_acked(0, 12_000).is_none());
         assert!(queue.get(0).is_some());
-        assert!(queue.on_acked(0, 8_000).is_none(), "the buffer is its caller's");
+        assert_eq!(queue.on_acked(0, 8_000).map(|buffer| buffer.len()), Some(20_000));
         assert!(queue.get(0).is_none());
     }
 
     #[test]
-    fn the_memory_of_a_copy_comes_back_once_it_has_arrived() {
+    fn memory_that_the_caller_still_reads_stays_the_caller_s() {
         let mut queue = LargeQueue::default();
-        queue.push(RecordHeader::Message, LargeBody::Copied(Buffer::zeroed(20_000)), Some(0));
+        let bytes = bytes::Bytes::from(vec![7; 20_000]);
+        queue.push(RecordHeader::Message, bytes.clone().into(), Some(0));
         queue.cut(0, 20_000);
-        assert!(queue.on_acked(0, 12_000).is_none());
-        assert_eq!(queue.on_acked(0, 8_000).map(|buffer| buffer.len()), Some(20_000));
+        assert!(queue.on_acked(0, 20_000).is_none());
+        assert!(queue.get(0).is_none() && bytes.iter().all(|byte| *byte == 7));
     }
 }

@@ -5,9 +5,11 @@ use bytes::Bytes;
 use crate::crypto::PublicKey;
 use crate::rings::copy;
 use crate::time::Timestamp;
+use crate::transport::buffer::SharedBuffer;
 use crate::transport::quota::Quota;
 use crate::transport::{CallToken, CloseReason, Engine, Fate, SendError, SessionKey};
 use crate::wire::{CallId, ChannelId};
+use crate::worker::payload::shared;
 
 /// Why a call failed at the server: the status byte of its reply. Codes from 16 on are the
 /// application's own.
@@ -50,6 +52,23 @@ pub struct Request<'a> {
     pub method: u32,
     /// Its bytes, valid until the handler returns.
     pub payload: &'a [u8],
+    pub(super) owned: Option<&'a SharedBuffer>,
+}
+
+impl Request<'_> {
+    /// The payload, to be kept beyond the handler without a copy, where it came in memory of its own: messages larger
+    /// than a packet do. That memory is not used for the next message until what is returned is dropped. A session's
+    /// peer is slowed down by what is kept only as far as [`Cx::hold`] is told.
+    #[must_use]
+    pub fn shared(&self) -> Option<Bytes> {
+        shared(self.owned)
+    }
+
+    /// The payload, to be kept beyond the handler: [shared](Self::shared) where it can be, copied where not.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        self.shared().unwrap_or_else(|| Bytes::copy_from_slice(self.payload))
+    }
 }
 
 /// A one-way message or datagram.
@@ -61,6 +80,23 @@ pub struct Message<'a> {
     pub channel: Option<ChannelId>,
     /// Its bytes, valid until the handler returns.
     pub payload: &'a [u8],
+    pub(super) owned: Option<&'a SharedBuffer>,
+}
+
+impl Message<'_> {
+    /// The payload, to be kept beyond the handler without a copy, where it came in memory of its own: messages larger
+    /// than a packet do. That memory is not used for the next message until what is returned is dropped. A session's
+    /// peer is slowed down by what is kept only as far as [`Cx::hold`] is told.
+    #[must_use]
+    pub fn shared(&self) -> Option<Bytes> {
+        shared(self.owned)
+    }
+
+    /// The payload, to be kept beyond the handler: [shared](Self::shared) where it can be, copied where not.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        self.shared().unwrap_or_else(|| Bytes::copy_from_slice(self.payload))
+    }
 }
 
 /// How a call ended. Every call ends in exactly one way.

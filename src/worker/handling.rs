@@ -11,6 +11,7 @@ use crate::transport::security::Denied;
 use crate::transport::{DeliveryKind, Engine, SessionKey};
 use crate::worker::WorkerCounters;
 use crate::worker::app::{App, Cx, Message, Outcome, ReplyWriter, Request, status};
+use crate::worker::payload::Payload;
 
 /// A stretch of handlers beyond this many budgets is counted as slow.
 const SLOW_FACTOR: u64 = 20;
@@ -64,8 +65,9 @@ pub(super) struct Handling<'a, A> {
 
 impl<A: App> Handling<'_, A> {
     #[inline]
-    pub(super) fn deliver(self, session: SessionKey, kind: DeliveryKind, payload: &[u8]) {
+    pub(super) fn deliver(self, session: SessionKey, kind: DeliveryKind, payload: Payload<'_>) {
         let Self { engine, app, counters, now } = self;
+        let (payload, owned) = (payload.bytes(), payload.owned());
         match kind {
             DeliveryKind::Request { call, method } => {
                 let admitted = engine.admit_call(now, session, method);
@@ -74,7 +76,7 @@ impl<A: App> Handling<'_, A> {
                     let (status, why) = denial(denied);
                     return reply.fail(status, why);
                 }
-                let request = Request { session, method, payload };
+                let request = Request { session, method, payload, owned };
                 let ran = catch_unwind(AssertUnwindSafe(|| app.on_request(request, &mut reply)));
                 if ran.is_err() {
                     counters.handler_panics += 1;
@@ -95,10 +97,11 @@ impl<A: App> Handling<'_, A> {
                 }
             }
             DeliveryKind::Message(channel) => {
-                app.on_message(&mut Cx { engine, now }, Message { session, channel, payload });
+                app.on_message(&mut Cx { engine, now }, Message { session, channel, payload, owned });
             }
             DeliveryKind::Datagram => {
-                app.on_datagram(&mut Cx { engine, now }, Message { session, channel: None, payload });
+                let message = Message { session, channel: None, payload, owned };
+                app.on_datagram(&mut Cx { engine, now }, message);
             }
         }
     }

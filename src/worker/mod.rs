@@ -23,6 +23,7 @@ mod ledger;
 mod log;
 pub mod mailbox;
 mod paths;
+mod payload;
 pub mod pcap;
 mod shedding;
 pub mod tap;

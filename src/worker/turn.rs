@@ -10,6 +10,7 @@ use crate::transport::planted::{self, Fault};
 use crate::transport::{BodyRef, Event as EngineEvent, Extent, Fate, Meta, PathIndex, SessionKey};
 use crate::worker::app::{App, Cx, Event, Outcome};
 use crate::worker::handling::{Handling, Pace};
+use crate::worker::payload::Payload;
 use crate::worker::trains::TrainSink;
 use crate::worker::{Turn, Worker};
 
@@ -147,13 +148,13 @@ impl<A: App> Worker<A> {
             if !delivery.lies_beside(&first) {
                 return (i, None);
             }
-            let payload: &[u8] = match delivery.body {
+            let payload = match delivery.body {
                 BodyRef::Received { offset, size, .. } => {
                     let start = offset as usize;
                     debug_assert!(start >= HEADER_SIZE);
-                    &received[start..start + size as usize]
+                    Payload::InPacket(&received[start..start + size as usize])
                 }
-                BodyRef::Owned(index) => deliveries.owned(index),
+                BodyRef::Owned(index) => Payload::Owned(deliveries.owned(index)),
             };
             Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
             pace.since_transmit += 1;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use ringwire::bounds::{RECEIVE_BATCH_MAX, TRAIN_BUFFERS_MAX};
 use ringwire::io::{Config, Ecn, Event, PathId, Train};
 use ringwire::time::{Clock, MonotonicClock};
@@ -41,6 +43,36 @@ pub fn a_train_leaves_packet_by_packet_without_gso(kind: Kind, family: Family) {
     assert_eq!(joined(&arrivals), framed(3_700, 1_200));
     assert_eq!(packets(&arrivals), [1_200, 1_200, 1_200, 100]);
     assert_eq!(pair.here.counters(false).packets_sent, 4);
+}
+
+pub fn what_lies_elsewhere_arrives_in_its_place(kind: Kind, family: Family) {
+    for gso in [true, false] {
+        let mut pair = Pair::with(kind, family, |here| here.gso = gso, |_| {});
+        // As many pieces as a train can have, a train in several calls' worth of them, and bytes at both ends.
+        for (length, segment_size, pieces) in
+            [(64 * 900, 900, 64), (4 * 16_368, 16_368, 4), (16_368, 16_368, 1), (3_700, 1_200, 3)]
+        {
+            for round in 0..3 {
+                let bytes = framed(length, segment_size);
+                let mut buffer = rig::lend(&mut *pair.here);
+                buffer.bytes_mut()[..length].copy_from_slice(&bytes);
+                for piece in 0..pieces {
+                    let end = ((piece + 1) * segment_size).min(length) - 16 * round.min(1);
+                    let start = piece * segment_size + 40;
+                    // What stands in its place meanwhile must not leave.
+                    buffer.bytes_mut()[start..end].fill(0xee);
+                    buffer.gather(start, Bytes::copy_from_slice(&bytes[start..end]));
+                }
+                pair.here.submit(Train { buffer, length, segment_size, path: PathId(0) });
+                pair.here.flush().expect("the socket is alive");
+                let arrivals = pair.collect(length);
+                assert_eq!(joined(&arrivals), bytes, "{length} in {segment_size}, GSO {gso}");
+                // The buffer comes back without what it gathered.
+                pair.send(length, segment_size);
+                assert_eq!(joined(&pair.collect(length)), bytes);
+            }
+        }
+    }
 }
 
 pub fn trains_to_64_kib_arrive_in_order(kind: Kind, family: Family) {

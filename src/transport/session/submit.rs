@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, RECORD_SIZE_MAX, SEND_QUEUE_SIZE_MAX, TAG_SIZE};
 use crate::rings::copy;
 use crate::time::Timestamp;
-use crate::transport::large_out::LargeBody;
+use crate::transport::buffer::SharedBuffer;
 use crate::transport::reassembly::Reserve;
 use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
@@ -39,10 +39,10 @@ impl Payload<'_> {
         }
     }
 
-    fn into_body(self, reserve: &mut Reserve) -> LargeBody {
+    fn into_body(self, reserve: &mut Reserve) -> SharedBuffer {
         match self {
-            Payload::Copied(bytes) => LargeBody::Copied(reserve.copy(bytes)),
-            Payload::Owned(bytes) => LargeBody::Kept(bytes),
+            Payload::Copied(bytes) => reserve.copy(bytes).into(),
+            Payload::Owned(bytes) => bytes.into(),
         }
     }
 }

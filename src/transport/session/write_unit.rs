@@ -5,7 +5,6 @@ use bytes::Bytes;
 use crate::bounds::UNGRANTED_SIZE_MAX;
 use crate::rings::copy;
 use crate::transport::credit;
-use crate::transport::large_out::LargeBody;
 use crate::transport::sent::NO_UNIT;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::Pick;
@@ -47,10 +46,8 @@ impl Session {
         if usize::from(size) < GATHERED_SIZE_MIN || !self.protector.leaves_bytes() {
             return None;
         }
-        match &self.large.get(large)?.payload {
-            LargeBody::Kept(bytes) => Some(bytes.slice(offset as usize..offset as usize + usize::from(size))),
-            LargeBody::Copied(_) => None,
-        }
+        let start = offset as usize;
+        Some(self.large.get(large)?.payload.part(start..start + usize::from(size)))
     }
 
     fn write_fragment_head(&self, unit: u64, body: Body, out: &mut [u8]) {
