@@ -11,6 +11,7 @@ use crate::transport::security::Denied;
 use crate::transport::{DeliveryKind, Engine, SessionKey};
 use crate::worker::WorkerCounters;
 use crate::worker::app::{App, Cx, Message, Outcome, ReplyWriter, Request, status};
+use crate::worker::balance::Balance;
 use crate::worker::payload::Payload;
 
 /// A stretch of handlers beyond this many budgets is counted as slow.
@@ -23,6 +24,8 @@ pub(super) struct Pace {
     pub(super) since_transmit: usize,
     pub(super) looked: Timestamp,
     pub(super) transmitted: Timestamp,
+    /// After so many handlers of the turn what was answered leaves: see [`Balance`].
+    pub(super) part: Option<usize>,
     /// When the packets came.
     began: Timestamp,
 }
@@ -32,13 +35,15 @@ pub(super) struct Pace {
 const ACK_WAIT_MAX_NS: u64 = 1_000_000;
 
 impl Pace {
-    /// Of a turn that received `batch`. While this end worked, so much piled up: answers that leave in pieces as
+    /// Of a turn that received `batch` and found `count` things to handle in it. While this end worked, so much piled up: answers that leave in pieces as
     /// large keep the peer as busy, and cost both ends fewer system calls than smaller ones. Where each packet is
     /// answered before the next comes, the pieces stay small and both ends work at once.
-    pub(super) fn new(now: Timestamp, batch: &[Received]) -> Self {
+    pub(super) fn new(now: Timestamp, batch: &[Received], count: usize, balance: &mut Balance) -> Self {
         let size: usize = batch.iter().map(|received| received.length as usize).sum();
         let train_size = size.clamp(TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX);
-        Self { train_size, since_transmit: 0, looked: now, transmitted: now, began: now }
+        // A batch of a full train and more leaves in pieces anyway.
+        let part = balance.part(count).filter(|_| size <= TRAIN_SIZE_EARLY);
+        Self { train_size, since_transmit: 0, looked: now, transmitted: now, part, began: now }
     }
 
     /// What leaves before more handlers run.

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod balance;
 pub mod front_door;
 mod handling;
 mod idle;
@@ -48,6 +49,7 @@ use crate::wire::ChannelId;
 
 pub use crate::transport::{CallToken, CloseReason, LaneParent, SessionKey};
 pub use app::{App, Cx, Event, Message, Outcome, ReplyWriter, Request, status};
+use balance::Balance;
 use idle::Idle;
 pub use idle::IdlePolicy;
 use jobs::JobBudget;
@@ -101,6 +103,7 @@ pub struct Worker<A: App> {
     trains: Trains,
     paths: PathTable,
     deliveries: Deliveries,
+    balance: Balance,
     batch: Vec<Received>,
     io_events: Vec<IoEvent>,
     engine_events: Vec<EngineEvent>,
@@ -132,6 +135,7 @@ impl<A: App> Worker<A> {
             trains: Trains::default(),
             paths: PathTable::default(),
             deliveries: Deliveries::default(),
+            balance: Balance::default(),
             batch: Vec::new(),
             io_events: Vec::new(),
             engine_events: Vec::new(),

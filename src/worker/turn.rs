@@ -51,6 +51,7 @@ impl<A: App> Worker<A> {
             self.counters.turn_ns_max = self.counters.turn_ns_max.max(self.now.since_ns(started));
         } else {
             self.counters.idle_turns += 1;
+            self.balance.wait();
         }
         Turn { idle: !busy }
     }
@@ -116,7 +117,7 @@ impl<A: App> Worker<A> {
     }
 
     fn run_handlers(&mut self) {
-        let mut pace = Pace::new(self.now, &self.batch);
+        let mut pace = Pace::new(self.now, &self.batch, self.deliveries.len(), &mut self.balance);
         let mut at = 0;
         while at < self.deliveries.len() {
             let (next, leave) = self.run_stretch(at, &mut pace);
@@ -161,7 +162,8 @@ impl<A: App> Worker<A> {
             let train = engine.is_train_ready(session, pace.train_size);
             counters.early_trains += u64::from(train);
             let looks = i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1;
-            if looks && pace.look(clock.now(), counters) || pace.since_transmit >= HANDLER_CALLS_MAX {
+            let leaves = pace.since_transmit >= HANDLER_CALLS_MAX || pace.part == Some(i + 1);
+            if looks && pace.look(clock.now(), counters) || leaves {
                 return (i + 1, Some(pace.extent()));
             }
             if train {
