@@ -281,3 +281,39 @@ fn what_cannot_start_or_open_says_why() {
 struct Nobody;
 
 impl ringwire::endpoint::Handler for Nobody {}
+
+#[test]
+fn a_session_tells_what_its_worker_counted_and_an_ended_endpoint_nothing() {
+    let server = server();
+    let (client, peer) = connected(&server);
+    let before = peer.stats().wait().expect("it runs");
+    for _ in 0..10 {
+        assert_eq!(peer.call(ECHO, &b"counted"[..]).wait().expect("an echo"), &b"counted"[..]);
+    }
+    let after = peer.stats().wait().expect("it runs");
+    assert!(after.counters.packets_sent >= before.counters.packets_sent + 10, "{after:?}");
+    assert!(after.counters.packets_received >= before.counters.packets_received + 10, "{after:?}");
+    assert!(after.turns.turns > before.turns.turns);
+    assert!(after.cpu_s >= before.cpu_s);
+    assert!(after.packet_size.is_some_and(|size| size >= 1_200), "{after:?}");
+    assert!(client.backend().starts_with(after.backend), "{after:?}");
+    assert_eq!(client.operations(), 0);
+    drop(client);
+    assert!(peer.stats().wait().is_none());
+}
+
+#[test]
+fn a_worker_that_yields_shares_its_core_with_who_calls() {
+    let server = server();
+    let core = ringwire::sys::cores::allowed()[0];
+    let client = loopback().cores([core]).idle(IdlePolicy::Yield).start().expect("a client on loopback");
+    let peer = client.connect(server.local_addr()).wait().expect("a session");
+    let calls = std::thread::spawn(move || {
+        assert!(ringwire::sys::cores::pin_current(core));
+        (0..200).all(|_| {
+            peer.call(ECHO, &b"shared"[..]).wait() == Outcome::Replied(Bytes::from_static(b"shared"))
+        })
+    });
+    assert!(calls.join().expect("it only calls"));
+    assert_eq!(client.doorbell_rings(), 0, "it never sleeps");
+}

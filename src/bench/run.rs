@@ -241,6 +241,7 @@ fn goodput(plan: &Plan, report: &Report, bytes: Option<u64>) -> Option<f64> {
 fn poll_name(idle: IdlePolicy) -> &'static str {
     match idle {
         IdlePolicy::Spin => "spin",
+        IdlePolicy::Yield => "yield",
         IdlePolicy::Adaptive => "adaptive",
         IdlePolicy::Park => "park",
     }

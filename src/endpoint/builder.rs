@@ -12,7 +12,7 @@ use crate::crypto::{Identity, PresharedKey, Suite};
 use crate::io::select::Selection;
 use crate::transport::Config;
 use crate::transport::quota::Quotas;
-use crate::transport::security::{Gate, OpenGate};
+use crate::transport::security::{Gate, OpenGate, Security};
 use crate::worker::{IdlePolicy, ReplyWriter, Request};
 
 /// Settings for an [`Endpoint`](super::Endpoint); every one has a working default.
@@ -136,6 +136,13 @@ impl Builder {
     /// Nothing is hidden or proven, over any network: whoever is on the way reads and writes along.
     pub fn insecure_anywhere(mut self) -> Self {
         self.trust.insecure = Some(true);
+        self
+    }
+
+    /// What it proves by and whom it believes, as one value: for programs that share it with workers of their
+    /// own. What was said by identity, preshared key, suite, gate and insecure has then no effect.
+    pub fn security(mut self, security: Security) -> Self {
+        self.trust.whole = Some(security);
         self
     }
 

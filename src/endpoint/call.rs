@@ -31,12 +31,31 @@ pub(super) fn command(op: Op, number: u32, session: SessionKey, payload: Bytes) 
     Command::Small { op, len: payload.len() as u8, number, session, token, timeout_ns, bytes }
 }
 
-/// A command on its way, and its completion slot.
+/// What keeps a worker's link for as long as a command is on its way.
+pub(super) trait Linked {
+    fn link(&self) -> &Link;
+}
+
+impl Linked for Arc<Link> {
+    fn link(&self) -> &Link {
+        self
+    }
+}
+
+/// Keeps the session open meanwhile.
+impl Linked for Peer {
+    fn link(&self) -> &Link {
+        self.link()
+    }
+}
+
+/// A command on its way, and its completion slot. Its holder is dropped after it: a cancellation goes before a
+/// close.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    link: Arc<Link>,
+pub(super) struct Ticket<H: Linked> {
     session: Option<SessionKey>,
     state: State,
+    holder: H,
 }
 
 #[derive(Debug)]
@@ -53,39 +72,36 @@ enum Submitted {
     Ended,
 }
 
-impl Ticket {
-    pub(super) fn new(link: Arc<Link>, command: Command) -> Self {
-        Self { link, session: command.session(), state: State::New(command) }
+impl<H: Linked> Ticket<H> {
+    pub(super) fn new(holder: H, command: Command) -> Self {
+        Self { session: command.session(), state: State::New(command), holder }
     }
 
     /// Hands the command to the worker, if it was not yet.
     fn submit(&mut self) -> Submitted {
-        let command = match std::mem::replace(&mut self.state, State::Over) {
-            State::New(command) => command,
-            other => {
-                self.state = other;
-                return Submitted::Yes;
-            }
+        let State::New(command) = &mut self.state else { return Submitted::Yes };
+        let link = self.holder.link();
+        let Some(token) = link.slots.take() else { return Submitted::NoRoom };
+        // Before it is moved: a command is two cache lines, and is moved once.
+        command.answer_to(token);
+        let State::New(command) = std::mem::replace(&mut self.state, State::Waiting(token)) else {
+            unreachable!("it was new three lines above")
         };
-        let Some(token) = self.link.slots.take() else {
-            self.state = State::New(command);
-            return Submitted::NoRoom;
-        };
-        match self.link.mailbox.push(command.with_token(token)) {
+        match link.mailbox.push(command) {
             Ok(()) => {
-                self.state = State::Waiting(token);
-                if self.link.mailbox.has_ended() {
-                    refuse_rest(&self.link);
+                if link.mailbox.has_ended() {
+                    refuse_rest(link);
                 }
                 Submitted::Yes
             }
             Err(Refused::Full(command)) => {
-                self.link.slots.give_back(token);
+                link.slots.give_back(token);
                 self.state = State::New(command);
                 Submitted::NoRoom
             }
             Err(Refused::Stopped(_)) => {
-                self.link.slots.give_back(token);
+                link.slots.give_back(token);
+                self.state = State::Over;
                 Submitted::Ended
             }
         }
@@ -94,7 +110,7 @@ impl Ticket {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Completion> {
         let mut submitted = self.submit();
         if matches!(submitted, Submitted::NoRoom) {
-            self.link.mailbox.wait_for_room(context.waker());
+            self.holder.link().mailbox.wait_for_room(context.waker());
             submitted = self.submit();
         }
         match submitted {
@@ -103,23 +119,25 @@ impl Ticket {
             Submitted::Yes => {}
         }
         let State::Waiting(token) = self.state else { panic!("a future was polled after its end") };
-        let polled = self.link.slots.poll(token, context);
+        let link = self.holder.link();
+        let polled = link.slots.poll(token, context);
         if polled.is_ready() {
             self.state = State::Over;
             // The slot is free: someone may wait for one.
-            self.link.mailbox.made_room();
+            link.mailbox.made_room();
         }
         polled
     }
 }
 
-impl Drop for Ticket {
+impl<H: Linked> Drop for Ticket<H> {
     fn drop(&mut self) {
         if let State::Waiting(token) = self.state {
-            if self.link.slots.abandon(token) {
-                self.link.mailbox.push_urgent(Urgent::Cancel { session: self.session, token });
+            let link = self.holder.link();
+            if link.slots.abandon(token) {
+                link.mailbox.push_urgent(Urgent::Cancel { session: self.session, token });
             } else {
-                self.link.mailbox.made_room();
+                link.mailbox.made_room();
             }
         }
     }
@@ -129,14 +147,12 @@ impl Drop for Ticket {
 #[derive(Debug)]
 #[must_use = "a call does nothing unless it is started, awaited or waited for"]
 pub struct Call {
-    ticket: Ticket,
-    /// Keeps the session open meanwhile. After the ticket: a cancellation goes before a close.
-    _peer: Peer,
+    ticket: Ticket<Peer>,
 }
 
 impl Call {
     pub(super) fn new(peer: Peer, command: Command) -> Self {
-        Self { ticket: Ticket::new(peer.link().clone(), command), _peer: peer }
+        Self { ticket: Ticket::new(peer, command) }
     }
 
     /// Ends as [`Outcome::TimedOut`] when no reply came within `limit` of its start (5 s unless set).
@@ -191,14 +207,12 @@ impl Future for Call {
 #[derive(Debug)]
 #[must_use = "a message is not sent unless this is awaited or waited for"]
 pub struct Sending {
-    ticket: Ticket,
-    /// Keeps the session open meanwhile. After the ticket: a cancellation goes before a close.
-    _peer: Peer,
+    ticket: Ticket<Peer>,
 }
 
 impl Sending {
     pub(super) fn new(peer: Peer, command: Command) -> Self {
-        Self { ticket: Ticket::new(peer.link().clone(), command), _peer: peer }
+        Self { ticket: Ticket::new(peer, command) }
     }
 
     /// Waits on this thread until the session has accepted it.

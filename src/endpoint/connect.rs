@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::call::Ticket;
-use super::link::Hub;
+use super::link::{Hub, Link};
 use super::slots::Completion;
 use super::{ConnectLanes, OpenError, Peer, block_on};
 use crate::crypto::PublicKey;
@@ -22,7 +22,7 @@ pub struct Connect {
     hub: Arc<Hub>,
     target: Target,
     local_worker: Option<usize>,
-    ticket: Option<Ticket>,
+    ticket: Option<Ticket<Arc<Link>>>,
 }
 
 impl Connect {
@@ -71,7 +71,7 @@ impl Connect {
         block_on(self)
     }
 
-    fn ticket(&mut self) -> Result<&mut Ticket, OpenError> {
+    fn ticket(&mut self) -> Result<&mut Ticket<Arc<Link>>, OpenError> {
         let workers = self.hub.links.len();
         let local = self.local_worker.unwrap_or_else(|| self.hub.next_link());
         let link = self.hub.links.get(local);

@@ -10,7 +10,7 @@ use super::app::HandleApp;
 use super::error::ENDED;
 use super::link::{COMMANDS_MAX, Link};
 use super::slots::Completion;
-use super::{Handler, OpenError, Outcome};
+use super::{Handler, OpenError, Outcome, stats};
 use crate::time::Timestamp;
 use crate::transport::{ConnectError, SendError, SessionKey};
 use crate::wire::ChannelId;
@@ -82,6 +82,10 @@ impl Intake {
         let (session, deadline) = match &command {
             Command::Connect { token, target } => return connect(worker, *token, *target),
             Command::OpenLane { token, lane, remote } => return open_lane(worker, *token, *lane, *remote),
+            Command::Stats { token, session } => {
+                let stats = stats::read(worker, *session);
+                return worker.app_mut().complete(*token, Completion::Counted(Box::new(stats)));
+            }
             Command::Small { session, timeout_ns, .. } | Command::Large { session, timeout_ns, .. } => {
                 (*session, now.after_ns(*timeout_ns))
             }
@@ -223,8 +227,8 @@ fn carry_out<H: Handler>(worker: &mut Worker<HandleApp<H>>, command: &Command, d
             };
             (*op, *token, result)
         }
-        Command::Connect { .. } | Command::OpenLane { .. } => {
-            unreachable!("an opening is never parked")
+        Command::Connect { .. } | Command::OpenLane { .. } | Command::Stats { .. } => {
+            unreachable!("only what a session must have room for is parked")
         }
     };
     match (result, op) {
@@ -258,6 +262,7 @@ fn refusal(command: &Command, error: SendError) -> Option<Completion> {
         Command::Connect { .. } | Command::OpenLane { .. } => {
             Some(Completion::Opened(Err(OpenError::Stopped)))
         }
+        Command::Stats { .. } => Some(Completion::Ended),
     }
 }
 

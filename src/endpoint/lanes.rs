@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::call::{Call, Ticket};
-use super::link::Hub;
+use super::link::{Hub, Link};
 use super::slots::Completion;
 use super::{Connect, OpenError, Peer, block_on};
 use crate::worker::Lane;
@@ -25,7 +25,7 @@ pub struct OpenLane {
     over: Peer,
     local_worker: Option<usize>,
     remote_worker: Option<u8>,
-    ticket: Option<Ticket>,
+    ticket: Option<Ticket<Arc<Link>>>,
 }
 
 impl OpenLane {
@@ -54,7 +54,7 @@ impl OpenLane {
         block_on(self)
     }
 
-    fn ticket(&mut self) -> Result<&mut Ticket, OpenError> {
+    fn ticket(&mut self) -> Result<&mut Ticket<Arc<Link>>, OpenError> {
         let workers = self.hub.links.len();
         let local = self.local_worker.unwrap_or_else(|| self.hub.next_link());
         let link = self.hub.links.get(local);

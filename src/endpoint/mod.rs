@@ -33,6 +33,7 @@ mod outcome;
 mod peer;
 mod slots;
 mod start;
+mod stats;
 mod trust;
 
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ pub use incoming::{Events, IncomingCall, IncomingMessage, Messages, Next, PeerEv
 pub use lanes::{ConnectLanes, Lanes, OpenLane};
 pub use outcome::Outcome;
 pub use peer::{Closed, Peer};
+pub use stats::{Stats, WorkerStats};
 
 use crate::crypto::PublicKey;
 pub use crate::crypto::{Identity, KeyError, PresharedKey, Suite};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::call::{Call, Sending, command};
 use super::link::Link;
-use super::{PostError, block_on};
+use super::{PostError, Stats, block_on};
 use crate::crypto::PublicKey;
 use crate::transport::{CloseReason, LaneParent, SessionKey};
 use crate::wire::ChannelId;
@@ -123,6 +123,11 @@ impl Peer {
     /// Closes the session once what it accepted has arrived; `code` is told to the peer.
     pub fn close(&self, code: u16) {
         self.link().mailbox.push_urgent(Urgent::Close { session: self.session(), code });
+    }
+
+    /// Asks the session's worker what it has counted so far.
+    pub fn stats(&self) -> Stats {
+        Stats::new(self)
     }
 
     /// Resolves when the session has ended.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use crossbeam_queue::ArrayQueue;
 
-use super::{OpenError, Outcome, Peer};
+use super::{OpenError, Outcome, Peer, WorkerStats};
 use crate::transport::SendError;
 
 /// What a command came to.
@@ -22,6 +22,8 @@ pub(super) enum Completion {
     Accepted(Result<u64, SendError>),
     /// A session was opened, or not.
     Opened(Result<Peer, OpenError>),
+    /// A worker's counts. Boxed: they are asked for seldom, and every slot has room for the largest.
+    Counted(Box<WorkerStats>),
     /// The worker ended first.
     Ended,
 }

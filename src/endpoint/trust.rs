@@ -11,6 +11,8 @@ use crate::transport::security::{Admission, Gate, OpenGate, Security, is_this_ho
 /// The builder's answers so far.
 #[derive(Clone, Default)]
 pub(super) struct Trust {
+    /// All of it, decided elsewhere.
+    pub(super) whole: Option<Security>,
     pub(super) identity: Option<Identity>,
     pub(super) preshared: Option<PresharedKey>,
     pub(super) suite: Option<Suite>,
@@ -34,6 +36,9 @@ impl Gate for ClosedGate {
 impl Trust {
     /// The security of an endpoint bound to `bind`.
     pub(super) fn security(self, bind: SocketAddr) -> Result<Security, EndpointError> {
+        if let Some(security) = self.whole {
+            return Ok(security);
+        }
         match self.insecure {
             Some(true) => return Ok(Security::insecure_anywhere()),
             Some(false) => return Ok(Security::insecure()),

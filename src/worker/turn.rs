@@ -68,8 +68,7 @@ impl<A: App> Worker<A> {
     /// Waits as the idle policy says. A spinning worker does not wait.
     pub fn idle(&mut self) {
         match self.idle.park(self.now, self.engine.poll_timeout()) {
-            // The next turn begins with a system call, which gives a sibling thread more than a pause would.
-            None => {}
+            None => self.offer_core(),
             Some(timeout) => self.wait(timeout),
         }
     }
@@ -78,7 +77,16 @@ impl<A: App> Worker<A> {
     pub fn idle_unless(&mut self, may_park: impl FnOnce() -> bool) {
         match self.idle.park(self.now, self.engine.poll_timeout()) {
             Some(timeout) if may_park() => self.wait(timeout),
-            _ => {}
+            Some(_) => {}
+            None => self.offer_core(),
+        }
+    }
+
+    /// A worker that spins goes on at once: the next turn begins with a system call, which gives a sibling thread
+    /// more than a pause would.
+    fn offer_core(&self) {
+        if self.idle.yields() {
+            std::thread::yield_now();
         }
     }
 

@@ -75,6 +75,13 @@ pub enum Command {
         /// Where the session that it is opened over was opened to.
         remote: Option<SocketAddr>,
     },
+    /// Tell what the worker has counted.
+    Stats {
+        /// The caller's.
+        token: u64,
+        /// Whose packet size is told beside.
+        session: SessionKey,
+    },
 }
 
 const _: () = assert!(size_of::<Command>() == 128, "a ring's entry is two cache lines");
@@ -84,21 +91,22 @@ impl Command {
     #[must_use]
     pub fn session(&self) -> Option<SessionKey> {
         match self {
-            Command::Small { session, .. } | Command::Large { session, .. } => Some(*session),
+            Command::Small { session, .. }
+            | Command::Large { session, .. }
+            | Command::Stats { session, .. } => Some(*session),
             Command::Connect { .. } | Command::OpenLane { .. } => None,
         }
     }
 
-    /// The same command, answered to another slot.
-    #[must_use]
-    pub fn with_token(mut self, new: u64) -> Self {
-        match &mut self {
+    /// Names the slot that is to be answered to.
+    pub fn answer_to(&mut self, slot: u64) {
+        match self {
             Command::Small { token, .. }
             | Command::Large { token, .. }
             | Command::Connect { token, .. }
-            | Command::OpenLane { token, .. } => *token = new,
+            | Command::OpenLane { token, .. }
+            | Command::Stats { token, .. } => *token = slot,
         }
-        self
     }
 
     /// The sender's completion slot.
@@ -108,7 +116,8 @@ impl Command {
             Command::Small { token, .. }
             | Command::Large { token, .. }
             | Command::Connect { token, .. }
-            | Command::OpenLane { token, .. } => *token,
+            | Command::OpenLane { token, .. }
+            | Command::Stats { token, .. } => *token,
         }
     }
 }

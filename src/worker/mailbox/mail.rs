@@ -112,11 +112,13 @@ impl Mailbox {
         self.room.wake_all();
     }
 
-    /// True once the worker has ended: a command pushed a moment ago may be left, to be taken by
-    /// whoever pushed it.
+    /// Asked after a push. True once the worker has ended: the command may be left, to be taken by whoever pushed
+    /// it.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        fence(Ordering::SeqCst);
+        // No fence of its own, for its price: `rouse` fenced between the push and this look.
+        // That fence and the one in `end` are in an order: either the flag is seen here, or the drain after `end`
+        // sees the command.
         self.stopped.load(Ordering::Acquire)
     }
 }
