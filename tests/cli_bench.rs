@@ -52,6 +52,85 @@ fn every_scenario_prints_one_line_whose_sums_hold() {
     }
 }
 
+/// Another thread than the worker's makes the calls, as in most programs. By the policy that is usual where it shares
+/// the worker's core, and by one that sleeps.
+#[test]
+fn calls_through_handles_are_followed_to_their_outcomes_too() {
+    for (line, scenario) in [
+        ("bench ping --size 64", "ping"),
+        ("bench rate --window 256 --verify", "rate"),
+        ("bench rate --window 4095 --size 200 --poll adaptive", "rate"),
+        ("bench rate --sessions 40 --lanes 2 --window 4 --verify --insecure", "rate"),
+        ("bench load --rate 2k --arrivals poisson --seed 3", "load"),
+        ("bench bulk --size 64KiB --verify", "bulk"),
+        ("bench bulk --over call --size 100KiB --window 4 --poll park", "bulk"),
+    ] {
+        let ended = run(&format!("{line} --entry handles --duration 300ms --warmup 50ms --json"));
+        assert_eq!(ended.status, Some(0), "{line}: {ended:?}");
+        let report = ended.json();
+        assert_eq!((&report["scenario"], &report["entry"]), (&scenario.into(), &"handles".into()), "{line}");
+        assert_sums(&report);
+        assert!(count(&report, "completed") > 0, "{line}: {report}");
+        assert_eq!((count(&report, "failed"), count(&report, "unknown")), (0, 0), "{line}: {report}");
+        let callers = report["cores"]["callers"].as_array().unwrap_or_else(|| panic!("{line}: {report}"));
+        assert_eq!(callers.len(), 1, "{line}: {report}");
+        if !line.contains("--poll") {
+            let shares = report["cores"]["client"][0] == callers[0];
+            assert_eq!(report["poll"], if shares { "yield" } else { "spin" }, "{line}: {report}");
+        }
+        assert!(report["packets"]["sent"].is_u64(), "both ends told: {line}: {report}");
+        assert!(report["packet_size"].is_u64(), "{line}: {report}");
+        let used = |end: &str| report["cpu_s"][end].as_f64().is_some_and(|seconds| seconds > 0.0);
+        assert!(used("client"), "{line}: {report}");
+        assert!(used("server"), "{line}: {report}");
+        let verified = if line.contains("--verify") { Value::Bool(true) } else { Value::Null };
+        assert_eq!(report["verified"], verified, "{line}: {report}");
+        if scenario == "load" {
+            assert!(report["service_us"].is_object(), "{line}: {report}");
+            assert!(report["skipped"].is_u64(), "{line}: {report}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_dies_under_calls_through_handles_leaves_partial_results_and_1() {
+    let served = Served::start("");
+    let bench = start(&format!(
+        "bench rate {} --entry handles --window 16 --duration 20s --warmup 50ms --deadline 300ms --json",
+        served.address
+    ));
+    rest_ms(1_000);
+    served.kill();
+    let ended = end(bench);
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.took.as_secs_f64() < 10.0, "long before 20 s: {ended:?}");
+    let report = ended.json();
+    assert_sums(&report);
+    assert!(count(&report, "completed") > 0, "partial results: {report}");
+    assert!(count(&report, "failed") + count(&report, "unknown") > 0, "named outcomes: {report}");
+    assert_eq!(report["valid"], false, "{report}");
+}
+
+#[test]
+fn an_interrupt_reaches_a_thread_that_sleeps_over_its_calls() {
+    let bench = start("bench ping --entry handles --duration 30s --warmup 50ms --json");
+    rest_ms(1_500);
+    interrupt(bench.id());
+    let ended = end(bench);
+    assert_eq!(ended.status, Some(130), "{ended:?}");
+    let report = ended.json();
+    assert_sums(&report);
+    assert!(count(&report, "completed") > 0, "{report}");
+}
+
+#[test]
+fn harm_is_not_done_to_an_endpoint_and_the_refusal_says_what_to_write() {
+    let ended = run("bench rate --entry handles --impair loss=1% --json");
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("--entry owned"), "{ended:?}");
+    assert_eq!(ended.stdout, "");
+}
+
 #[test]
 fn a_scenario_on_two_cores_of_this_host_is_a_share_of_its_raw_limit() {
     if ringwire::sys::cores::allowed().len() < 2 {

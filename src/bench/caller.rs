@@ -13,29 +13,39 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::SendError;
 use crate::worker::{App, Cx, Outcome, SessionKey, Worker};
 
-/// What a caller issues calls through: the worker between turns, or a handler's context within one.
+/// A call to be issued.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// On which session.
+    pub session: SessionKey,
+    /// What is called.
+    pub method: u32,
+    /// With what.
+    pub payload: &'a Bytes,
+    /// The time.
+    pub sent: Timestamp,
+    /// How long it has from then on, in nanoseconds.
+    pub limit_ns: u64,
+    /// Comes back with the outcome.
+    pub token: u64,
+}
+
+/// What a caller issues calls through: the worker between turns, a handler's context within one, or handles.
 pub trait Issue {
-    /// Issues one call. A large `payload` is kept, not copied, where that is possible.
-    fn issue(
-        &mut self,
-        session: SessionKey,
-        method: u32,
-        payload: &Bytes,
-        deadline: Timestamp,
-        token: u64,
-    ) -> Result<(), SendError>;
+    /// Issues one call. A large payload is kept, not copied, where that is possible.
+    fn issue(&mut self, order: Order<'_>) -> Result<(), SendError>;
+
+    /// After [`SendError::WouldBlock`]: no session has room, not only the one that was asked.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 impl<A: App> Issue for Worker<A> {
     #[inline]
-    fn issue(
-        &mut self,
-        session: SessionKey,
-        method: u32,
-        payload: &Bytes,
-        deadline: Timestamp,
-        token: u64,
-    ) -> Result<(), SendError> {
+    fn issue(&mut self, order: Order<'_>) -> Result<(), SendError> {
+        let Order { session, method, payload, token, .. } = order;
+        let deadline = order.sent.after_ns(order.limit_ns);
         if payload.len() <= COPIED_SIZE_MAX {
             self.call(session, method, payload, deadline, token)
         } else {
@@ -46,14 +56,9 @@ impl<A: App> Issue for Worker<A> {
 
 impl Issue for Cx<'_> {
     #[inline]
-    fn issue(
-        &mut self,
-        session: SessionKey,
-        method: u32,
-        payload: &Bytes,
-        deadline: Timestamp,
-        token: u64,
-    ) -> Result<(), SendError> {
+    fn issue(&mut self, order: Order<'_>) -> Result<(), SendError> {
+        let Order { session, method, payload, token, .. } = order;
+        let deadline = order.sent.after_ns(order.limit_ns);
         if payload.len() <= COPIED_SIZE_MAX {
             self.call(session, method, payload, deadline, token)
         } else {
@@ -185,6 +190,7 @@ impl Caller {
                         schedule.advance();
                     }
                 }
+                Err(SendError::WouldBlock) if via.is_full() => return,
                 Err(SendError::WouldBlock) => self.flight.set_aside(),
                 Err(error) => return self.on_refused(error),
             }
@@ -201,14 +207,15 @@ impl Caller {
     ) -> Result<(), SendError> {
         let checked = self.config.verify || self.flight.issued().is_multiple_of(CHECKED_EVERY);
         let method = if self.config.answer == Answer::Echo { METHOD_ECHO } else { METHOD_SINK };
-        let deadline = sent.after_ns(self.config.deadline_ns);
-        let session = self.sessions[seat.session];
-        if checked {
-            let payload = self.own_contents(seat.token);
-            via.issue(session, method, &payload, deadline, seat.token)?;
-        } else {
-            via.issue(session, method, &self.plain, deadline, seat.token)?;
-        }
+        let own = checked.then(|| self.own_contents(seat.token));
+        via.issue(Order {
+            session: self.sessions[seat.session],
+            method,
+            payload: own.as_ref().unwrap_or(&self.plain),
+            sent,
+            limit_ns: self.config.deadline_ns,
+            token: seat.token,
+        })?;
         let call = Call { token: seat.token, intended, sent, checked };
         self.flight.take_off(call);
         self.recorder.on_issued(&call);
@@ -280,6 +287,12 @@ impl Caller {
     #[must_use]
     pub fn refused(&self) -> Option<SendError> {
         self.refused
+    }
+
+    /// The clock as it was last read: when something was last issued or ended.
+    #[must_use]
+    pub fn reading(&self) -> Timestamp {
+        self.reading
     }
 
     /// When the last reply came.

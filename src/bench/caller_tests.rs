@@ -16,17 +16,12 @@ struct FakeWorker {
     calls: VecDeque<(u64, Bytes)>,
     room: usize,
     error: Option<SendError>,
+    /// Without room, none of its sessions has any.
+    one_ring: bool,
 }
 
 impl Issue for FakeWorker {
-    fn issue(
-        &mut self,
-        _: SessionKey,
-        _: u32,
-        payload: &Bytes,
-        _: Timestamp,
-        token: u64,
-    ) -> Result<(), SendError> {
+    fn issue(&mut self, Order { payload, token, .. }: Order<'_>) -> Result<(), SendError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -35,6 +30,10 @@ impl Issue for FakeWorker {
         }
         self.calls.push_back((token, payload.clone()));
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.one_ring && self.calls.len() == self.room
     }
 }
 
@@ -66,6 +65,21 @@ fn a_closed_loop_keeps_its_window_full_and_no_fuller() {
     caller.issue_next(&mut worker);
     assert_eq!(worker.calls.len(), 4, "the room of the call that ended is used");
     assert_eq!(caller.recorder().tally().completed, 1);
+}
+
+#[test]
+fn where_no_session_has_room_the_others_are_not_tried_and_none_is_set_aside() {
+    for (one_ring, issued) in [(true, 4), (false, 2)] {
+        let (mut caller, _) = caller(4, false, Pace::Closed);
+        let mut worker = FakeWorker { room: 2, one_ring, ..FakeWorker::default() };
+        caller.issue_due(&mut worker);
+        assert_eq!(worker.calls.len(), 2);
+        worker.room = 4;
+        caller.issue_next(&mut worker);
+        assert_eq!(worker.calls.len(), issued, "one ring {one_ring}");
+        caller.issue_due(&mut worker);
+        assert_eq!(worker.calls.len(), 4, "what was set aside is offered again");
+    }
 }
 
 #[test]

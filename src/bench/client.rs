@@ -1,11 +1,12 @@
-//! One client thread: an owned worker that connects, runs its share of the load, and follows every
-//! call to its outcome.
+//! One client thread: a worker of its own, or handles to one, that connects, runs its share of the load, and
+//! follows every call to its outcome.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -13,13 +14,16 @@ use thiserror::Error;
 use super::caller::{Answer, Caller, CallerConfig, Pace};
 use super::connected::{Balance, Connected, OUTCOME_GRACE};
 use super::flight::Flight;
+use super::handle_client;
 use super::host::{Host, HostError, Place};
+use super::line::Line;
 use super::one_way;
-use super::plan::{Over, Plan, Scenario};
+use super::plan::{Entry, Over, Plan, Scenario};
 use super::recorder::{Keep, Recorder, Window};
 use super::report::Choice;
 use super::schedule::Schedule;
 use crate::time::{MonotonicClock, Timestamp, saturating_ns};
+use crate::worker::SessionKey;
 
 /// What all client threads of a run share with the thread that started them.
 #[derive(Debug, Default)]
@@ -27,9 +31,11 @@ pub struct Shared {
     /// Set once every thread is connected: the load begins.
     pub window: OnceLock<Window>,
     /// Ends the run early.
-    pub stop: AtomicBool,
+    stop: AtomicBool,
     /// Calls or messages completed, for the progress line.
     pub completed: AtomicU64,
+    /// Threads that sleep while they wait for an outcome: they are to hear of the end.
+    asleep: Mutex<Vec<Thread>>,
 }
 
 impl Shared {
@@ -38,6 +44,19 @@ impl Shared {
     pub fn is_stopped(&self) -> bool {
         // Relaxed: the flag guards no other memory.
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Ends the run: also for threads that sleep.
+    pub fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // The lock comes after the flag here, and before the first look at it there: a thread that is not listed
+        // yet sees the flag.
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Thread::unpark);
+    }
+
+    /// The calling thread may sleep from now on.
+    pub fn wakes_me(&self) {
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner).push(std::thread::current());
     }
 }
 
@@ -106,6 +125,8 @@ pub struct Client<'a> {
     pub host: &'a Host,
     /// Which worker this is.
     pub place: Place,
+    /// Where the thread runs that calls through handles; `None` leaves that to the kernel.
+    pub caller_core: Option<usize>,
     /// Of how many.
     pub workers: usize,
     /// The clock all threads share.
@@ -117,9 +138,9 @@ pub struct Client<'a> {
 /// A server that answers nothing for a deadline and this has stopped answering.
 const SILENCE_GRACE_NS: u64 = 100_000_000;
 /// The rare things are looked at this often.
-const LOOK_INTERVAL_NS: u64 = 10_000_000;
+pub(super) const LOOK_INTERVAL_NS: u64 = 10_000_000;
 /// How often a thread that is connected looks whether the load begins: often within the notice it gets.
-const START_LOOK: Duration = Duration::from_micros(100);
+pub(super) const START_LOOK: Duration = Duration::from_micros(100);
 
 impl Client<'_> {
     /// Connects, waits for the common start, runs the load and drains it. Notes go to `notes`.
@@ -130,21 +151,18 @@ impl Client<'_> {
     }
 
     fn measured(&self, notes: &Sender<Note>) -> Result<Measured, RunError> {
+        if self.plan.entry == Entry::Handles {
+            return handle_client::measure(self, notes);
+        }
         let mut connected = Connected::open(self)?;
         notes.send(Note::Connected).map_err(|_| RunError::Interrupted)?;
-        let window = loop {
-            if self.shared.is_stopped() {
-                return Err(RunError::Interrupted);
-            }
-            if let Some(window) = self.shared.window.get() {
-                break *window;
-            }
+        let window = self.await_window(|| {
             // Not `connected.turn()`: nothing on a socket tells of the window, and a parked worker would sleep
             // through its beginning, or through all of it.
             if connected.worker.turn().idle {
                 connected.worker.wait(START_LOOK);
             }
-        };
+        })?;
         let measured = match self.plan.over {
             Over::Call => self.measure_calls(&mut connected, window),
             Over::Message => one_way::measure(self, &mut connected, window),
@@ -153,8 +171,21 @@ impl Client<'_> {
         Ok(measured)
     }
 
+    /// The common start, once it is told.
+    pub(super) fn await_window(&self, mut meanwhile: impl FnMut()) -> Result<Window, RunError> {
+        loop {
+            if self.shared.is_stopped() {
+                return Err(RunError::Interrupted);
+            }
+            if let Some(window) = self.shared.window.get() {
+                return Ok(*window);
+            }
+            meanwhile();
+        }
+    }
+
     fn measure_calls(&self, connected: &mut Connected, window: Window) -> Measured {
-        let caller = self.caller(connected, window);
+        let caller = self.caller(connected.sessions.clone(), window);
         connected.worker.app_mut().employ(caller);
         let mut cut_short = self.load_until(connected, window.start);
         let books = connected.open_books(self.plan.deadline);
@@ -178,7 +209,8 @@ impl Client<'_> {
         }
     }
 
-    fn caller(&self, connected: &Connected, window: Window) -> Caller {
+    /// Calls over `sessions`, as planned.
+    pub(super) fn caller(&self, sessions: Vec<SessionKey>, window: Window) -> Caller {
         let plan = self.plan;
         let config = CallerConfig {
             size: plan.size,
@@ -191,14 +223,14 @@ impl Client<'_> {
         let (pace, keep) = match plan.rate {
             Some(rate) if plan.scenario == Scenario::Load => {
                 let begin = Timestamp(window.start.0.saturating_sub(saturating_ns(plan.warmup)));
-                let share = rate * connected.sessions.len() as f64 / (plan.sessions * plan.lanes) as f64;
+                let share = rate * sessions.len() as f64 / (plan.sessions * plan.lanes) as f64;
                 let schedule = Schedule::new(begin, share, plan.arrivals, config.seed);
                 (Pace::Open(schedule), Keep::LatencyAndService)
             }
             _ => (Pace::Closed, Keep::Latency),
         };
-        let flight = Flight::new(connected.sessions.len(), plan.window);
-        Caller::new(config, connected.sessions.clone(), flight, pace, Recorder::new(window, keep))
+        let flight = Flight::new(sessions.len(), plan.window);
+        Caller::new(config, sessions, flight, pace, Recorder::new(window, keep))
     }
 
     /// Each thread has contents and gaps of its own.
@@ -208,7 +240,7 @@ impl Client<'_> {
 
     /// Issues and turns until `end`. Says why when the load broke off before.
     fn load_until(&self, connected: &mut Connected, end: Timestamp) -> Option<String> {
-        let (mut looked, mut told) = (Timestamp(0), 0);
+        let (mut looked, mut watch) = (Timestamp(0), SilenceWatch::default());
         loop {
             let worker = &mut connected.worker;
             let mut caller = worker.app_mut().take_caller().expect("a caller is at work");
@@ -226,7 +258,7 @@ impl Client<'_> {
             }
             if now.since_ns(looked) >= LOOK_INTERVAL_NS {
                 looked = now;
-                if let Some(why) = self.look_around(connected, &mut told) {
+                if let Some(why) = self.look_around(connected, &mut watch) {
                     return Some(why);
                 }
             } else if idle {
@@ -245,7 +277,7 @@ impl Client<'_> {
 
     /// The rare things. Says why when the load is to break off.
     #[cold]
-    fn look_around(&self, connected: &mut Connected, told: &mut u64) -> Option<String> {
+    fn look_around(&self, connected: &mut Connected, watch: &mut SilenceWatch) -> Option<String> {
         if self.shared.is_stopped() {
             return Some("interrupted".into());
         }
@@ -254,12 +286,7 @@ impl Client<'_> {
         }
         let now = connected.worker.now();
         let caller = connected.worker.app_mut().caller_mut().expect("a caller is at work");
-        let tally = caller.recorder().tally();
-        self.shared.completed.fetch_add(tally.completed - *told, Ordering::Relaxed);
-        *told = tally.completed;
-        let patience_ns = saturating_ns(self.plan.deadline).saturating_add(SILENCE_GRACE_NS);
-        let silent = now.since_ns(caller.last_completed()) > patience_ns;
-        (silent && tally.timed_out > 0).then(|| "the server stopped answering".into())
+        watch.look(self, caller, now)
     }
 
     /// Turns until every call has its outcome: at the latest when the last one's deadline is over.
@@ -273,6 +300,24 @@ impl Client<'_> {
             }
             connected.turn();
         }
+    }
+}
+
+/// Tells the progress line how far a caller is, and when its server stopped answering.
+#[derive(Debug, Default)]
+pub(super) struct SilenceWatch {
+    told: u64,
+}
+
+impl SilenceWatch {
+    /// Looks at `caller`. Says why when its load is to break off.
+    pub(super) fn look(&mut self, client: &Client<'_>, caller: &Caller, now: Timestamp) -> Option<String> {
+        let tally = caller.recorder().tally();
+        client.shared.completed.fetch_add(tally.completed - self.told, Ordering::Relaxed);
+        self.told = tally.completed;
+        let patience_ns = saturating_ns(client.plan.deadline).saturating_add(SILENCE_GRACE_NS);
+        let silent = now.since_ns(caller.last_completed()) > patience_ns;
+        (silent && tally.timed_out > 0).then(|| "the server stopped answering".into())
     }
 }
 

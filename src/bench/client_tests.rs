@@ -40,7 +40,7 @@ fn late_start(host: &Host, plan: &Plan) -> u64 {
     let shared = Shared::default();
     let clock = MonotonicClock;
     let place = Place { index: 0, core: None, boot_id: 7 };
-    let client = Client { plan, host, place, workers: 1, clock, shared: &shared };
+    let client = Client { plan, host, place, caller_core: None, workers: 1, clock, shared: &shared };
     std::thread::scope(|scope| {
         let (sender, notes) = mpsc::channel();
         scope.spawn(move || client.run(&sender));

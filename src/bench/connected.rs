@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::app::{ClientApp, STATUS_TOKEN};
 use super::client::{Client, RunError};
 use super::echo::{METHOD_STATUS, Status, packets_of};
 use super::host::any_address_for;
+use super::line::Line;
 use super::report::{Choice, Packets};
 use crate::io::Config as SocketConfig;
 use crate::sys::process::thread_cpu_seconds;
@@ -27,11 +30,11 @@ pub struct Connected {
 }
 
 /// A handshake has the calls' deadline, and at least this.
-const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
 /// Sessions are closed in this time, or left to the peer's idle timeout.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(200);
 /// A worker looks at its socket's drops every ten milliseconds, and posts what it saw a millisecond later.
-const LOOK_TIME: Duration = Duration::from_millis(12);
+pub(super) const LOOK_TIME: Duration = Duration::from_millis(12);
 /// Beyond its deadline a call's outcome is told within this; a worker that is later is broken.
 pub const OUTCOME_GRACE: Duration = Duration::from_millis(500);
 
@@ -120,20 +123,6 @@ impl Connected {
         Ok(token)
     }
 
-    /// [`Self::ask`], and turns until the answer is there. `None` from a server that is no
-    /// `ringwire serve`, or is gone.
-    pub fn ask_and_wait(&mut self, session: usize, within: Duration) -> Option<Status> {
-        let end = self.worker.clock_now().after(within).after(OUTCOME_GRACE);
-        let token = loop {
-            match self.ask(session, within) {
-                Ok(token) => break token,
-                Err(SendError::WouldBlock) if self.worker.clock_now() < end => self.turn(),
-                Err(_) => return None,
-            }
-        };
-        self.answer(token, end)
-    }
-
     /// Turns until the answer under `token` is there, or `end`.
     pub fn answer(&mut self, token: u64, end: Timestamp) -> Option<Status> {
         while self.worker.clock_now() < end {
@@ -150,13 +139,6 @@ impl Connected {
         while self.worker.clock_now() < end {
             self.turn();
         }
-    }
-
-    /// Why a session ended, if one did.
-    #[must_use]
-    pub fn broken(&self) -> Option<String> {
-        let (_, reason) = self.worker.app().closed().first()?;
-        Some(format!("a session ended: {}", show_reason(*reason)))
     }
 
     /// Closes every session, so that the server need not wait for its idle timeout.
@@ -179,15 +161,66 @@ impl Connected {
         self.books(server)
     }
 
-    /// [`Self::open_books`] with an answer that the server gave just now.
-    #[must_use]
-    pub fn open_books_with(&mut self, answer: Option<Status>) -> Books {
-        self.books(ServerStart::Told(answer.map(Box::new)))
-    }
-
     fn books(&mut self, server: ServerStart) -> Books {
         let (packets, losses) = (packets_of(&self.worker.counters()), self.worker.loss_counters_as_seen());
         Books { packets, losses, cpu_s: thread_cpu_seconds(), server }
+    }
+}
+
+impl Line for Connected {
+    type Books = Books;
+
+    fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.worker.clock_now()
+    }
+
+    fn broken(&self) -> Option<String> {
+        let (_, reason) = self.worker.app().closed().first()?;
+        Some(format!("a session ended: {}", show_reason(*reason)))
+    }
+
+    fn send(&mut self, session: usize, payload: Bytes) -> Result<(), SendError> {
+        self.worker.send_owned(self.sessions[session], None, payload).map(|_| ())
+    }
+
+    fn step(&mut self) {
+        self.turn();
+    }
+
+    fn messages_not_sent(&mut self) -> u64 {
+        self.worker.app().messages_not_sent()
+    }
+
+    fn ask_and_wait(&mut self, session: usize, within: Duration) -> Option<Status> {
+        let end = self.worker.clock_now().after(within).after(OUTCOME_GRACE);
+        let token = loop {
+            match self.ask(session, within) {
+                Ok(token) => break token,
+                Err(SendError::WouldBlock) if self.worker.clock_now() < end => self.turn(),
+                Err(_) => return None,
+            }
+        };
+        self.answer(token, end)
+    }
+
+    fn open_books_with(&mut self, answer: Option<Status>) -> Books {
+        self.books(ServerStart::Told(answer.map(Box::new)))
+    }
+
+    fn close_books(&mut self, books: Books, within: Duration) -> Balance {
+        books.close(self, within)
+    }
+
+    fn backend(&self) -> Choice {
+        self.backend.clone()
+    }
+
+    fn packet_size(&mut self) -> Option<usize> {
+        self.worker.engine().packet_size(self.sessions[0])
     }
 }
 
@@ -216,8 +249,10 @@ pub struct Balance {
     pub packets: Packets,
     /// What was lost on this end's part of the way.
     pub losses: LossCounters,
-    /// This thread's processor seconds.
+    /// Processor seconds of the worker's thread, and of the thread that calls where that is another.
     pub cpu_s: f64,
+    /// Of these, the worker's.
+    pub worker_cpu_s: f64,
     /// The server's account of itself at the start and the end.
     pub server: Option<(Status, Status)>,
 }
@@ -236,16 +271,18 @@ impl Books {
         } else {
             None
         };
+        let cpu_s = thread_cpu_seconds() - self.cpu_s;
         Balance {
             packets: packets_of(&connected.worker.counters()).since(self.packets),
             losses: connected.worker.loss_counters().since(self.losses),
-            cpu_s: thread_cpu_seconds() - self.cpu_s,
+            cpu_s,
+            worker_cpu_s: cpu_s,
             server: start.zip(end),
         }
     }
 }
 
-fn show_reason(reason: CloseReason) -> String {
+pub(super) fn show_reason(reason: CloseReason) -> String {
     match reason {
         CloseReason::Local => "closed here".into(),
         CloseReason::Peer(code) => format!("the server closed it, code {code}"),

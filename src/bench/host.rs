@@ -8,6 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::crypto::PublicKey;
+use crate::endpoint::{Endpoint, EndpointError};
 use crate::io::select::{self, SelectError, Selection};
 use crate::io::{Backend, Config as SocketConfig};
 use crate::sys::cores::pin_current;
@@ -51,6 +52,9 @@ pub enum HostError {
     /// No socket, or no such backend here.
     #[error(transparent)]
     Backend(#[from] SelectError),
+    /// An endpoint that did not start.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// The address cannot be had.
     #[error("cannot bind: {0}")]
     Bind(io::Error),
@@ -121,6 +125,24 @@ impl Host {
             worker.join(exchange.clone());
         }
         Ok(Made { worker, backend_why })
+    }
+
+    /// An endpoint of one worker, pinned as [`Host::make`]'s, for calls through handles. Harm is not done here.
+    pub fn endpoint(&self, place: Place, bind: SocketAddr) -> Result<Endpoint, HostError> {
+        let transport = TransportConfig { congestion: self.congestion, ..TransportConfig::default() };
+        let mut builder = Endpoint::builder()
+            .bind(bind)
+            .backend(self.backend.clone())
+            .idle(self.idle)
+            .transport(transport)
+            .security(self.security.clone());
+        if let Some(core) = place.core {
+            builder = builder.cores([core]);
+        }
+        if let Some(size) = self.socket_buffer {
+            builder = builder.socket_buffer(size);
+        }
+        Ok(builder.start()?)
     }
 
     fn tapped(&self, backend: Box<dyn Backend>, clock: &Rc<dyn Clock>) -> io::Result<Box<dyn Backend>> {

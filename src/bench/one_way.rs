@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::client::{Client, Measured};
-use super::connected::{Connected, OUTCOME_GRACE};
+use super::connected::OUTCOME_GRACE;
 use super::echo::{Sink, Status};
+use super::line::Line;
 use super::payload::{CHECKED_EVERY, LABEL_SIZE, fill_labelled};
 use super::recorder::{Keep, Recorder, Tally, Window};
 use crate::time::Timestamp;
@@ -52,16 +53,16 @@ const MESSAGES_PER_TURN: usize = 64;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the load of one thread.
-pub fn measure(client: &Client<'_>, connected: &mut Connected, window: Window) -> Measured {
+pub fn measure(client: &Client<'_>, line: &mut impl Line, window: Window) -> Measured {
     let mut sender = Sender::new(client);
-    let mut cut_short = sender.load_until(client, connected, window.start);
-    let (accepted_before, start) = (sender.accepted, account(client, connected));
-    let books = connected.open_books_with(start.as_ref().map(|start| start.status.clone()));
+    let mut cut_short = sender.load_until(client, line, window.start);
+    let (accepted_before, start) = (sender.accepted, account(client, line));
+    let books = line.open_books_with(start.as_ref().map(|start| start.status.clone()));
     if cut_short.is_none() {
-        cut_short = sender.load_until(client, connected, window.end);
+        cut_short = sender.load_until(client, line, window.end);
     }
-    let end = account(client, connected);
-    let last = drain(client, connected, sender.accepted);
+    let end = account(client, line);
+    let last = drain(client, line, sender.accepted);
     if start.is_none() {
         cut_short.get_or_insert_with(|| "the target counts no messages: bench it with --over call".into());
     }
@@ -76,15 +77,15 @@ pub fn measure(client: &Client<'_>, connected: &mut Connected, window: Window) -
         completed_in_window: delivered.map_or(0, |delivered| delivered.messages),
         checked: last.checked,
         mismatched: last.corrupt,
-        ..settle(sender.accepted, accepted_before, last.messages, connected.worker.app().messages_not_sent())
+        ..settle(sender.accepted, accepted_before, last.messages, line.messages_not_sent())
     });
     Measured {
         recorder,
         skipped: None,
-        balance: books.close(connected, client.plan.deadline),
+        balance: line.close_books(books, client.plan.deadline),
         delivered,
-        backend: connected.backend.clone(),
-        packet_size: connected.worker.engine().packet_size(connected.sessions[0]),
+        backend: line.backend(),
+        packet_size: line.packet_size(),
         cut_short,
     }
 }
@@ -106,10 +107,10 @@ fn settle(accepted: u64, accepted_before: u64, arrived: u64, not_sent: u64) -> T
 }
 
 /// Asks about every session; `None` when one does not answer.
-fn account(client: &Client<'_>, connected: &mut Connected) -> Option<Account> {
+fn account(client: &Client<'_>, line: &mut impl Line) -> Option<Account> {
     let mut account = Account::default();
-    for session in 0..connected.sessions.len() {
-        let status = connected.ask_and_wait(session, client.plan.deadline)?;
+    for session in 0..line.sessions() {
+        let status = line.ask_and_wait(session, client.plan.deadline)?;
         account.sink.messages += status.sink.messages;
         account.sink.bytes += status.sink.bytes;
         account.sink.checked += status.sink.checked;
@@ -120,11 +121,11 @@ fn account(client: &Client<'_>, connected: &mut Connected) -> Option<Account> {
 }
 
 /// Asks until everything accepted has arrived, or no longer will.
-fn drain(client: &Client<'_>, connected: &mut Connected, accepted: u64) -> Option<Account> {
-    let end = connected.worker.clock_now().after(DRAIN_TIME_MAX).after(OUTCOME_GRACE);
+fn drain(client: &Client<'_>, line: &mut impl Line, accepted: u64) -> Option<Account> {
+    let end = line.now().after(DRAIN_TIME_MAX).after(OUTCOME_GRACE);
     let mut last = None;
-    while connected.worker.clock_now() < end && connected.broken().is_none() {
-        last = account(client, connected);
+    while line.now() < end && line.broken().is_none() {
+        last = account(client, line);
         if last.as_ref().is_none_or(|account| account.sink.messages >= accepted) {
             break;
         }
@@ -154,21 +155,16 @@ impl Sender {
         }
     }
 
-    fn load_until(
-        &mut self,
-        client: &Client<'_>,
-        connected: &mut Connected,
-        end: Timestamp,
-    ) -> Option<String> {
+    fn load_until(&mut self, client: &Client<'_>, line: &mut impl Line, end: Timestamp) -> Option<String> {
         let mut turns = 0u32;
-        while connected.worker.now() < end {
-            if let Err(error) = self.send_some(connected) {
-                return Some(connected.broken().unwrap_or_else(|| error.to_string()));
+        while line.now() < end {
+            if let Err(error) = self.send_some(line) {
+                return Some(line.broken().unwrap_or_else(|| error.to_string()));
             }
-            connected.turn();
+            line.step();
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_PER_LOOK)
-                && let Some(why) = self.look_around(client, connected)
+                && let Some(why) = self.look_around(client, line)
             {
                 return Some(why);
             }
@@ -176,16 +172,16 @@ impl Sender {
         None
     }
 
-    fn send_some(&mut self, connected: &mut Connected) -> Result<(), SendError> {
-        let sessions = connected.sessions.len();
+    fn send_some(&mut self, line: &mut impl Line) -> Result<(), SendError> {
+        let sessions = line.sessions();
         let mut full = 0;
         for _ in 0..MESSAGES_PER_TURN {
-            let session = connected.sessions[self.next_session];
+            let session = self.next_session;
             self.next_session = (self.next_session + 1) % sessions;
             let labelled = self.verify || self.accepted.is_multiple_of(CHECKED_EVERY);
             let payload = if labelled { self.labelled() } else { self.plain.clone() };
-            match connected.worker.send_owned(session, None, payload) {
-                Ok(_) => {
+            match line.send(session, payload) {
+                Ok(()) => {
                     self.accepted += 1;
                     full = 0;
                 }
@@ -208,10 +204,10 @@ impl Sender {
     }
 
     #[cold]
-    fn look_around(&mut self, client: &Client<'_>, connected: &Connected) -> Option<String> {
+    fn look_around(&mut self, client: &Client<'_>, line: &impl Line) -> Option<String> {
         client.shared.completed.fetch_add(self.accepted - self.told, std::sync::atomic::Ordering::Relaxed);
         self.told = self.accepted;
-        if client.shared.is_stopped() { Some("interrupted".into()) } else { connected.broken() }
+        if client.shared.is_stopped() { Some("interrupted".into()) } else { line.broken() }
     }
 }
 

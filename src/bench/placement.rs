@@ -101,6 +101,23 @@ impl Placement {
     }
 }
 
+/// Cores for the threads that call through handles, one for each client worker: cores that run no worker as long as
+/// there are such, then each its worker's.
+#[must_use]
+pub fn caller_cores(allowed: &[Core], placement: &Placement) -> Vec<usize> {
+    let mut taken = CoreList([&placement.client[..], &placement.server].concat());
+    let mut callers = Vec::new();
+    for &worker in &placement.client {
+        let core = first_apart(allowed, Some(&taken));
+        let is_free = !taken.0.contains(&core);
+        callers.push(if is_free { core } else { worker });
+        if is_free {
+            taken.0.push(core);
+        }
+    }
+    callers
+}
+
 /// Fails when `list` names a core that is not in `allowed`.
 pub fn check(allowed: &[Core], list: &CoreList) -> Result<(), CoreError> {
     let is_allowed = |core: &usize| allowed.iter().any(|one| one.id == *core);
@@ -174,6 +191,21 @@ mod tests {
         assert_eq!(chosen, Placement { client: vec![0, 1], server: vec![2], shared: false });
         let chosen = Placement::choose(&cores(&[0, 1]), None, Some(&list("0"))).expect("allowed");
         assert_eq!(chosen, Placement { client: vec![1], server: vec![0], shared: false });
+    }
+
+    #[test]
+    fn a_calling_thread_has_a_core_of_its_own_where_there_is_one_and_its_workers_else() {
+        let placed = |cores: &[Core]| {
+            let placement = Placement::choose(cores, None, None).expect("there are cores");
+            (caller_cores(cores, &placement), placement.client, placement.server)
+        };
+        assert_eq!(placed(&cores(&[0, 1, 2])), (vec![2], vec![0], vec![1]));
+        assert_eq!(placed(&cores(&[0, 1])), (vec![0], vec![0], vec![1]));
+        assert_eq!(placed(&cores(&[0])), (vec![0], vec![0], vec![0]));
+        // A hardware thread beside a worker is better than the worker's own.
+        assert_eq!(placed(&cores(&[0, 0, 1, 1])), (vec![1], vec![0], vec![2]));
+        let two = Placement { client: vec![0, 1], server: vec![2], shared: false };
+        assert_eq!(caller_cores(&cores(&[0, 1, 2, 3]), &two), [3, 1]);
     }
 
     #[test]

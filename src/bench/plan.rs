@@ -51,6 +51,27 @@ impl Over {
     }
 }
 
+/// How calls are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entry {
+    /// By the thread that turns the worker.
+    #[default]
+    Owned,
+    /// By another thread, through an endpoint's handles.
+    Handles,
+}
+
+impl Entry {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Entry::Owned => "owned",
+            Entry::Handles => "handles",
+        }
+    }
+}
+
 /// The load of one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -58,6 +79,8 @@ pub struct Plan {
     pub scenario: Scenario,
     /// What carries it.
     pub over: Over,
+    /// How it is handed to the worker.
+    pub entry: Entry,
     /// Bytes of each request, or of each message.
     pub size: usize,
     /// Length of the measured window.
@@ -97,6 +120,7 @@ impl Plan {
         Self {
             scenario,
             over: if bulk { Over::Message } else { Over::Call },
+            entry: Entry::Owned,
             size: if bulk { BULK_SIZE_DEFAULT } else { CALL_SIZE_DEFAULT },
             duration: Duration::from_secs(4),
             warmup: Duration::from_secs(1),

@@ -17,6 +17,8 @@ pub struct Report {
     pub scenario: &'static str,
     /// `call` or `message`.
     pub over: &'static str,
+    /// `owned` or `handles`.
+    pub entry: &'static str,
     /// Bytes of one call's request, or of one message.
     pub size: u64,
     /// Calls in flight per session, of an open loop the most that may be; `None` for one-way messages,
@@ -40,6 +42,9 @@ pub struct Report {
     pub packet_size: Option<u64>,
     /// Cores of both ends.
     pub cores: Sides<Option<Vec<usize>>>,
+    /// Cores of the threads that called through handles, one for each of the client's workers; `None` where the
+    /// workers' own threads called.
+    pub callers: Option<Vec<usize>>,
     /// What became of the calls.
     pub tally: Tally,
     /// Bytes a second one way, in bits, counted as acknowledged by the receiver.
@@ -214,7 +219,7 @@ impl Report {
         put("version", json!(env!("CARGO_PKG_VERSION")));
         put("scenario", json!(self.scenario));
         put("over", json!(self.over));
-        put("entry", json!("owned"));
+        put("entry", json!(self.entry));
         put("size", json!(self.size));
         put("window", json!(self.window));
         put("sessions", json!(self.sessions));
@@ -227,7 +232,10 @@ impl Report {
         put("congestion", json!(self.congestion));
         put("poll", json!(self.poll));
         put("packet_size", json!(self.packet_size));
-        put("cores", json!({"client": self.cores.client, "server": self.cores.server}));
+        put(
+            "cores",
+            json!({"client": self.cores.client, "callers": self.callers, "server": self.cores.server}),
+        );
         put("issued", json!(self.tally.issued));
         put("completed", json!(self.tally.completed));
         put("failed", json!(self.tally.failed));
@@ -298,7 +306,7 @@ mod tests {
     fn the_object_has_the_fields_of_the_schema_in_their_order() {
         let object = report().to_json();
         assert_eq!(keys(&object), FIELDS.split_whitespace().collect::<Vec<_>>());
-        assert_eq!(keys(&object["cores"]), ["client", "server"]);
+        assert_eq!(keys(&object["cores"]), ["client", "callers", "server"]);
         assert_eq!(keys(&object["cpu_s"]), ["client", "server"]);
         let packets = ["sent", "received", "retransmitted", "spurious", "lost", "duplicate", "corrupt"];
         assert_eq!(keys(&object["packets"]), packets);

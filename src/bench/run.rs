@@ -23,6 +23,9 @@ pub struct Run<'a> {
     pub host: &'a Host,
     /// Cores of the client threads, one each.
     pub cores: &'a [usize],
+    /// Cores of the threads that call through handles, one for each client thread; empty where those turn their
+    /// workers themselves.
+    pub callers: &'a [usize],
     /// Cores of the server, where they are on this host.
     pub server_cores: Option<&'a [usize]>,
     /// The host.
@@ -64,6 +67,7 @@ impl Run<'_> {
                     plan: self.plan,
                     host: self.host,
                     place,
+                    caller_core: self.callers.get(index).copied(),
                     workers: self.cores.len(),
                     clock,
                     shared: &shared,
@@ -74,7 +78,7 @@ impl Run<'_> {
             drop(sender);
             let result = self.watch(&shared, clock, &notes);
             // Whatever went wrong, no thread outlives the run.
-            shared.stop.store(true, Ordering::Relaxed);
+            shared.end();
             result
         })
     }
@@ -131,7 +135,7 @@ impl Run<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Err(RunError::Died),
                 Err(RecvTimeoutError::Timeout) => {
                     if (self.is_interrupted)() {
-                        shared.stop.store(true, Ordering::Relaxed);
+                        shared.end();
                     }
                     meanwhile(shared.completed.load(Ordering::Relaxed));
                 }
@@ -141,7 +145,7 @@ impl Run<'_> {
 
     fn watched_cores(&self) -> Vec<usize> {
         let mut cores: Vec<usize> =
-            self.cores.iter().chain(self.server_cores.unwrap_or(&[])).copied().collect();
+            self.cores.iter().chain(self.callers).chain(self.server_cores.unwrap_or(&[])).copied().collect();
         cores.sort_unstable();
         cores.dedup();
         cores
@@ -155,6 +159,8 @@ impl Run<'_> {
         let mut report = Report {
             scenario: plan.scenario.name(),
             over: plan.over.name(),
+            entry: plan.entry.name(),
+            callers: (!self.callers.is_empty()).then(|| self.callers.to_vec()),
             size: plan.size as u64,
             window: (plan.over == Over::Call).then_some(plan.window as u64),
             sessions: plan.sessions as u64,
@@ -174,11 +180,13 @@ impl Run<'_> {
         report.cores =
             Sides { client: Some(self.cores.to_vec()), server: self.server_cores.map(<[usize]>::to_vec) };
         let mut losses = vec![first.balance.losses];
+        let mut worker_cpu_s = first.balance.worker_cpu_s;
         let (mut delivered, mut cut_short) = (first.delivered, first.cut_short.take());
         for other in all {
             first.recorder.merge(other.recorder);
             report.packets = report.packets.plus(other.balance.packets);
             losses.push(other.balance.losses);
+            worker_cpu_s += other.balance.worker_cpu_s;
             report.cpu_s.client = report.cpu_s.client.map(|sum| sum + other.balance.cpu_s);
             report.skipped = report.skipped.zip(other.skipped).map(|(a, b)| a + b);
             delivered = delivered.zip(other.delivered).map(|(a, b)| a.plus(b));
@@ -195,18 +203,27 @@ impl Run<'_> {
         report.goodput_bit_s = goodput(plan, &report, delivered.map(|delivered| delivered.bytes));
         report.verified = plan.verify.then_some(report.tally.checked > 0 && report.tally.mismatched == 0);
         report.stolen = stolen;
-        report.crowded = self.crowded(&report);
+        report.crowded = self.crowded(&report, worker_cpu_s);
         report.invalid_why = reasons(&report, &Circumstances { cut_short });
         report
     }
 }
 
 impl Run<'_> {
-    /// A thread that spins uses its core whole, unless it has to share it.
-    fn crowded(&self, report: &Report) -> Option<f64> {
-        let spins = self.host.idle == IdlePolicy::Spin;
+    /// A worker that never sleeps uses its core whole, together with the thread that calls where that has the same,
+    /// unless it has to share it with others.
+    fn crowded(&self, report: &Report, worker_cpu_s: f64) -> Option<f64> {
+        let with_server =
+            self.server_cores.is_some_and(|server| self.cores.iter().any(|one| server.contains(one)));
+        let spins = match self.host.idle {
+            IdlePolicy::Spin => true,
+            // What a server on this core takes was offered to it.
+            IdlePolicy::Yield => !with_server,
+            IdlePolicy::Adaptive | IdlePolicy::Park => false,
+        };
         let wanted = report.seconds * self.cores.len() as f64;
-        let had = report.cpu_s.client.filter(|_| spins && wanted > 0.0)?;
+        let used = if self.callers == self.cores { report.cpu_s.client? } else { worker_cpu_s };
+        let had = Some(used).filter(|_| spins && wanted > 0.0)?;
         Some((1.0 - had / wanted).max(0.0))
     }
 }

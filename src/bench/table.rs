@@ -69,8 +69,12 @@ fn headline(report: &Report) -> String {
     let lanes = if report.lanes > 1 { format!(" of {} lanes", report.lanes) } else { String::new() };
     let window = report.window.map_or_else(String::new, |window| format!(", window {window}"));
     let sealing = if report.backend.secure { "sealed" } else { "NOT ENCRYPTED" };
+    let callers = report
+        .callers
+        .as_ref()
+        .map_or_else(String::new, |_| format!(" through handles on {}", cores(&report.callers)));
     format!(
-        "{} of {} over {}{window}, {} session(s){lanes}, {:.1} s to {}\n{} ({}), {}, {}, cores {} -> {}, {sealing}",
+        "{} of {} over {}{window}, {} session(s){lanes}, {:.1} s to {}\n{} ({}), {}, {}, cores {}{callers} -> {}, {sealing}",
         report.scenario,
         show_size(report.size),
         report.over,

@@ -30,7 +30,7 @@ pub struct HostOptions {
     /// What moves the packets: auto, uring, mmsg, or a list in order of preference
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub backend: Selection,
-    /// How a worker waits when there is nothing to do [default: spin; adaptive where both ends share a core]
+    /// How a worker waits when there is nothing to do [default: spin; adaptive where both ends share a core, yield where a thread that calls through handles shares its worker's]
     #[arg(long, value_enum, value_name = "HOW")]
     pub poll: Option<Poll>,
     /// Congestion control
@@ -54,12 +54,12 @@ pub struct HostOptions {
 }
 
 impl HostOptions {
-    /// This end, as asked for. `shared`: both ends run on one core, where spinning starves the other.
+    /// This end, as asked for; it waits by `usual` unless told how.
     ///
     /// # Errors
     /// [`Failure`] for an identity that cannot be used.
-    pub fn host(&self, shared: bool, impair: Option<ImpairSpec>) -> Result<Host, Failure> {
-        let poll = self.poll.unwrap_or(if shared { Poll::Adaptive } else { Poll::Spin });
+    pub fn host(&self, usual: Poll, impair: Option<ImpairSpec>) -> Result<Host, Failure> {
+        let poll = self.poll.unwrap_or(usual);
         Ok(Host {
             backend: self.backend.clone(),
             idle: poll.into(),
@@ -78,8 +78,8 @@ impl HostOptions {
 
     /// The same choices as arguments for a server of our own. Harm is done at one end only.
     #[must_use]
-    pub fn server_arguments(&self, shared: bool, cores: &CoreList) -> Vec<String> {
-        let poll = self.poll.unwrap_or(if shared { Poll::Adaptive } else { Poll::Spin });
+    pub fn server_arguments(&self, usual: Poll, cores: &CoreList) -> Vec<String> {
+        let poll = self.poll.unwrap_or(usual);
         let mut arguments = vec![
             format!("--cores={cores}"),
             format!("--backend={}", self.backend),
@@ -98,6 +98,8 @@ impl HostOptions {
 pub enum Poll {
     /// Never: it looks again at once
     Spin,
+    /// Never: it lets others on its core go first, then looks again
+    Yield,
     /// It looks again for a while, then sleeps
     Adaptive,
     /// It sleeps at once
@@ -105,11 +107,18 @@ pub enum Poll {
 }
 
 impl Poll {
+    /// How a worker waits unless told: it spins, but not on a core that both ends share, where that starves the other.
+    #[must_use]
+    pub fn usual(shared: bool) -> Poll {
+        if shared { Poll::Adaptive } else { Poll::Spin }
+    }
+
     /// Its name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Poll::Spin => "spin",
+            Poll::Yield => "yield",
             Poll::Adaptive => "adaptive",
             Poll::Park => "park",
         }
@@ -120,6 +129,7 @@ impl From<Poll> for IdlePolicy {
     fn from(poll: Poll) -> IdlePolicy {
         match poll {
             Poll::Spin => IdlePolicy::Spin,
+            Poll::Yield => IdlePolicy::Yield,
             Poll::Adaptive => IdlePolicy::Adaptive,
             Poll::Park => IdlePolicy::Park,
         }

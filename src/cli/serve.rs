@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::live::{Live, show_losses};
-use super::options::{DEFAULT_PORT, HostOptions, Insecure, parse_target};
+use super::options::{DEFAULT_PORT, HostOptions, Insecure, Poll, parse_target};
 use super::output::print_line;
 use super::status::{Failure, Status};
 use crate::bench::host::HostError;
@@ -73,7 +73,7 @@ pub fn run(args: &ServeArgs, verbose: u8) -> Result<Status, Failure> {
             args.listen
         )));
     }
-    let mut host = args.host.host(allowed.len() < 2, None)?;
+    let mut host = args.host.host(Poll::usual(allowed.len() < 2), None)?;
     let list = open_list(args.allow.as_deref())?;
     if let Some((list, _)) = &list {
         host.security.gate = list.clone();

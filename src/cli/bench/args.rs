@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::super::options::{HostOptions, LoadOptions, parse_target};
 use crate::bench::placement::CoreList;
+use crate::bench::plan::Entry;
 use crate::bench::schedule::Arrivals;
 use crate::crypto::PublicKey;
 use crate::units::{parse_rate, parse_time};
@@ -82,12 +83,33 @@ pub struct RunOptions {
     /// Who TARGET must be: the key that `ringwire serve` prints; needed for another host
     #[arg(long, value_name = "KEY", requires = "target", conflicts_with = "insecure")]
     pub server_key: Option<PublicKey>,
+    /// Who hands the load to the worker
+    #[arg(long, value_enum, value_name = "HOW", default_value = "owned", help_heading = "Load")]
+    pub entry: EntryArg,
     /// The load.
     #[command(flatten)]
     pub load: LoadOptions,
     /// The rest.
     #[command(flatten)]
     pub common: CommonOptions,
+}
+
+/// Who hands the load to the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EntryArg {
+    /// The thread that turns it
+    Owned,
+    /// Another thread, through an endpoint's handles, as most programs do
+    Handles,
+}
+
+impl From<EntryArg> for Entry {
+    fn from(arg: EntryArg) -> Entry {
+        match arg {
+            EntryArg::Owned => Entry::Owned,
+            EntryArg::Handles => Entry::Handles,
+        }
+    }
 }
 
 /// One call slot of the peer's is left for asking the server about itself.

@@ -14,7 +14,7 @@ use super::session::{BenchSession, catch_signals, place};
 use crate::bench::advice::{Facts, advise};
 use crate::bench::limits::{self, Limits, Options};
 use crate::bench::placement::Placement;
-use crate::bench::plan::{Plan, Scenario};
+use crate::bench::plan::{Entry, Plan, Scenario};
 use crate::bench::report::Report;
 use crate::bench::share::share_of;
 use crate::bench::table::show_all;
@@ -31,7 +31,7 @@ pub fn run(common: &CommonOptions, duration: Duration) -> Result<Status, Failure
     let placement = place(common, None)?;
     // Before the server starts: it would spin on one of the two cores.
     let limits = measure_limits(&placement, duration / LIMIT_SHARE);
-    let session = BenchSession::open(flags, placement, common, None)?;
+    let session = BenchSession::open(flags, placement, common, None, Entry::Owned)?;
     let mut reports: Vec<Report> = Vec::new();
     for scenario in [Scenario::Ping, Scenario::Rate, Scenario::Bulk] {
         if session.is_interrupted() {

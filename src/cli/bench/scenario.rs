@@ -12,7 +12,7 @@ use crate::bench::flight::FLIGHT_MAX;
 use crate::bench::limits::{self, Limits};
 use crate::bench::payload::LABEL_SIZE;
 use crate::bench::placement::Placement;
-use crate::bench::plan::{Over, Plan, Scenario};
+use crate::bench::plan::{Entry, Over, Plan, Scenario};
 use crate::bench::report::Report;
 use crate::bench::share::share_of;
 use crate::bench::table::show_run;
@@ -27,6 +27,11 @@ pub fn run(args: &ScenarioArgs) -> Result<Status, Failure> {
     let options = options_of(args);
     let mut plan = plan_of(args);
     check(&plan).map_err(Failure::usage)?;
+    if plan.entry == Entry::Handles && options.common.impair.is_some() {
+        return Err(Failure::usage(
+            "--impair harms the packets of a worker that bench turns itself: write --entry owned, or leave --impair out",
+        ));
+    }
     let placement = place(&options.common, options.target)?;
     let flags = catch_signals()?;
     // Before the server starts: it would spin on one of the two cores.
@@ -36,6 +41,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Status, Failure> {
         placement,
         &options.common,
         options.target.map(|target| (target, options.server_key)),
+        plan.entry,
     )?;
     plan.target = session.target();
     if plan.scenario == Scenario::Load && plan.rate.is_none() {
@@ -119,6 +125,7 @@ fn plan_of(args: &ScenarioArgs) -> Plan {
             deadline: load.deadline,
             seed: load.seed,
             verify: load.verify,
+            entry: options_of(args).entry.into(),
             ..usual
         }
     };

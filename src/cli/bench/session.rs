@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::super::options::Insecure;
+use super::super::options::{Insecure, Poll};
 use super::super::status::Failure;
 use super::args::CommonOptions;
 use super::progress::Bar;
@@ -10,8 +10,8 @@ use crate::bench::child::ServerChild;
 use crate::bench::client::RunError;
 use crate::bench::env::Environment;
 use crate::bench::host::Host;
-use crate::bench::placement::{CoreError, CoreList, Placement, check};
-use crate::bench::plan::Plan;
+use crate::bench::placement::{CoreError, CoreList, Placement, caller_cores, check};
+use crate::bench::plan::{Entry, Plan};
 use crate::bench::report::Report;
 use crate::bench::run::{Progress, Run};
 use crate::crypto::PublicKey;
@@ -24,6 +24,7 @@ pub struct BenchSession {
     target: SocketAddr,
     host: Host,
     cores: Vec<usize>,
+    callers: Vec<usize>,
     server_cores: Option<Vec<usize>>,
     shared_core: bool,
     flags: StopFlags,
@@ -42,18 +43,32 @@ impl BenchSession {
         placement: Placement,
         common: &CommonOptions,
         target: Option<(SocketAddr, Option<PublicKey>)>,
+        entry: Entry,
     ) -> Result<BenchSession, Failure> {
         let options = &common.host;
+        let callers = match entry {
+            Entry::Owned => Vec::new(),
+            Entry::Handles => caller_cores(&topology(), &placement),
+        };
+        let caller_shares = callers.iter().any(|core| placement.client.contains(core));
+        let usual = if caller_shares { Poll::Yield } else { Poll::usual(placement.shared) };
         let mut session = BenchSession {
             target: SocketAddr::from(([127, 0, 0, 1], 0)),
-            host: options.host(placement.shared, common.impair.clone())?,
+            host: options.host(usual, common.impair.clone())?,
             cores: placement.client,
+            callers,
             server_cores: None,
             shared_core: placement.shared,
             flags,
             env: Environment::read(),
             _server: None,
         };
+        if caller_shares && options.poll.is_none() {
+            eprintln!(
+                "the calling thread has its worker's core {}: --poll yield, and figures below what a core of its own gives",
+                CoreList(session.callers.clone())
+            );
+        }
         if let Some((target, key)) = target {
             session.target = target;
             session.host.server_key = key;
@@ -66,7 +81,8 @@ impl BenchSession {
                 CoreList(placement.server.clone())
             );
         }
-        let arguments = options.server_arguments(placement.shared, &CoreList(placement.server.clone()));
+        let arguments =
+            options.server_arguments(Poll::usual(placement.shared), &CoreList(placement.server.clone()));
         let server = ServerChild::start(&arguments).map_err(|error| Failure::run(error.to_string()))?;
         session.target = server.address();
         session.host.server_key = server.key();
@@ -111,6 +127,7 @@ impl BenchSession {
             plan,
             host: &self.host,
             cores,
+            callers: &self.callers[..self.callers.len().min(cores.len())],
             server_cores: self.server_cores.as_deref(),
             env: &self.env,
             is_interrupted: &|| self.flags.stop(),

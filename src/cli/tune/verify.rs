@@ -7,14 +7,14 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::super::options::{HostOptions, parse_target};
+use super::super::options::{HostOptions, Poll, parse_target};
 use super::super::output::print_line;
 use super::super::status::{Failure, Status};
 use super::login;
 use super::place::{boot_of, now_s, paint, state_folder};
 use crate::bench::env::Environment;
 use crate::bench::host::Host as BenchHost;
-use crate::bench::plan::{Over, Plan as Load, Scenario};
+use crate::bench::plan::{Entry, Over, Plan as Load, Scenario};
 use crate::bench::run::Run;
 use crate::bench::schedule::Arrivals;
 use crate::crypto::PublicKey;
@@ -199,6 +199,7 @@ impl Bench {
         let load = Load {
             scenario: if measure == Measure::Ping { Scenario::Ping } else { Scenario::Rate },
             over: Over::Call,
+            entry: Entry::Owned,
             size: usize::try_from(args.size).map_err(|error| Failure::usage(error.to_string()))?,
             duration: args.duration,
             warmup: WARMUP,
@@ -212,7 +213,7 @@ impl Bench {
             verify: false,
             target: args.target,
         };
-        let mut host = args.host.host(false, None)?;
+        let mut host = args.host.host(Poll::Spin, None)?;
         host.server_key = args.server_key;
         Ok(Bench { load, host, cores, env: Environment::read(), flags: flags()? })
     }
@@ -233,6 +234,7 @@ impl Bench {
         let run = Run {
             plan: &self.load,
             host: &self.host,
+            callers: &[],
             cores: &self.cores,
             server_cores: None,
             env: &self.env,
