@@ -33,6 +33,7 @@ const UNSAFE_TESTS: &[(&str, &str)] = &[
     ("tests/allocations.rs", "an allocator that counts can be nothing else"),
     ("tests/live_support/ethtool.rs", "the driver's words are read by other code than the product's"),
     ("tests/refusals.rs", "a thread that takes system calls from itself has no use in the product"),
+    ("tests/session_memory/tally.rs", "an allocator that counts can be nothing else"),
 ];
 
 #[test]

@@ -19,6 +19,8 @@ pub struct CallTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
     slots_max: usize,
+    /// The generation of slots to come: beyond those of the slots that were given back.
+    generation: u32,
     /// No waiting call's deadline is earlier.
     earliest: Timestamp,
     waiting: usize,
@@ -29,7 +31,7 @@ struct Slot {
     token: u64,
     deadline: Timestamp,
     // Both four bytes wide, as they are read: a load that is wider than the store before it, or spans two of
-    // them, waits for the cache.
+    // them, waits for the cache. Of the generation a call id has the low half.
     generation: u32,
     state: State,
 }
@@ -67,6 +69,7 @@ impl CallTable {
             slots: Vec::new(),
             free: Vec::new(),
             slots_max: slots_max as usize,
+            generation: 0,
             earliest: Timestamp::NEVER,
             waiting: 0,
         }
@@ -95,7 +98,8 @@ impl CallTable {
             return None;
         }
         let index = self.slots.len() as u32;
-        self.slots.push(Slot { token: 0, deadline: Timestamp::NEVER, generation: 0, state: State::Free });
+        let generation = self.generation;
+        self.slots.push(Slot { token: 0, deadline: Timestamp::NEVER, generation, state: State::Free });
         Some(index)
     }
 
@@ -116,7 +120,7 @@ impl CallTable {
     pub fn take(&mut self, call: CallId) -> ReplyTo {
         let index = u32::from(call.slot());
         let Some(slot) = self.slots.get_mut(index as usize) else { return ReplyTo::Nobody };
-        if slot.generation != u32::from(call.generation()) || slot.state == State::Free {
+        if slot.generation as u16 != call.generation() || slot.state == State::Free {
             return ReplyTo::Nobody;
         }
         let answer = match slot.state {
@@ -127,7 +131,7 @@ impl CallTable {
             _ => ReplyTo::Abandoned,
         };
         slot.state = State::Free;
-        slot.generation = (slot.generation + 1) & u32::from(u16::MAX);
+        slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         answer
     }
@@ -183,6 +187,17 @@ impl CallTable {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Gives the memory back, for a session that goes idle, unless the peer owes a reply.
+    pub fn release(&mut self) {
+        if self.free.len() < self.slots.len() {
+            return;
+        }
+        // Such that no call is called as an earlier one was before the numbers come round.
+        let newest = self.slots.iter().map(|slot| slot.generation).max();
+        self.generation = newest.unwrap_or(self.generation);
+        (self.slots, self.free) = (Vec::new(), Vec::new());
     }
 
     /// The session failed: hands every waiting call to `each`, with its id, and forgets all.
@@ -244,6 +259,13 @@ impl OpenCalls {
     pub fn open(&self) -> usize {
         self.open
     }
+
+    /// Gives the memory back, for a session that goes idle, unless replies are owed.
+    pub fn release(&mut self) {
+        if self.open == 0 {
+            self.words = Vec::new();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -277,6 +299,33 @@ mod tests {
         assert_eq!(expired, [0, 1, 2, 3, 4]);
         assert_eq!(calls.earliest_deadline(), Timestamp(50));
         assert_eq!(calls.waiting(), 5);
+    }
+
+    #[test]
+    fn a_table_that_gave_its_memory_back_names_no_call_as_before() {
+        let mut calls = CallTable::new(4);
+        let first = calls.open(1, Timestamp(100)).expect("room");
+        calls.release();
+        assert_eq!(calls.take(first), ReplyTo::Waiting(1), "a call that waits keeps its slot");
+        calls.release();
+        assert_eq!(calls.slots.capacity(), 0);
+        let second = calls.open(2, Timestamp(100)).expect("room");
+        assert_ne!(second, first);
+        assert_eq!(calls.take(first), ReplyTo::Nobody);
+        calls.release();
+        assert_eq!(calls.take(second), ReplyTo::Waiting(2));
+    }
+
+    #[test]
+    fn replies_owed_are_remembered_when_memory_is_given_back() {
+        let mut open = OpenCalls::new(100);
+        let call = CallId::new(70, 1);
+        assert!(open.begin(call));
+        open.release();
+        assert!(open.end(call));
+        open.release();
+        assert_eq!(open.words.capacity(), 0);
+        assert!(!open.end(call));
     }
 
     #[test]

@@ -218,6 +218,13 @@ impl LargeQueue {
         self.pending.is_empty()
     }
 
+    /// Gives the memory back, for a session that goes idle, unless a message is on its way.
+    pub fn release(&mut self) {
+        if self.free.len() == self.messages.len() {
+            (self.messages, self.free, self.pending) = (Vec::new(), Vec::new(), VecDeque::new());
+        }
+    }
+
     /// The session failed: every message not wholly acknowledged.
     pub fn drain(&mut self) -> impl Iterator<Item = LargeOut> + '_ {
         self.pending.clear();

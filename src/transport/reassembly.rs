@@ -288,6 +288,10 @@ impl Reassemblies {
     /// Gives pooled memory back: the session is idle.
     pub fn release(&mut self) {
         self.order = Vec::new();
+        // A tree from which everything was taken keeps a node.
+        if self.messages.is_empty() {
+            self.messages = BTreeMap::new();
+        }
     }
 
     /// Messages in pieces.

@@ -30,38 +30,26 @@ pub enum Order {
 }
 
 /// Packet numbers received on one session.
-#[derive(Clone, Debug)]
+///
+/// While they come in order, as most do, the largest says it all. What tells those below it apart is there from the first
+/// gap until [`Received::release`].
+#[derive(Clone, Debug, Default)]
 pub struct Received {
-    /// Inclusive (smallest, largest), newest first, disjoint and not touching; the first `len` count.
-    ranges: [(u64, u64); ACK_RANGES_MAX],
-    len: usize,
     /// The largest number seen; meaningless while `any` is false.
     largest: u64,
-    any: bool,
+    /// Where the range that ends with `largest` begins.
+    first: u64,
     last_arrived: u64,
-    /// One bit for each of the [`REPLAY_WINDOW`] numbers that end with `largest`, at number modulo
-    /// window.
-    window: [u64; REPLAY_WORDS],
-}
-
-impl Default for Received {
-    fn default() -> Self {
-        Self::new()
-    }
+    any: bool,
+    /// Without it, nothing up to `largest` is new.
+    gaps: Option<Box<Gaps>>,
 }
 
 impl Received {
     /// Nothing received yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            ranges: [(0, 0); ACK_RANGES_MAX],
-            len: 0,
-            largest: 0,
-            any: false,
-            last_arrived: 0,
-            window: [0; REPLAY_WORDS],
-        }
+        Self::default()
     }
 
     /// Whether `number` may be processed. Ask only after the packet was opened (S13): an
@@ -72,7 +60,7 @@ impl Received {
             Verdict::New
         } else if self.largest - number >= REPLAY_WINDOW {
             Verdict::TooOld
-        } else if self.window[word(number)] & bit(number) != 0 {
+        } else if self.gaps.as_ref().is_none_or(|gaps| gaps.has_arrived(number)) {
             Verdict::Duplicate
         } else {
             Verdict::New
@@ -80,18 +68,19 @@ impl Received {
     }
 
     /// Enters a number that [`Received::check`] called new.
+    #[inline]
     pub fn insert(&mut self, number: u64) -> Order {
         debug_assert_eq!(self.check(number), Verdict::New);
         self.last_arrived = number;
-        let order = self.order_of(number);
-        self.enter_window(number);
         // The common case: the newest range grows by one.
-        if order == Order::Next && self.len > 0 {
-            self.ranges[0].1 = number;
-        } else {
-            self.enter_ranges(number);
+        if self.any && number.wrapping_sub(self.largest) == 1 {
+            self.largest = number;
+            if let Some(gaps) = &mut self.gaps {
+                gaps.window[word(number)] |= bit(number);
+            }
+            return Order::Next;
         }
-        order
+        self.insert_apart(number)
     }
 
     /// The peer has our ack of everything below `number`: it need not be told again. The largest number stays, so
@@ -101,19 +90,21 @@ impl Received {
     /// Acknowledged field in the sent ACK frame".
     pub fn prune_below(&mut self, number: u64) {
         let number = number.min(self.largest);
-        while self.len > 0 && self.ranges[self.len - 1].1 < number {
-            self.len -= 1;
+        if let Some(gaps) = &mut self.gaps
+            && gaps.prune_below(number)
+        {
+            return;
         }
-        if self.len > 0 {
-            let oldest = &mut self.ranges[self.len - 1];
-            oldest.0 = oldest.0.max(number);
-        }
+        self.first = self.first.max(number);
     }
 
     /// What to report: inclusive (smallest, largest), newest first. The range of the packet that
     /// arrived last is always among them (L34).
     pub fn ranges(&self) -> impl ExactSizeIterator<Item = (u64, u64)> + '_ {
-        self.ranges[..self.len].iter().copied()
+        let older = self.gaps.as_ref().map_or(&[][..], |gaps| &gaps.older[..gaps.len]);
+        let newest = (self.first, self.largest);
+        let len = usize::from(self.any) + older.len();
+        (0..len).map(move |i| if i == 0 { newest } else { older[i - 1] })
     }
 
     /// The largest number received.
@@ -129,36 +120,78 @@ impl Received {
         self.any.then_some(self.last_arrived)
     }
 
-    fn order_of(&self, number: u64) -> Order {
-        if !self.any {
-            return if number == 0 { Order::Next } else { Order::Gap };
-        }
-        match number.checked_sub(self.largest) {
-            None | Some(0) => Order::Late,
-            Some(1) => Order::Next,
-            Some(_) => Order::Gap,
-        }
+    /// Gives the memory back, for a session that goes idle. What is still missing below the largest is refused from
+    /// here on, like what has arrived: a packet that was under way for so long counts as lost, and its unit comes
+    /// again under a new number.
+    pub fn release(&mut self) {
+        self.gaps = None;
+        self.last_arrived = self.largest;
     }
 
-    fn enter_window(&mut self, number: u64) {
+    #[cold]
+    fn insert_apart(&mut self, number: u64) -> Order {
         if !self.any {
-            self.any = true;
-            self.largest = number;
-        } else if number > self.largest {
-            self.clear_skipped(number);
-            self.largest = number;
+            (self.any, self.first, self.largest) = (true, number, number);
+            if number == 0 {
+                return Order::Next;
+            }
+            let mut gaps = Box::new(Gaps::after_nothing());
+            gaps.window[word(number)] |= bit(number);
+            self.gaps = Some(gaps);
+            return Order::Gap;
         }
-        self.window[word(number)] |= bit(number);
+        let gaps = self.gaps.get_or_insert_with(|| Box::new(Gaps::after_all()));
+        if number > self.largest {
+            gaps.clear_skipped(self.largest, number);
+            gaps.window[word(number)] |= bit(number);
+            gaps.insert_range(0, (self.first, self.largest));
+            (self.first, self.largest) = (number, number);
+            return Order::Gap;
+        }
+        gaps.window[word(number)] |= bit(number);
+        if number + 1 == self.first {
+            self.first = gaps.join_below(number);
+        } else {
+            gaps.enter_ranges(number);
+        }
+        Order::Late
+    }
+}
+
+/// What arrived below the newest range.
+#[derive(Clone, Debug)]
+struct Gaps {
+    /// Inclusive (smallest, largest), newest first, disjoint and not touching; the first `len` count.
+    older: [(u64, u64); OLDER_MAX],
+    len: usize,
+    /// One bit for each of the [`REPLAY_WINDOW`] numbers that end with the largest, at number modulo
+    /// window.
+    window: [u64; REPLAY_WORDS],
+}
+
+impl Gaps {
+    /// The first number leaves a gap below it.
+    fn after_nothing() -> Self {
+        Self { older: [(0, 0); OLDER_MAX], len: 0, window: [0; REPLAY_WORDS] }
     }
 
-    /// The places between the old largest and `number` still hold the bits of numbers one window
+    /// Nothing up to the largest is new.
+    fn after_all() -> Self {
+        Self { window: [u64::MAX; REPLAY_WORDS], ..Self::after_nothing() }
+    }
+
+    fn has_arrived(&self, number: u64) -> bool {
+        self.window[word(number)] & bit(number) != 0
+    }
+
+    /// The places between `largest`, the largest so far, and `number` still hold the bits of numbers one window
     /// earlier.
-    fn clear_skipped(&mut self, number: u64) {
-        if number - self.largest >= REPLAY_WINDOW {
+    fn clear_skipped(&mut self, largest: u64, number: u64) {
+        if number - largest >= REPLAY_WINDOW {
             self.window = [0; REPLAY_WORDS];
             return;
         }
-        let mut next = self.largest + 1;
+        let mut next = largest + 1;
         while next < number {
             if next.is_multiple_of(64) && number - next >= 64 {
                 self.window[word(next)] = 0;
@@ -170,31 +203,53 @@ impl Received {
         }
     }
 
-    #[cold]
+    /// True when an older range is left, so that the newest lies wholly above `number`.
+    fn prune_below(&mut self, number: u64) -> bool {
+        while self.len > 0 && self.older[self.len - 1].1 < number {
+            self.len -= 1;
+        }
+        if self.len > 0 {
+            let oldest = &mut self.older[self.len - 1];
+            oldest.0 = oldest.0.max(number);
+        }
+        self.len > 0
+    }
+
+    /// `number` lies right below the newest range: where that begins now.
+    fn join_below(&mut self, number: u64) -> u64 {
+        if self.len == 0 || number - self.older[0].1 != 1 {
+            return number;
+        }
+        let first = self.older[0].0;
+        self.older.copy_within(1..self.len, 0);
+        self.len -= 1;
+        first
+    }
+
     fn enter_ranges(&mut self, number: u64) {
         // The first range that does not lie wholly above `number`.
-        let at = self.ranges[..self.len].iter().position(|range| range.0 <= number).unwrap_or(self.len);
-        let touches_above = at > 0 && self.ranges[at - 1].0 == number + 1;
-        let touches_below = at < self.len && number - self.ranges[at].1 == 1;
+        let at = self.older[..self.len].iter().position(|range| range.0 <= number).unwrap_or(self.len);
+        let touches_above = at > 0 && self.older[at - 1].0 == number + 1;
+        let touches_below = at < self.len && number - self.older[at].1 == 1;
         match (touches_above, touches_below) {
             (true, true) => {
-                self.ranges[at - 1].0 = self.ranges[at].0;
-                self.ranges.copy_within(at + 1..self.len, at);
+                self.older[at - 1].0 = self.older[at].0;
+                self.older.copy_within(at + 1..self.len, at);
                 self.len -= 1;
             }
-            (true, false) => self.ranges[at - 1].0 = number,
-            (false, true) => self.ranges[at].1 = number,
-            (false, false) => self.insert_range(at, number),
+            (true, false) => self.older[at - 1].0 = number,
+            (false, true) => self.older[at].1 = number,
+            (false, false) => self.insert_range(at, (number, number)),
         }
     }
 
-    fn insert_range(&mut self, at: usize, number: u64) {
+    fn insert_range(&mut self, at: usize, range: (u64, u64)) {
         // L30: the oldest range makes room. L34, RFC 2018 §4: a block for "the contiguous block of data containing
         // the segment which triggered this ACK": if the newcomer is the oldest, it takes that one's place.
-        let at = at.min(ACK_RANGES_MAX - 1);
-        self.len = (self.len + 1).min(ACK_RANGES_MAX);
-        self.ranges.copy_within(at..self.len - 1, at + 1);
-        self.ranges[at] = (number, number);
+        let at = at.min(OLDER_MAX - 1);
+        self.len = (self.len + 1).min(OLDER_MAX);
+        self.older.copy_within(at..self.len - 1, at + 1);
+        self.older[at] = range;
     }
 }
 
@@ -209,6 +264,8 @@ fn bit(number: u64) -> u64 {
 /// Packet numbers, counted back from the largest, whose arrival is remembered exactly.
 pub const REPLAY_WINDOW: u64 = 4_096;
 const REPLAY_WORDS: usize = (REPLAY_WINDOW / 64) as usize;
+/// Ranges that an ack reports beside the newest.
+const OLDER_MAX: usize = ACK_RANGES_MAX - 1;
 
 #[cfg(test)]
 mod tests {
@@ -342,6 +399,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn packets_in_order_take_no_memory_beside_the_session() {
+        assert!(filled(0..10_000).gaps.is_none());
+        assert!(filled([0, 2]).gaps.is_some());
+    }
+
+    #[test]
+    fn after_the_memory_was_given_back_nothing_up_to_the_largest_is_new_and_nothing_missing_is_reported() {
+        let mut received = filled([0, 1, 4, 5, 7, 2]);
+        received.release();
+        assert!(received.gaps.is_none());
+        assert!((0..=7).all(|number| received.check(number) == Verdict::Duplicate));
+        assert_eq!(ranges(&received), [(7, 7)]);
+        assert_eq!(received.last_arrived(), Some(7));
+        assert_eq!(received.insert(8), Order::Next);
+        assert_eq!(received.insert(11), Order::Gap);
+        assert!([3, 6, 8].iter().all(|number| received.check(*number) == Verdict::Duplicate));
+        assert!([9, 10].iter().all(|number| received.check(*number) == Verdict::New));
+        assert_eq!(ranges(&received), [(11, 11), (7, 8)]);
     }
 
     fn check_ranges(received: &Received, oracle: &BTreeSet<u64>, last: u64, seed: u64) {

@@ -10,6 +10,8 @@
 //!
 //! Each direction steps by itself: its sender names the epoch in the header, its receiver follows when a
 //! packet of the next epoch opened, and keeps the one before for packets that were overtaken.
+//!
+//! A session that goes idle keeps its secrets alone ([`DormantAead`]): expanded, each key takes half a kilobyte.
 
 use std::fmt;
 
@@ -54,11 +56,11 @@ struct EpochKey {
     iv: [u8; NONCE_LEN],
 }
 
-#[derive(Debug)]
-struct Sending {
+/// What there is of the sending direction beside its expanded key.
+#[derive(Clone, Debug)]
+struct SendState {
     suite: Suite,
     secret: Secret,
-    key: EpochKey,
     epoch: u8,
     sealed: u64,
     /// Numbers run on across epochs, and only rise.
@@ -66,16 +68,34 @@ struct Sending {
 }
 
 #[derive(Debug)]
-struct Receiving {
+struct Sending {
+    state: SendState,
+    key: EpochKey,
+}
+
+/// What there is of the receiving direction beside its expanded keys.
+#[derive(Clone, Debug)]
+struct ReceiveState {
     suite: Suite,
-    /// The secret of `next`.
-    next_secret: Secret,
+    secret: Secret,
     epoch: u8,
+    forged: u64,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    state: ReceiveState,
     previous: Option<EpochKey>,
     current: EpochKey,
     /// Made ahead, so that the first packet of an epoch takes no longer than others.
     next: EpochKey,
-    forged: u64,
+}
+
+/// The keys of a session on which nothing is under way: secrets, from which they are expanded again.
+#[derive(Debug)]
+pub struct DormantAead {
+    send: SendState,
+    receive: ReceiveState,
 }
 
 impl AeadProtector {
@@ -86,31 +106,20 @@ impl AeadProtector {
             Role::Client => (&keys.client_to_server, &keys.server_to_client),
             Role::Server => (&keys.server_to_client, &keys.client_to_server),
         };
-        let next_secret = following(receive);
-        Self {
-            send: Sending {
-                suite,
-                key: EpochKey::new(suite, send),
-                secret: send.clone(),
-                epoch: 0,
-                sealed: 0,
-                last_number: None,
-            },
-            receive: Receiving {
-                suite,
-                epoch: 0,
-                previous: None,
-                current: EpochKey::new(suite, receive),
-                next: EpochKey::new(suite, &next_secret),
-                next_secret,
-                forged: 0,
-            },
-        }
+        let send = SendState { suite, secret: send.clone(), epoch: 0, sealed: 0, last_number: None };
+        let receive = ReceiveState { suite, secret: receive.clone(), epoch: 0, forged: 0 };
+        DormantAead { send, receive }.awake()
+    }
+
+    /// Nothing is under way: only the secrets are kept. A packet of an earlier epoch that comes after this was under way
+    /// for so long that it counts as lost.
+    pub(super) fn rest(&self) -> DormantAead {
+        DormantAead { send: self.send.state.clone(), receive: self.receive.state.clone() }
     }
 
     #[inline]
     pub(super) fn epoch(&self) -> u8 {
-        self.send.epoch
+        self.send.state.epoch
     }
 
     #[inline]
@@ -118,31 +127,70 @@ impl AeadProtector {
         let (head, rest) = packet.split_first_chunk_mut().expect("a packet built here has a header");
         let (body, tag) = rest.split_last_chunk_mut().expect("a packet built here has a tag");
         let number = number_of(head);
-        assert!(self.send.last_number.is_none_or(|last| last < number), "a packet number is never reused");
-        self.send.last_number = Some(number);
-        self.send.sealed += 1;
+        let state = &mut self.send.state;
+        assert!(state.last_number.is_none_or(|last| last < number), "a packet number is never reused");
+        state.last_number = Some(number);
+        state.sealed += 1;
         *tag = self.send.key.seal(head, number, body);
     }
 
     #[inline]
     pub(super) fn open(&mut self, packet: &mut [u8]) -> Result<(), OpenError> {
-        let size = packet.len();
-        let too_short = OpenError::TooShort { size };
-        let (head, sealed) = packet.split_first_chunk_mut::<HEADER_SIZE>().ok_or(too_short)?;
-        if sealed.len() < TAG_SIZE {
-            return Err(too_short);
-        }
+        let (head, sealed) = split(packet)?;
         let opened = self.receive.open(head, sealed);
-        self.receive.forged += u64::from(opened.is_err());
+        self.receive.state.forged += u64::from(opened.is_err());
         opened
     }
 
     pub(super) fn update(&mut self) {
-        let send = &mut self.send;
-        send.secret = following(&send.secret);
-        send.key = EpochKey::new(send.suite, &send.secret);
-        send.epoch = send.epoch.wrapping_add(1);
-        send.sealed = 0;
+        let Sending { state, key } = &mut self.send;
+        state.secret = following(&state.secret);
+        *key = EpochKey::new(state.suite, &state.secret);
+        state.epoch = state.epoch.wrapping_add(1);
+        state.sealed = 0;
+    }
+
+    pub(super) fn usage(&self) -> AeadUsage {
+        AeadUsage { sealed: self.send.state.sealed, forged: self.receive.state.forged }
+    }
+}
+
+impl DormantAead {
+    /// With all keys expanded.
+    pub(super) fn awake(&self) -> AeadProtector {
+        let (send, receive) = (&self.send, &self.receive);
+        AeadProtector {
+            send: Sending { key: EpochKey::new(send.suite, &send.secret), state: send.clone() },
+            receive: Receiving {
+                previous: None,
+                current: EpochKey::new(receive.suite, &receive.secret),
+                next: EpochKey::new(receive.suite, &following(&receive.secret)),
+                state: receive.clone(),
+            },
+        }
+    }
+
+    /// Opens `packet` and wakes. A forgery costs the expansion of one key, and wakes nobody.
+    pub(super) fn open(&mut self, packet: &mut [u8]) -> Result<AeadProtector, OpenError> {
+        let (head, sealed) = split(packet)?;
+        let ReceiveState { suite, secret, epoch, forged } = &mut self.receive;
+        let steps = head[EPOCH_AT].wrapping_sub(*epoch);
+        let opened = match steps {
+            0 => EpochKey::new(*suite, secret).open(head, sealed),
+            1 => EpochKey::new(*suite, &following(secret)).open(head, sealed),
+            _ => Err(OpenError::Epoch { epoch: head[EPOCH_AT] }),
+        };
+        *forged += u64::from(opened.is_err());
+        opened?;
+        let mut awake = self.awake();
+        if steps == 1 {
+            awake.receive.step();
+        }
+        Ok(awake)
+    }
+
+    pub(super) fn epoch(&self) -> u8 {
+        self.send.epoch
     }
 
     pub(super) fn usage(&self) -> AeadUsage {
@@ -150,20 +198,30 @@ impl AeadProtector {
     }
 }
 
+/// The header, and what is sealed behind it.
+#[inline]
+fn split(packet: &mut [u8]) -> Result<(&[u8; HEADER_SIZE], &mut [u8]), OpenError> {
+    let size = packet.len();
+    match packet.split_first_chunk_mut() {
+        Some((head, sealed)) if sealed.len() >= TAG_SIZE => Ok((head, sealed)),
+        _ => Err(OpenError::TooShort { size }),
+    }
+}
+
 impl Receiving {
     #[inline]
     fn open(&mut self, head: &[u8; HEADER_SIZE], sealed: &mut [u8]) -> Result<(), OpenError> {
         let epoch = head[EPOCH_AT];
-        if epoch == self.epoch {
+        if epoch == self.state.epoch {
             return self.current.open(head, sealed);
         }
-        if epoch == self.epoch.wrapping_add(1) {
+        if epoch == self.state.epoch.wrapping_add(1) {
             self.next.open(head, sealed)?;
             self.step();
             return Ok(());
         }
         match &self.previous {
-            Some(previous) if epoch == self.epoch.wrapping_sub(1) => previous.open(head, sealed),
+            Some(previous) if epoch == self.state.epoch.wrapping_sub(1) => previous.open(head, sealed),
             _ => Err(OpenError::Epoch { epoch }),
         }
     }
@@ -171,11 +229,12 @@ impl Receiving {
     /// The peer seals with the next keys from here on.
     #[cold]
     fn step(&mut self) {
-        self.next_secret = following(&self.next_secret);
-        let next = EpochKey::new(self.suite, &self.next_secret);
+        let ReceiveState { suite, secret, epoch, .. } = &mut self.state;
+        *secret = following(secret);
+        let next = EpochKey::new(*suite, &following(secret));
         let current = std::mem::replace(&mut self.next, next);
         self.previous = Some(std::mem::replace(&mut self.current, current));
-        self.epoch = self.epoch.wrapping_add(1);
+        *epoch = epoch.wrapping_add(1);
     }
 }
 
@@ -274,6 +333,38 @@ mod tests {
             client.update();
         }
         assert_eq!(server.usage().forged, 0);
+    }
+
+    #[test]
+    fn dormant_keys_open_the_present_epoch_and_the_next_and_seal_with_numbers_that_rise() {
+        let (mut client, mut server) = pair();
+        client.update();
+        assert_eq!(server.open(&mut sealed(&mut client, 0)), Ok(()));
+        let mut dormant = server.rest();
+        assert_eq!((dormant.epoch(), dormant.usage()), (server.epoch(), server.usage()));
+        let mut server = dormant.open(&mut sealed(&mut client, 1)).expect("it is of the present epoch");
+        let mut dormant = server.rest();
+        client.update();
+        let mut server_later = dormant.open(&mut sealed(&mut client, 2)).expect("it is of the next epoch");
+        assert_eq!(server_later.open(&mut sealed(&mut client, 3)), Ok(()));
+        assert_eq!(client.open(&mut sealed(&mut server, 0)), Ok(()));
+        let slept = server.rest().awake();
+        assert_eq!(slept.send.state.last_number, Some(0));
+    }
+
+    #[test]
+    fn a_forgery_wakes_no_dormant_keys_and_is_counted() {
+        let (mut client, server) = pair();
+        let mut dormant = server.rest();
+        for (epoch, error) in [(0, OpenError::Tag), (1, OpenError::Tag), (2, OpenError::Epoch { epoch: 2 })] {
+            let mut forged = sealed(&mut client, u64::from(epoch));
+            forged[EPOCH_AT] = epoch;
+            forged[50] ^= 1;
+            assert_eq!(dormant.open(&mut forged).err(), Some(error));
+        }
+        assert_eq!(dormant.open(&mut [0; 35]).err(), Some(OpenError::TooShort { size: 35 }));
+        assert_eq!(dormant.usage(), AeadUsage { sealed: 0, forged: 3 });
+        assert!(dormant.open(&mut sealed(&mut client, 7)).is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod crc;
 
 use super::Keys;
 
-pub use aead::{AeadProtector, AeadUsage};
+pub use aead::{AeadProtector, AeadUsage, DormantAead};
 pub use crc::CrcProtector;
 
 /// Which end of a session this is: each direction has its own secret.
@@ -87,6 +87,8 @@ pub enum Protector {
     Crc(CrcProtector),
     /// Sealed: nothing of a packet behind its header can be read or changed.
     Aead(Box<AeadProtector>),
+    /// Sealed, and without its expanded keys: the session is idle.
+    Dormant(Box<DormantAead>),
 }
 
 impl Protector {
@@ -109,7 +111,7 @@ impl Protector {
     /// True when packets are hidden and proven.
     #[must_use]
     pub fn is_secure(&self) -> bool {
-        matches!(self, Self::Aead(_))
+        matches!(self, Self::Aead(_) | Self::Dormant(_))
     }
 
     /// The key epoch that the header of the next packet must name.
@@ -119,6 +121,7 @@ impl Protector {
         match self {
             Self::Crc(_) => 0,
             Self::Aead(aead) => aead.epoch(),
+            Self::Dormant(dormant) => dormant.epoch(),
         }
     }
 
@@ -134,6 +137,7 @@ impl Protector {
         match self {
             Self::Crc(crc) => crc.seal(packet),
             Self::Aead(aead) => aead.seal(packet),
+            Self::Dormant(_) => self.awake().seal(packet),
         }
     }
 
@@ -171,15 +175,45 @@ impl Protector {
         match self {
             Self::Crc(crc) => crc.open(packet),
             Self::Aead(aead) => aead.open(packet),
+            Self::Dormant(_) => self.open_dormant(packet),
         }
     }
 
     /// Goes on with new keys for what is sent. The caller sees to it that the peer has opened a packet
     /// of the epoch before (P-11.5).
     pub fn update(&mut self) {
-        if let Self::Aead(aead) = self {
-            aead.update();
+        if self.is_secure() {
+            self.awake().update();
         }
+    }
+
+    /// The session goes idle: expanded keys go, and come back with the first packet.
+    pub fn rest(&mut self) {
+        if let Self::Aead(aead) = self {
+            *self = Self::Dormant(Box::new(aead.rest()));
+        }
+    }
+
+    /// Keys to seal with.
+    ///
+    /// # Panics
+    /// When there are none.
+    #[cold]
+    fn awake(&mut self) -> &mut AeadProtector {
+        if let Self::Dormant(dormant) = self {
+            *self = Self::Aead(Box::new(dormant.awake()));
+        }
+        let Self::Aead(aead) = self else { unreachable!("only what is sealed has keys") };
+        aead
+    }
+
+    /// What does not open wakes nobody.
+    #[cold]
+    fn open_dormant(&mut self, packet: &mut [u8]) -> Result<(), OpenError> {
+        if let Self::Dormant(dormant) = self {
+            *self = Self::Aead(Box::new(dormant.open(packet)?));
+        }
+        Ok(())
     }
 
     /// How far the keys are used up; `None` where there are none.
@@ -188,6 +222,7 @@ impl Protector {
         match self {
             Self::Crc(_) => None,
             Self::Aead(aead) => Some(aead.usage()),
+            Self::Dormant(dormant) => Some(dormant.usage()),
         }
     }
 }

@@ -67,6 +67,13 @@ impl Control {
         }
     }
 
+    /// Gives the memory back, for a session that goes idle.
+    pub(super) fn release(&mut self) {
+        for list in [&mut self.grants, &mut self.granted] {
+            list.shrink_to_fit();
+        }
+    }
+
     /// Message `id` has arrived whole: its grants no longer matter.
     pub(super) fn forget_grant(&mut self, id: MessageId) {
         self.grants.retain(|(m, _)| *m != id);

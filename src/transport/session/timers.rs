@@ -1,5 +1,7 @@
 //! When a session wants to be woken, and what it does then.
 
+use std::collections::VecDeque;
+
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::{GRANULARITY_DC_NS, Phase, Session, Tuning};
@@ -59,7 +61,7 @@ const PTO_HELD_NS: u64 = 4_500_000;
 const PTO_HELD_COUNT: u32 = 12;
 /// Backed off as far as may be, a probe still leaves this often within the idle timeout.
 const PROBES_BEFORE_IDLE: u64 = 32;
-/// A session quiet this long gives its active block back.
+/// A session quiet this long, and three probe timeouts, gives its active block back.
 const DORMANT_AFTER_NS: u64 = 100_000_000;
 /// How long a peer whose incarnation is in doubt has to prove it is there.
 const SUSPECT_WAIT_NS: u64 = 500_000_000;
@@ -190,7 +192,9 @@ impl Session {
 
     fn dormant_at(&self) -> Option<Timestamp> {
         let quiet = !self.timers.dormant && self.is_quiet();
-        quiet.then(|| self.timers.last_heard.max(self.timers.last_sent).after_ns(DORMANT_AFTER_NS))
+        // What is under way for longer than three probe timeouts was said again.
+        let after_ns = DORMANT_AFTER_NS.max(3 * self.pto_ns());
+        quiet.then(|| self.timers.last_heard.max(self.timers.last_sent).after_ns(after_ns))
     }
 
     /// Something is under way again.
@@ -365,11 +369,21 @@ impl Session {
         shared.counters.idle_returns += 1;
         self.timers.dormant = true;
         shared.active_sessions -= 1;
+        self.protector.rest();
         self.sent.release();
         self.rate.iter_mut().for_each(|rate| rate.release());
         self.units.release();
         self.window.release();
+        self.received.release();
         self.queue.release();
+        self.calls.release();
+        self.open_calls.release();
+        self.large.release();
+        self.reassemblies.release();
+        self.control.release();
+        if self.datagrams.is_empty() {
+            self.datagrams = VecDeque::new();
+        }
         self.release_parts();
     }
 }
