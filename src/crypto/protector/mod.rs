@@ -155,13 +155,11 @@ impl Protector {
     /// # Panics
     /// As [`Protector::seal`], or when they do not lie between header and tag.
     pub fn seal_around(&mut self, packet: &mut [u8], at: usize, elsewhere: &[u8]) {
-        match self {
-            Self::Crc(crc) => crc.seal_around(packet, at, elsewhere),
-            Self::Aead(aead) => {
-                packet[at..at + elsewhere.len()].copy_from_slice(elsewhere);
-                aead.seal(packet);
-            }
+        if let Self::Crc(crc) = self {
+            return crc.seal_around(packet, at, elsewhere);
         }
+        packet[at..at + elsewhere.len()].copy_from_slice(elsewhere);
+        self.seal(packet);
     }
 
     /// Checks the tag of `packet` and opens it in place: the frames lie between header and tag.
