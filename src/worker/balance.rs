@@ -45,23 +45,21 @@ const DIFFERENCE_MIN: usize = 16;
 mod tests {
     use super::*;
 
-    /// Sizes of two batches after they went round `rounds` times: what is cut off one joins the other.
-    fn go_round((mut here, mut there): (usize, usize), rounds: usize) -> (usize, usize) {
-        let mut ends = [Balance::default(), Balance::default()];
-        for round in 0..2 * rounds {
-            // Both ends have met the batch before.
-            let end = &mut ends[round % 2];
-            end.wait();
-            let first = end.part(here).filter(|_| round >= 2).unwrap_or(here);
-            (here, there) = (there + here - first, first);
+    /// Sizes of two batches that an end met by turns, `times` in all: what is cut off one joins the other.
+    fn met((mut next, mut other): (usize, usize), times: usize) -> (usize, usize) {
+        let mut balance = Balance::default();
+        for _ in 0..times {
+            balance.wait();
+            let first = balance.part(next).unwrap_or(next);
+            (next, other) = (other + next - first, first);
         }
-        (here, there)
+        (next, other)
     }
 
     #[test]
     fn two_batches_grow_equal_and_stay_so() {
         for (here, there) in [(200, 56), (56, 200), (255, 1), (250, 250), (130, 126), (1_000, 24), (64, 0)] {
-            let (a, b) = go_round((here, there), 8);
+            let (a, b) = met((here, there), 16);
             assert_eq!(a + b, here + there);
             let apart = a.abs_diff(b);
             assert!(apart < DIFFERENCE_MIN.max(a.min(b) / 4), "{here} and {there} became {a} and {b}");
