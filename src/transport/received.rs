@@ -85,9 +85,6 @@ impl Received {
 
     /// The peer has our ack of everything below `number`: it need not be told again. The largest number stays, so
     /// that an ack can always be built.
-    ///
-    /// L30, RFC 9000 §13.2.4: "the receiver can stop acknowledging packets less than or equal to the Largest
-    /// Acknowledged field in the sent ACK frame".
     pub fn prune_below(&mut self, number: u64) {
         let number = number.min(self.largest);
         if let Some(gaps) = &mut self.gaps
@@ -204,6 +201,9 @@ impl Gaps {
     }
 
     /// True when an older range is left, so that the newest lies wholly above `number`.
+    ///
+    /// L30, RFC 9000 §13.2.4: "the receiver can stop acknowledging packets less than or equal to the Largest
+    /// Acknowledged field in the sent ACK frame".
     fn prune_below(&mut self, number: u64) -> bool {
         while self.len > 0 && self.older[self.len - 1].1 < number {
             self.len -= 1;
