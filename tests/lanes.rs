@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ringwire::crypto::Csprng;
 use ringwire::endpoint::{AllowList, Builder, Endpoint, Handler, Identity, OpenError, Peer, PeerEvent};
 use ringwire::io::select::Selection;
+use ringwire::time::{Clock, MonotonicClock};
 use ringwire::transport::{CloseReason, Config};
 use ringwire::worker::{ReplyWriter, Request};
 
@@ -31,6 +32,20 @@ fn endpoint(workers: usize) -> Builder {
         .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
         .workers(workers)
         .handler(|index| WhoAmI(index as u8))
+}
+
+/// Asks until it is so, at most half as long as a silent session lives: what has come to its end by then did so
+/// because it was told. Not so many times: on few cores a worker may be kept from its own for all of them.
+fn in_time(mut is_so: impl FnMut() -> bool) -> bool {
+    let end = MonotonicClock.now().after(Config::default().idle_timeout / 2);
+    loop {
+        if is_so() {
+            return true;
+        }
+        if MonotonicClock.now() >= end {
+            return false;
+        }
+    }
 }
 
 /// A call on each session runs on the worker that the session says.
@@ -183,8 +198,7 @@ fn a_peer_that_grants_no_lanes_or_not_so_many_says_so() {
     lanes.sessions()[1].close(0);
     lanes.sessions()[1].closed().wait();
     let over = &lanes.sessions()[0];
-    let again = (0..200).find_map(|_| client.open_lane(over).wait().ok());
-    assert!(again.is_some(), "there is room again");
+    assert!(in_time(|| client.open_lane(over).wait().is_ok()), "there is room again");
 }
 
 /// Two identities: the server's gate knows the client's.
@@ -243,8 +257,8 @@ fn a_lane_that_is_given_up_while_it_is_opened_leaves_nothing_behind() {
         round += 1;
     }
     // Whichever the server opened in between has ended there, long before its idle timeout.
-    let mut open = 0;
-    for _ in 0..300 {
+    let (mut open, mut calls) = (0, 0);
+    let all_ended = in_time(|| {
         drop(over.call(1, "").wait().expect("a reply"));
         while let Some(event) = server.events().try_next() {
             match event {
@@ -253,8 +267,10 @@ fn a_lane_that_is_given_up_while_it_is_opened_leaves_nothing_behind() {
                 _ => {}
             }
         }
-    }
-    assert_eq!(open, 0, "lanes that nobody holds");
+        calls += 1;
+        calls >= 300 && open == 0
+    });
+    assert!(all_ended, "{open} lanes that nobody holds");
     let lane = client.open_lane(&over).wait().expect("the next is opened");
     each_reaches_its_worker(&[lane]);
 }
