@@ -25,8 +25,8 @@ impl Inlet {
 
     /// Who sent what comes in, if that is known without the kernel's word.
     #[inline]
-    pub fn sender(&self) -> Option<SocketAddr> {
-        self.remote.filter(|_| !self.may_hold_strays)
+    pub fn sender(&self) -> Option<&SocketAddr> {
+        self.remote.as_ref().filter(|_| !self.may_hold_strays)
     }
 
     /// Nothing waited.

@@ -58,6 +58,27 @@ impl Mmsg {
         self.port.regular()
     }
 
+    /// One look by the cheapest call there is; how many packets it found. Nearly every look finds nothing, and the next
+    /// packet is met by half of one on average.
+    #[inline]
+    fn look_once(&mut self, regular: bool) -> io::Result<usize> {
+        let inlet = self.port.inlet(regular);
+        match self.arena.receive_plain(0, &inlet.socket, inlet.sender()) {
+            Ok(found) => Ok(usize::from(found)),
+            Err(error) => self.on_error(&error).then_some(0).ok_or(error),
+        }
+    }
+
+    /// A receive failed: true when the next one may not.
+    #[cold]
+    fn on_error(&mut self, error: &io::Error) -> bool {
+        let refusal = Refusal::of(error);
+        if refusal.may_be_pending() {
+            self.port.drain_errors(refusal);
+        }
+        refusal.may_be_pending() || matches!(refusal, Refusal::NoRoom | Refusal::Interrupted)
+    }
+
     /// Fills up to `limit` receive buffers from the port's socket or the regular's; 0 when nothing waits.
     /// `plain`: one by one, by calls that tell neither segment size nor ECN bits.
     fn fill(&mut self, regular: bool, plain: bool, limit: usize) -> io::Result<usize> {
@@ -66,14 +87,14 @@ impl Mmsg {
         while filled < limit && errors < PENDING_ERRORS_MAX {
             let inlet = self.port.inlet(regular);
             let received = if plain {
-                self.arena.receive_plain(filled, &inlet.socket, inlet.sender()).map(|()| 1)
+                self.arena.receive_plain(filled, &inlet.socket, inlet.sender()).map(usize::from)
             } else {
                 self.arena.receive(&inlet.socket, limit)
             };
             match received {
                 Ok(more) => {
                     filled += more;
-                    if !plain {
+                    if !plain || more == 0 {
                         break;
                     }
                 }
@@ -124,7 +145,11 @@ impl Backend for Mmsg {
         let found = self.looks.last(regular);
         let plain = found <= FEW && !self.shows_ecn;
         let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
-        let filled = self.fill(regular, plain, limit)?;
+        let filled = if plain && found == 0 && !self.woken {
+            self.look_once(regular)?
+        } else {
+            self.fill(regular, plain, limit)?
+        };
         self.looks.found(regular, filled);
         let more_there = self.port.has_regular() && self.looks.last(!regular) > 0;
         if filled == 0 {
@@ -171,6 +196,12 @@ impl Backend for Mmsg {
 
     fn flush(&mut self) -> io::Result<()> {
         let result = self.sender.flush(&mut self.port);
+        self.port.elect();
+        result
+    }
+
+    fn send(&mut self, train: Train) -> io::Result<()> {
+        let result = self.sender.send(train, &mut self.port);
         self.port.elect();
         result
     }

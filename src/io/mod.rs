@@ -174,6 +174,12 @@ pub trait Backend {
     /// Hands everything submitted to the kernel. Never waits.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// [`Backend::submit`] and [`Backend::flush`] at once.
+    fn send(&mut self, train: Train) -> io::Result<()> {
+        self.submit(train);
+        self.flush()
+    }
+
     /// Waits until something arrives, the doorbell rings, or `timeout` passes (`None`: no limit).
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 

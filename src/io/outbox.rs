@@ -81,6 +81,13 @@ impl Outbox {
         &self.pieces[self.next..]
     }
 
+    /// True when nothing waits to be sent.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.trains.is_empty()
+    }
+
+    #[inline]
     pub fn path(&self, piece: &Piece) -> PathId {
         self.trains[piece.train as usize].path
     }
@@ -119,7 +126,7 @@ impl Outbox {
         self.pieces.clear();
         self.next = 0;
         // In reverse, so that the first train's buffer is lent first again.
-        for train in self.trains.drain(..).rev() {
+        while let Some(train) = self.trains.pop() {
             pool.give_back(train.buffer);
         }
     }

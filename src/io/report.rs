@@ -34,8 +34,11 @@ impl Report {
         self.push(Event::SendDropped { path, packets });
     }
 
+    #[inline]
     pub fn poll_events(&mut self, events: &mut Vec<Event>) {
-        events.append(&mut self.events);
+        if !self.events.is_empty() {
+            events.append(&mut self.events);
+        }
     }
 
     /// Asks the kernel how many packets it dropped for want of room in the socket's buffer. `seen` is what it

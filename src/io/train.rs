@@ -81,8 +81,17 @@ impl TrainBuffer {
     }
 
     /// Lets go of what lies elsewhere: the train has left.
+    #[inline]
     pub(super) fn forget(&mut self) {
-        self.gathered.clear();
+        if !self.gathered.is_empty() {
+            self.gathered.clear();
+        }
+    }
+
+    /// True when nothing of it lies elsewhere.
+    #[inline]
+    pub(super) fn is_whole(&self) -> bool {
+        self.gathered.is_empty()
     }
 
     /// The bytes in `range`, wherever they lie.

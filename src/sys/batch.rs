@@ -130,44 +130,47 @@ impl ReceiveArena {
     /// what arrives are known.
     ///
     /// `sender` is who sends to this socket, where it is connected and that is known: the kernel then
-    /// writes no address either.
+    /// writes no address either. False when nothing waits, as nearly always: that is no error here, because
+    /// making one and looking at it would be a fifth of the look.
     ///
     /// A system call and not libc's function, which is a cancellation point: entering and leaving one is
     /// two locked instructions, paid by every poll that finds nothing.
     ///
     /// # Errors
-    /// As [`ReceiveArena::receive`].
+    /// A pending ICMP error of a connected socket.
     ///
     /// # Panics
     /// There is no buffer `index`.
+    #[inline]
     pub fn receive_plain(
         &mut self,
         index: usize,
         socket: impl AsFd,
-        sender: Option<SocketAddr>,
-    ) -> io::Result<()> {
+        sender: Option<&SocketAddr>,
+    ) -> io::Result<bool> {
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: `headers` and `slots` own their slices, and &mut self makes these the only references.
         let (header, slot) = unsafe { (&mut self.headers.as_mut()[index], &mut self.slots.as_mut()[index]) };
-        let buffer = self.bytes[index * self.size..][..self.size].as_mut_ptr();
+        let libc::iovec { iov_base: buffer, iov_len: buffer_size } = slot.iovec;
         let mut name_size = RAW_ADDRESS_SIZE as libc::socklen_t;
         let (name, name_size_at) = match sender {
             None => (slot.name.as_mut_ptr().cast::<libc::sockaddr>(), &raw mut name_size),
             Some(_) => (std::ptr::null_mut(), std::ptr::null_mut()),
         };
-        // SAFETY: the buffer is `size` bytes of this arena, the name is RAW_ADDRESS_SIZE bytes of its
+        // SAFETY: the slot's iovec is its buffer in this arena, the name is RAW_ADDRESS_SIZE bytes of its
         // slot or null, which is allowed, and &mut self keeps everyone else out of both during the call.
         let size = unsafe {
-            libc::syscall(libc::SYS_recvfrom, fd, buffer, self.size, libc::MSG_DONTWAIT, name, name_size_at)
+            libc::syscall(libc::SYS_recvfrom, fd, buffer, buffer_size, libc::MSG_DONTWAIT, name, name_size_at)
         };
         if size < 0 {
-            return Err(io::Error::last_os_error());
+            let errno = nix::errno::Errno::last_raw();
+            return if errno == libc::EAGAIN { Ok(false) } else { Err(io::Error::from_raw_os_error(errno)) };
         }
-        self.sender = sender;
+        self.sender = sender.copied();
         header.msg_len = size as u32;
         header.msg_hdr.msg_controllen = 0;
         header.msg_hdr.msg_flags = 0;
-        Ok(())
+        Ok(true)
     }
 
     /// What the last [`ReceiveArena::receive`] put into buffer `index`.
@@ -303,18 +306,7 @@ impl SendBatch {
                 let header = &self.headers[0].msg_hdr;
                 // SAFETY: `send` just pointed the iovec at the caller's bytes and the name at its address,
                 // or at nothing with size 0; both are borrowed until `send` returns, and only read.
-                let sent = unsafe {
-                    libc::syscall(
-                        libc::SYS_sendto,
-                        fd,
-                        self.iovecs[0].iov_base,
-                        self.iovecs[0].iov_len,
-                        libc::MSG_DONTWAIT,
-                        header.msg_name,
-                        header.msg_namelen,
-                    )
-                };
-                if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) }
+                unsafe { sendto(fd, self.iovecs[0], header.msg_name, header.msg_namelen) }.map(|()| 1)
             }
             1 => {
                 // SAFETY: `send` just pointed the header at this batch's iovecs and control and at the
@@ -333,6 +325,37 @@ impl SendBatch {
             }
         }
     }
+}
+
+/// Hands one packet to the kernel by the cheapest call there is: sendto imports no message header. Its address is
+/// `to`, or whom the socket is connected to.
+///
+/// # Errors
+/// What the kernel said about it, or about an earlier one.
+#[inline]
+pub fn send_plain(socket: impl AsFd, packet: &[u8], to: Option<&RawAddress>) -> io::Result<()> {
+    let (name, name_size) = to.map_or((std::ptr::null(), 0), |to| (to.as_ptr(), to.size()));
+    let packet = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+    // SAFETY: the packet and the address are borrowed during the call; no address of size 0 is allowed.
+    unsafe { sendto(socket.as_fd().as_raw_fd(), packet, name, name_size) }
+}
+
+/// The system call and not libc's function: see [`ReceiveArena::receive_plain`].
+///
+/// # Safety
+/// `packet` and `name` lead to as many bytes as they say, to be read during the call.
+#[inline]
+unsafe fn sendto(
+    fd: libc::c_int,
+    packet: libc::iovec,
+    name: *const libc::c_void,
+    name_size: libc::socklen_t,
+) -> io::Result<()> {
+    let libc::iovec { iov_base: bytes, iov_len: size } = packet;
+    // SAFETY: the caller vouches for both; the kernel only reads them.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_sendto, fd, bytes, size, libc::MSG_DONTWAIT, name, name_size) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 impl std::fmt::Debug for SendBatch {

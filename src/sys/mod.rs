@@ -30,7 +30,7 @@ pub mod veth;
 pub mod wait;
 
 pub use address::RawAddress;
-pub use batch::{Arrived, Outgoing, ReceiveArena, SendBatch};
+pub use batch::{Arrived, Outgoing, ReceiveArena, SendBatch, send_plain};
 pub use control::TrafficClass;
 pub use socket::{Socket, SocketOptions};
 pub use wait::Bell;

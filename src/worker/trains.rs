@@ -62,14 +62,15 @@ impl OpenTrain {
 const OPEN_MAX: usize = 8;
 
 impl Trains {
-    /// Submits every open train, oldest first.
-    fn submit_all(&mut self, backend: &mut dyn Backend) {
-        for train in self.open.drain(..) {
-            backend.submit(train.into_train());
+    /// Hands every open train to the kernel, oldest first.
+    fn send_all(&mut self, backend: &mut dyn Backend) -> std::io::Result<()> {
+        if self.open.len() == 1
+            && let Some(train) = self.open.pop()
+        {
+            return backend.send(train.into_train());
         }
-        if let Some(buffer) = self.spare.take() {
-            backend.give_back(buffer);
-        }
+        self.open.drain(..).for_each(|train| backend.submit(train.into_train()));
+        backend.flush()
     }
 
     /// Packets built since the last call.
@@ -167,11 +168,13 @@ impl PacketSink for TrainSink<'_> {
     }
 
     fn depart(&mut self) {
-        self.trains.submit_all(self.backend);
         if std::mem::take(&mut self.trains.unsent)
-            && let Err(error) = self.backend.flush()
+            && let Err(error) = self.trains.send_all(self.backend)
         {
             self.trains.error = Some(error);
+        }
+        if let Some(buffer) = self.trains.spare.take() {
+            self.backend.give_back(buffer);
         }
     }
 

@@ -303,6 +303,10 @@ impl Backend for SteeredBackend {
         self.inner.flush()
     }
 
+    fn send(&mut self, train: Train) -> io::Result<()> {
+        self.inner.send(train)
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.inner.wait(timeout)
     }
