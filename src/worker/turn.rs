@@ -29,6 +29,13 @@ impl<A: App> Worker<A> {
             self.engine.handle_timeout(self.now, full);
         }
         let received = !self.batch.is_empty();
+        // Between two packets nearly every turn ends here, and the next packet is met by half of one on average.
+        if !(received || fired || self.wants_turn() || self.exchange.is_some()) {
+            self.look_around();
+            self.counters.idle_turns += 1;
+            self.balance.wait();
+            return Turn { idle: true };
+        }
         let started = self.now;
         if !self.deliveries.is_empty() {
             self.run_handlers();
@@ -259,23 +266,36 @@ impl<A: App> Worker<A> {
     }
 
     /// The rare things: what the backend has to say, and what the kernel dropped.
+    #[inline]
     fn look_around(&mut self) {
         self.backend.poll_events(&mut self.io_events);
+        if !self.io_events.is_empty() {
+            self.tell_engine();
+        }
+        if self.now.since_ns(self.looked_at) >= LOOK_INTERVAL_NS {
+            self.look_at_drops();
+        }
+    }
+
+    #[cold]
+    fn tell_engine(&mut self) {
         for event in self.io_events.drain(..) {
             if let IoEvent::PacketTooBig { path, segment_size } = event {
                 self.engine.on_packet_refused(self.now, PathIndex(path.0), segment_size);
             }
         }
-        if self.now.since_ns(self.looked_at) >= LOOK_INTERVAL_NS {
-            self.looked_at = self.now;
-            let drops = self.backend.counters(true).socket_drops;
-            self.engine.on_socket_drops(drops);
-            self.engine.review_admissions(self.now);
-            if let Some(kept) = self.shedding.look(self.now, &self.engine.counters())
-                && !self.backend.shed(kept)
-            {
-                self.shedding.on_refused();
-            }
+    }
+
+    #[cold]
+    fn look_at_drops(&mut self) {
+        self.looked_at = self.now;
+        let drops = self.backend.counters(true).socket_drops;
+        self.engine.on_socket_drops(drops);
+        self.engine.review_admissions(self.now);
+        if let Some(kept) = self.shedding.look(self.now, &self.engine.counters())
+            && !self.backend.shed(kept)
+        {
+            self.shedding.on_refused();
         }
     }
 
