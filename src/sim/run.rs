@@ -306,3 +306,26 @@ const CLOSE_NS: u64 = 2_000_000_000;
 const LOOK_NS: u64 = 200_000;
 /// Or so many looks in the time that has passed, which is precise enough then.
 const LOOK_PARTS: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::BY_STEPS;
+
+    /// Of one run: a hash of every packet that entered the network, and what the engines counted.
+    fn sent(seed: u64, by_steps: bool) -> (u64, String) {
+        BY_STEPS.set(by_steps);
+        let report = run(seed);
+        BY_STEPS.set(false);
+        (report.trace, format!("{:?}", report.engine))
+    }
+
+    #[test]
+    fn plain_packets_are_those_that_the_steps_for_all_kinds_would_have_built() {
+        let seeds = if cfg!(miri) { 0..1 } else { 0..60 };
+        for seed in seeds {
+            let (plain, steps) = (sent(seed, false), sent(seed, true));
+            assert_eq!(plain, steps, "seed {seed}: again with `cargo test --release --lib plain_packets`");
+        }
+    }
+}

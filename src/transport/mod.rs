@@ -74,5 +74,7 @@ pub use engine::{Engine, Job, JobDone, Meta, SessionKey};
 pub use error::{ConnectError, SendError};
 pub use event::{CloseReason, Event, Fate};
 pub use lane::{LaneNote, LaneParent};
+#[cfg(test)]
+pub(crate) use session::BY_STEPS;
 pub use sink::{Extent, Marking, PacketSink, PathIndex, Way};
 pub use token::CallToken;

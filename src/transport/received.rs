@@ -104,6 +104,14 @@ impl Received {
         (0..len).map(move |i| if i == 0 { newest } else { older[i - 1] })
     }
 
+    /// The range, if there is one and no more: as nearly always.
+    #[inline]
+    #[must_use]
+    pub fn one_range(&self) -> Option<(u64, u64)> {
+        let one = self.any && self.gaps.as_ref().is_none_or(|gaps| gaps.len == 0);
+        one.then_some((self.first, self.largest))
+    }
+
     /// The largest number received.
     #[must_use]
     pub fn largest(&self) -> Option<u64> {

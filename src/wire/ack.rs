@@ -151,17 +151,41 @@ pub fn encode_ack(
         lowest = largest.0 - u64::from(step.length);
         steps.push(step);
     }
-    let duplicate = FLAG_DUPLICATE_SEEN * u8::from(head.duplicate_seen);
-    let flags = duplicate | (FLAG_ECN_INTACT * u8::from(head.ecn_intact));
-    writer.put_array([kind::ACK, steps.len as u8, flags, head.ecn_ce]);
-    writer.put_u32(head.ack_delay_ns);
-    writer.put_u64(largest.0);
-    writer.put_u64(head.unit_floor.0);
-    writer.put_u32(first);
+    writer.put_array(fixed_part(head, largest, first, steps.len as u8));
     for step in &steps.bytes[..steps.len] {
         writer.put_array(*step);
     }
     Some(largest)
+}
+
+/// [`encode_ack`] of a single range, `smallest` to `largest`.
+#[inline]
+pub fn encode_ack_of_one(
+    writer: &mut Writer<'_>,
+    head: &AckHead,
+    smallest: PacketNumber,
+    largest: PacketNumber,
+) -> Option<PacketNumber> {
+    let first = u32::try_from(largest.0.checked_sub(smallest.0)?).unwrap_or(u32::MAX);
+    if writer.remaining() < ACK_FIXED_SIZE {
+        return None;
+    }
+    writer.put_array(fixed_part(head, largest, first, 0));
+    Some(largest)
+}
+
+/// All but the further ranges.
+#[inline]
+fn fixed_part(head: &AckHead, largest: PacketNumber, first: u32, extra: u8) -> [u8; ACK_FIXED_SIZE] {
+    let duplicate = FLAG_DUPLICATE_SEEN * u8::from(head.duplicate_seen);
+    let flags = duplicate | (FLAG_ECN_INTACT * u8::from(head.ecn_intact));
+    let mut bytes = [0; ACK_FIXED_SIZE];
+    bytes[..4].copy_from_slice(&[kind::ACK, extra, flags, head.ecn_ce]);
+    bytes[4..8].copy_from_slice(&head.ack_delay_ns.to_le_bytes());
+    bytes[8..16].copy_from_slice(&largest.0.to_le_bytes());
+    bytes[16..24].copy_from_slice(&head.unit_floor.0.to_le_bytes());
+    bytes[24..].copy_from_slice(&first.to_le_bytes());
+    bytes
 }
 
 /// Steps on their way to the wire.

@@ -34,7 +34,10 @@ mod numbers;
 mod record;
 mod unit;
 
-pub use ack::{ACK_FIXED_SIZE, ACK_RANGE_SIZE, ACK_SIZE_MAX, Ack, AckCopy, AckHead, AckRanges, encode_ack};
+pub use ack::{
+    ACK_FIXED_SIZE, ACK_RANGE_SIZE, ACK_SIZE_MAX, Ack, AckCopy, AckHead, AckRanges, encode_ack,
+    encode_ack_of_one,
+};
 pub use control::{
     ACK_REQUEST_SIZE, BLOCKED_SIZE, CLOSE_FIXED_SIZE, CLOSE_SIZE_MAX, CREDIT_SIZE, GRANT_SIZE,
     LANE_GRANT_SIZE, LANE_REQUEST_SIZE, PATH_CHALLENGE_SIZE, PATH_RESPONSE_SIZE, PING_SIZE, REASON_SIZE_MAX,

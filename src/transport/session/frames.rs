@@ -57,7 +57,7 @@ impl Session {
         frames
     }
 
-    fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
+    pub(super) fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
         // Planted: behind a gap one unit more is claimed than arrived.
         let claimed = u64::from(planted::is(Fault::UnitFloorTooHigh) && self.window.held() > 0);
         let head = AckHead {
@@ -69,8 +69,17 @@ impl Session {
             ecn_ce: self.marks.ce,
             ecn_intact: !self.marks.bleached,
         };
-        let ranges = self.received.ranges().map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
-        let Some(PacketNumber(largest)) = wire::encode_ack(writer, &head, ranges) else { return };
+        let written = match self.received.one_range() {
+            Some((low, high)) => {
+                wire::encode_ack_of_one(writer, &head, PacketNumber(low), PacketNumber(high))
+            }
+            None => {
+                let ranges =
+                    self.received.ranges().map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
+                wire::encode_ack(writer, &head, ranges)
+            }
+        };
+        let Some(PacketNumber(largest)) = written else { return };
         self.control.duplicate_seen = false;
         self.marks.bleached = false;
         self.acks.on_ack_sent();
@@ -91,6 +100,13 @@ impl Session {
         stats.encode(writer);
     }
 
+    /// A packet that is the last one for now should ask for an ack: others are under way, and the peer would wait
+    /// before it says that they came.
+    #[inline]
+    pub(super) fn ends_burst(&self, shared: &Shared) -> bool {
+        self.sent.packets_in_flight() > 0 && !shared.late_ack.covers_newest_of(self.key.index)
+    }
+
     fn write_signals(
         &mut self,
         writer: &mut Writer<'_>,
@@ -99,10 +115,7 @@ impl Session {
         frames: &mut ControlFrames,
     ) {
         let burst_ends = !matches!(plan.pick, Pick::Nothing) && plan.fill_to == 0;
-        let last_of_burst = burst_ends
-            && self.queue.full_units() == 0
-            && self.sent.packets_in_flight() > 0
-            && !shared.late_ack.covers_newest_of(self.key.index);
+        let last_of_burst = burst_ends && self.queue.full_units() == 0 && self.ends_burst(shared);
         // L33, QUIC ack-frequency draft: "The IMMEDIATE_ACK frame helps mitigate this problem": who waits for an ack
         // asks for it, in each probe and at the end of a burst.
         let ask = self.control.ask || plan.is_probe || last_of_burst;

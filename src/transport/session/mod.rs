@@ -18,6 +18,7 @@ mod lanes;
 mod limits;
 mod migration;
 mod parts;
+mod plain;
 #[cfg(feature = "planted-faults")]
 mod planted_calls;
 mod probe;
@@ -64,6 +65,9 @@ use crate::transport::unit_window::UnitWindow;
 use crate::transport::units_out::UnitsOut;
 use crate::transport::{CloseReason, SessionKey};
 use crate::wire::{Bounds, SessionId};
+
+#[cfg(test)]
+pub(crate) use plain::BY_STEPS;
 
 pub(crate) use closing::{ClosePacket, Farewell, Phase};
 use control::Control;

@@ -10,6 +10,7 @@ use crate::transport::parts_out::Part;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{NO_UNIT, carried};
 use crate::transport::session::frames::ControlFrames;
+use crate::transport::session::plain::Plain;
 use crate::transport::session::write_unit::{charged, unit_size};
 use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
@@ -79,6 +80,14 @@ impl Session {
         }
         if self.resume.is_quiet(now) && self.sent.packets_in_flight() == 0 {
             self.end_quiet(now);
+        }
+        match self.transmit_plain(now, shared, sink) {
+            Plain::Done => return false,
+            Plain::Rest => {}
+            Plain::NoMemory => {
+                shared.counters.train_waits += 1;
+                return true;
+            }
         }
         while self.has_more(now) {
             match self.transmit_one(now, shared, sink) {
@@ -151,15 +160,29 @@ impl Session {
             }
             Pick::Again(_, body) | Pick::New(body) => (body, unit_size(body)),
         };
-        let large_after = match (pick, body) {
-            (Pick::New(_), Body::Fragment { large, size, .. }) => {
-                self.large.has_more_after(large, size.into())
-            }
-            _ => self.large.peek().is_some(),
+        let more = match pick {
+            Pick::New(_) => self.more_after(body),
+            _ => self.queue.full_units() > 1 || self.large.peek().is_some(),
         };
-        let more = self.units.has_lost() || self.queue.full_units() > 1 || large_after;
-        let fill_to = if more { self.full_packet_size(body, unit_size) } else { 0 };
+        let fill_to = self.fill_to(body, more || self.units.has_lost(), unit_size);
         Plan { pick, unit_size, fill_to, is_probe }
+    }
+
+    /// Whether more full packets of new units follow the one with `body`.
+    #[inline]
+    pub(super) fn more_after(&self, body: Body) -> bool {
+        let large_after = match body {
+            Body::Fragment { large, size, .. } => self.large.has_more_after(large, size.into()),
+            Body::Packed(_) => self.large.peek().is_some(),
+        };
+        large_after || self.queue.full_units() > 1
+    }
+
+    /// The size that a packet with `body` is padded to, so that its train goes on where `more` follow; 0: it is as it
+    /// comes.
+    #[inline]
+    pub(super) fn fill_to(&self, body: Body, more: bool, unit_size: usize) -> usize {
+        if more { self.full_packet_size(body, unit_size) } else { 0 }
     }
 
     fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
@@ -191,26 +214,15 @@ impl Session {
     }
 
     pub(super) fn pick_new(&mut self, now: Timestamp, budget: u64, shared: &mut Shared) -> Pick {
-        let small = self.queue.peek();
-        let large = self.large.peek();
-        if small.is_none() && large.is_none() {
+        let Some(body) = self.next_body() else {
             self.note_grant_wait(shared);
             return Pick::Nothing;
-        }
+        };
         let full = self.units.next() - self.units.floor() >= u64::from(self.peer.unit_window);
         if full && !planted::is(Fault::WindowIgnored) {
             shared.counters.window_full += 1;
             return Pick::Nothing;
         }
-        let body = match (small, large) {
-            (Some(packed), None) => Body::Packed(packed),
-            (Some(packed), Some(_)) if self.turns.small <= self.turns.large => Body::Packed(packed),
-            (_, Some((index, offset, allowance))) => {
-                let size = allowance.min(self.fragment_size(self.large.total(index)) as u64) as u16;
-                Body::Fragment { large: index, offset, size }
-            }
-            (None, None) => return Pick::Nothing,
-        };
         let size = unit_size(body) as u64;
         // L40, RFC 9002 §7: "An endpoint MUST NOT send a packet if it would cause bytes_in_flight" to exceed the
         // window.
@@ -230,6 +242,20 @@ impl Session {
             return self.pick_part(budget).unwrap_or(Pick::Nothing);
         }
         Pick::New(body)
+    }
+
+    /// What a new unit would carry: small records and fragments take turns by bytes.
+    #[inline]
+    pub(super) fn next_body(&self) -> Option<Body> {
+        match (self.queue.peek(), self.large.peek()) {
+            (Some(packed), None) => Some(Body::Packed(packed)),
+            (Some(packed), Some(_)) if self.turns.small <= self.turns.large => Some(Body::Packed(packed)),
+            (_, Some((index, offset, allowance))) => {
+                let size = allowance.min(self.fragment_size(self.large.total(index)) as u64) as u16;
+                Some(Body::Fragment { large: index, offset, size })
+            }
+            (None, None) => None,
+        }
     }
 
     /// False while the peer's credit does not cover a new unit; says BLOCKED once per limit.
@@ -310,15 +336,15 @@ impl Session {
         }
         self.note_sent(now, number, unit, size, plan, &frames, shared);
         if planted::is(Fault::SlotReusedBeforeAck) {
-            self.plant_slot_reuse(plan, shared);
+            self.plant_slot_reuse(plan.pick, shared);
         }
         Sent::Packet
     }
 
     /// Planted: the slot goes back to the slab while the unit may still have to be sent again.
     #[cold]
-    fn plant_slot_reuse(&mut self, plan: &Plan, shared: &mut Shared) {
-        if let Pick::New(Body::Packed(packed)) = plan.pick {
+    pub(super) fn plant_slot_reuse(&mut self, pick: Pick, shared: &mut Shared) {
+        if let Pick::New(Body::Packed(packed)) = pick {
             shared.slab.put(packed.slot);
         }
     }
@@ -376,10 +402,7 @@ impl Session {
         frames: &ControlFrames,
         shared: &mut Shared,
     ) {
-        shared.counters.packets_sent += 1;
-        shared.counters.bytes_sent += size as u64;
-        self.timers.last_sent = now;
-        self.wake(shared);
+        self.count_sent(now, size, shared);
         let mut carries = frames.carried;
         if let Pick::Again(unit, _) = plan.pick {
             if let Some(before) = self.units.on_resent(unit, number) {
@@ -403,13 +426,38 @@ impl Session {
             self.loss.probes_due -= 1;
             carries |= carried::PROBE;
         }
+        self.note_flown(now, Flown { number, unit, size, ack_largest: frames.ack_largest, carries });
+    }
+
+    /// A packet of `size` bytes leaves.
+    #[inline]
+    pub(super) fn count_sent(&mut self, now: Timestamp, size: usize, shared: &mut Shared) {
+        shared.counters.packets_sent += 1;
+        shared.counters.bytes_sent += size as u64;
+        self.timers.last_sent = now;
+        self.wake(shared);
+    }
+
+    /// A packet leaves whose ack is waited for.
+    #[inline]
+    pub(super) fn note_flown(&mut self, now: Timestamp, packet: Flown) {
+        let Flown { number, unit, size, ack_largest, carries } = packet;
         self.note_flight(now);
-        self.sent.push(now, unit, frames.ack_largest, size as u16, carries);
+        self.sent.push(now, unit, ack_largest, size as u16, carries);
         let flight = self.sent.bytes_in_flight();
         self.congestion.on_sent(now, size as u64, flight);
         self.rate.iter_mut().for_each(|rate| rate.on_sent(number, now, size as u64, flight));
         self.pacer.on_sent(now, size as u64, self.congestion.pace(&self.rtt));
     }
+}
+
+/// What is noted of a packet whose ack is waited for.
+pub(super) struct Flown {
+    pub(super) number: u64,
+    pub(super) unit: u64,
+    pub(super) size: usize,
+    pub(super) ack_largest: u64,
+    pub(super) carries: u16,
 }
 
 pub(super) enum Sent {

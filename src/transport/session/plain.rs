@@ -1,0 +1,146 @@
+//! The packet that nearly every other one is: perhaps an ack of one range, and a unit that leaves for the first time.
+//!
+//! ```text
+//! [header][ACK]?[ACK_REQUEST]?[MESSAGES | FRAGMENT][padding][tag]
+//! ```
+//!
+//! All others are put together step by step, each step deciding for all kinds of packets. A round trip of a few
+//! microseconds waits for those steps at either end, and on a link of small packets they are what a packet costs. So
+//! what has to be asked of this kind stands in a row here, and its frames are written where they leave from. The bytes
+//! are those that the steps would have written: where anything else is to be said, or something is in the way, this
+//! leaves it to them.
+
+use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
+use crate::time::Timestamp;
+use crate::transport::planted::{self, Fault};
+use crate::transport::session::Session;
+use crate::transport::session::frames::ControlFrames;
+use crate::transport::session::transmit::{Flown, Pick, Sent, encode_header};
+use crate::transport::session::write_unit::{charged, unit_size};
+use crate::transport::shared::Shared;
+use crate::transport::sink::PacketSink;
+use crate::transport::units_out::Body;
+use crate::wire::{self, ACK_FIXED_SIZE, ACK_REQUEST_SIZE, FRAGMENT_HEAD_SIZE, Writer};
+
+/// What became of the plain packets.
+pub(super) enum Plain {
+    /// All there was to say is said.
+    Done,
+    /// What is left, if anything, is of another kind, or held back.
+    Rest,
+    /// Memory ran out.
+    NoMemory,
+}
+
+impl Session {
+    /// Builds plain packets for as long as nothing else is wanted.
+    #[inline]
+    pub(super) fn transmit_plain(
+        &mut self,
+        now: Timestamp,
+        shared: &mut Shared,
+        sink: &mut impl PacketSink,
+    ) -> Plain {
+        while !self.wants_other(now) && !by_steps() {
+            let Some(body) = self.next_body() else { return Plain::Rest };
+            if !self.may_leave(now, body) {
+                return Plain::Rest;
+            }
+            match self.build_plain(now, body, shared, sink) {
+                Sent::Packet if self.queue.is_empty() && self.large.is_all_cut() => return Plain::Done,
+                Sent::Packet => {}
+                _ => return Plain::NoMemory,
+            }
+        }
+        Plain::Rest
+    }
+
+    /// Something is to be said beside new units and an ack of one range.
+    #[inline]
+    fn wants_other(&self, now: Timestamp) -> bool {
+        let control = &self.control;
+        let speaks = control.wants_packet() | control.ask | control.duplicate_seen | control.arrivals.untold;
+        let repeats = (self.loss.probes_due > 0) | self.units.has_lost();
+        let path = self.path_change.parts_out.is_some() | self.mtu.probe(now).is_some();
+        speaks | repeats | path | !self.datagrams.is_empty() | self.received.one_range().is_none()
+    }
+
+    /// Whether window, credit and pace let a new unit go, and there is room beside it.
+    #[inline]
+    fn may_leave(&mut self, now: Timestamp, body: Body) -> bool {
+        let unit_size = unit_size(body);
+        let numbers = self.units.next() - self.units.floor() < u64::from(self.peer.unit_window);
+        // L40, RFC 9002 §7: "An endpoint MUST NOT send a packet if it would cause bytes_in_flight" to exceed the
+        // window.
+        let in_window = self.sent.bytes_in_flight() + unit_size as u64 <= self.window_now()
+            || self.sent.packets_in_flight() == 0;
+        let credit = charged(body).is_none_or(|cost| self.credit_out.available() >= cost);
+        let room_beside = self.mtu.size() - HEADER_SIZE - TAG_SIZE >= unit_size + CONTROL_SIZE_RESERVED;
+        let room = self.fits(unit_size) && (room_beside || !self.acks.wanted());
+        numbers && in_window && credit && room && self.pace(now).is_none()
+    }
+
+    #[inline]
+    fn build_plain(
+        &mut self,
+        now: Timestamp,
+        body: Body,
+        shared: &mut Shared,
+        sink: &mut impl PacketSink,
+    ) -> Sent {
+        let unit_size = unit_size(body);
+        let fill_to = self.fill_to(body, self.more_after(body), unit_size);
+        let acks = self.acks.wanted();
+        let asks = fill_to == 0 && self.queue.full_units() == 0 && self.ends_burst(shared);
+        let control_size = ACK_FIXED_SIZE * usize::from(acks) + ACK_REQUEST_SIZE * usize::from(asks);
+        let size = (HEADER_SIZE + control_size + unit_size + TAG_SIZE).max(fill_to);
+        let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
+
+        let number = self.next_number(now);
+        encode_header(packet, (self.remote, self.protector.epoch()), number, size);
+        let (control, rest) = packet[HEADER_SIZE..size - TAG_SIZE].split_at_mut(control_size);
+        let mut writer = Writer::new(control);
+        let mut frames = ControlFrames::default();
+        if acks {
+            self.write_ack(now, &mut writer, &mut frames);
+        }
+        if asks {
+            wire::encode_ack_request(&mut writer);
+        }
+        let (unit_out, padding) = rest.split_at_mut(unit_size);
+        let (unit, elsewhere) = self.write_pick(Pick::New(body), number, unit_out, shared);
+        if !padding.is_empty() {
+            padding.fill(0);
+        }
+        match elsewhere {
+            None => self.protector.seal(packet),
+            Some(bytes) => {
+                let at = HEADER_SIZE + control_size + FRAGMENT_HEAD_SIZE;
+                self.protector.seal_around(packet, at, &bytes);
+                sink.gather(at, bytes);
+            }
+        }
+        self.count_sent(now, size, shared);
+        self.note_flown(now, Flown { number, unit, size, ack_largest: frames.ack_largest, carries: 0 });
+        if planted::is(Fault::SlotReusedBeforeAck) {
+            self.plant_slot_reuse(Pick::New(body), shared);
+        }
+        Sent::Packet
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// For a test of the simulator's: every packet is put together step by step.
+    pub(crate) static BY_STEPS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[cfg(test)]
+fn by_steps() -> bool {
+    BY_STEPS.get()
+}
+
+#[cfg(not(test))]
+const fn by_steps() -> bool {
+    false
+}
