@@ -161,12 +161,17 @@ impl Backend for Mmsg {
         let report = &mut self.port.report;
         report.counters.receive_calls += 1;
         for index in 0..filled {
-            let mut arrived = self.arena.arrived(index);
-            if plain {
+            let arrived = if plain {
+                let mut arrived = self.arena.arrived_plain(index);
                 let bytes = &self.arena.buffer_mut(index)[..arrived.length as usize];
                 arrived.segment_size = segment_size(bytes) as u32;
+                arrived
+            } else {
+                self.arena.arrived(index)
+            };
+            if let Some(received) = report.received(index as u32, &arrived) {
+                batch.push(received);
             }
-            batch.extend(report.received(index as u32, &arrived));
         }
         Ok(filled == limit || more_there)
     }

@@ -77,6 +77,7 @@ impl Report {
     }
 
     /// The worker's view of a filled buffer; `None` for what holds no whole packet.
+    #[inline]
     pub fn received(&mut self, buffer: u32, arrived: &Arrived) -> Option<Received> {
         if arrived.truncated {
             self.counters.truncated += 1;
@@ -87,7 +88,8 @@ impl Report {
             return None;
         }
         let segment_size = arrived.segment_size.clamp(1, arrived.length);
-        self.counters.packets_received += u64::from(arrived.length.div_ceil(segment_size));
+        let packets = if segment_size == arrived.length { 1 } else { arrived.length.div_ceil(segment_size) };
+        self.counters.packets_received += u64::from(packets);
         let ecn = Ecn::from_bits(arrived.ecn_bits);
         Some(Received { buffer, length: arrived.length, segment_size, from, ecn })
     }

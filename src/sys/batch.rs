@@ -168,8 +168,6 @@ impl ReceiveArena {
         }
         self.sender = sender.copied();
         header.msg_len = size as u32;
-        header.msg_hdr.msg_controllen = 0;
-        header.msg_hdr.msg_flags = 0;
         Ok(true)
     }
 
@@ -188,6 +186,17 @@ impl ReceiveArena {
             ecn_bits: facts.ecn_bits,
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
+    }
+
+    /// What the last [`ReceiveArena::receive_plain`] put into buffer `index`.
+    #[inline]
+    #[must_use]
+    pub fn arrived_plain(&self, index: usize) -> Arrived {
+        // SAFETY: both slices are owned by self, and &self allows no writer beside this reader.
+        let (header, slot) = unsafe { (&self.headers.as_ref()[index], &self.slots.as_ref()[index]) };
+        let length = header.msg_len;
+        let from = self.sender.or_else(|| slot.name.decode());
+        Arrived { length, segment_size: length, from, ecn_bits: 0, truncated: false }
     }
 
     /// Buffer `index`, whole.

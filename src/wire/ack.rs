@@ -116,8 +116,10 @@ impl AckCopy {
     pub fn set(&mut self, ack: &Ack<'_>) {
         let AckRanges { largest, first, steps } = ack.ranges;
         (self.head, self.largest, self.first, self.len) = (ack.head, largest, first, steps.len());
-        // `decode` let in no more than there is room for.
-        self.steps[..steps.len()].copy_from_slice(steps);
+        // `decode` let in no more than there is room for. Nearly always there are none.
+        if !steps.is_empty() {
+            self.steps[..steps.len()].copy_from_slice(steps);
+        }
     }
 
     /// The ack as it was decoded.

@@ -3,6 +3,7 @@
 use crate::time::Timestamp;
 use crate::transport::engine::Engine;
 use crate::transport::engine::table::Slot;
+use crate::transport::session::{Flown, Said};
 use crate::transport::sink::{Extent, PacketSink};
 
 /// A session that was let speak.
@@ -11,6 +12,8 @@ pub(super) struct Spoke {
     index: u32,
     /// Memory ran out before it had said everything.
     more: bool,
+    /// A packet of its that was not noted yet.
+    flown: Option<Flown>,
 }
 
 impl Engine {
@@ -29,12 +32,14 @@ impl Engine {
         }
         self.transmit_ready(now, extent, sink);
         sink.depart();
+        (0..self.spoke.len()).for_each(|i| self.note_flown(now, i));
         if self.shared.late_ack.is_waiting() {
             self.settle_ack(now);
             self.transmit_ready(now, extent, sink);
         }
         for i in 0..self.spoke.len() {
-            let Spoke { index, more } = self.spoke[i];
+            self.note_flown(now, i);
+            let Spoke { index, more, .. } = self.spoke[i];
             self.settle_slot(now, index, sink);
             if more {
                 self.touch(index);
@@ -42,6 +47,17 @@ impl Engine {
         }
         self.spoke.clear();
         sink.depart();
+    }
+
+    /// Notes the packet that the `i`-th session left unnoted while it was not on its way.
+    #[inline]
+    fn note_flown(&mut self, now: Timestamp, i: usize) {
+        let Spoke { index, ref mut flown, .. } = self.spoke[i];
+        if let Some(flown) = flown.take()
+            && let Slot::Open(session) = self.table.slot_mut(index)
+        {
+            session.note_flown(now, &flown, &mut self.shared);
+        }
     }
 
     /// Nothing more is to come of what was heard: those sessions say what they have to, be it an ack alone.
@@ -79,12 +95,17 @@ impl Engine {
             if session.transmit_origin(now, sink) {
                 self.shared.counters.handshakes_sent += 1;
             }
-            let more = session.transmit(now, extent, &mut self.shared, sink);
+            let said = session.transmit(now, extent, &mut self.shared, sink);
+            let (more, flown) = match said {
+                Said::All => (false, None),
+                Said::AllBut(flown) => (false, Some(flown)),
+                Said::NoMemory => (true, None),
+            };
             if extent == Extent::FullUnits && session.has_more(now) {
                 session.listed.ready = true;
                 self.ready.push_back(index);
             }
-            self.spoke.push(Spoke { index, more });
+            self.spoke.push(Spoke { index, more, flown });
         }
     }
 

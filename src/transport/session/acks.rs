@@ -66,7 +66,9 @@ impl Session {
             return Err("an ack of a unit never sent");
         }
         // Another of the same packet: the engine had those of earlier packets read.
-        self.read_late_ack(shared)?;
+        if shared.late_ack.is_waiting() {
+            self.read_late_ack(shared)?;
+        }
         let then = (self.sent.next(), self.sent.bytes_in_flight());
         shared.late_ack.put(self.key.index, now, then, ack);
         Ok(())

@@ -79,6 +79,7 @@ pub(crate) use migration::PATHS_HELD_MAX;
 use quotas::Ledger;
 pub(crate) use submit::Payload;
 use timers::Timers;
+pub(crate) use transmit::{Flown, Said};
 pub(crate) use trust::Trust;
 
 /// One session's state. Hot fields first.

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::Session;
 use crate::transport::session::frames::ControlFrames;
-use crate::transport::session::transmit::{Flown, Pick, Sent, encode_header};
+use crate::transport::session::transmit::{Flown, Pick, encode_header};
 use crate::transport::session::write_unit::{charged, unit_size};
 use crate::transport::shared::Shared;
 use crate::transport::sink::PacketSink;
@@ -24,8 +24,8 @@ use crate::wire::{self, ACK_FIXED_SIZE, ACK_REQUEST_SIZE, FRAGMENT_HEAD_SIZE, Wr
 
 /// What became of the plain packets.
 pub(super) enum Plain {
-    /// All there was to say is said.
-    Done,
+    /// All there was to say is said; the last packet is to be noted once it is on its way.
+    Done(Flown),
     /// What is left, if anything, is of another kind, or held back.
     Rest,
     /// Memory ran out.
@@ -46,11 +46,11 @@ impl Session {
             if !self.may_leave(now, body) {
                 return Plain::Rest;
             }
-            match self.build_plain(now, body, shared, sink) {
-                Sent::Packet if self.queue.is_empty() && self.large.is_all_cut() => return Plain::Done,
-                Sent::Packet => {}
-                _ => return Plain::NoMemory,
+            let Some(flown) = self.build_plain(now, body, shared, sink) else { return Plain::NoMemory };
+            if self.queue.is_empty() && self.large.is_all_cut() {
+                return Plain::Done(flown);
             }
+            self.note_flown(now, &flown, shared);
         }
         Plain::Rest
     }
@@ -80,6 +80,7 @@ impl Session {
         numbers && in_window && credit && room && self.pace(now).is_none()
     }
 
+    /// Builds the packet around `body`, which is to be noted; `None`, and nothing has happened, without memory for it.
     #[inline]
     fn build_plain(
         &mut self,
@@ -87,14 +88,14 @@ impl Session {
         body: Body,
         shared: &mut Shared,
         sink: &mut impl PacketSink,
-    ) -> Sent {
+    ) -> Option<Flown> {
         let unit_size = unit_size(body);
         let fill_to = self.fill_to(body, self.more_after(body), unit_size);
         let acks = self.acks.wanted();
         let asks = fill_to == 0 && self.queue.full_units() == 0 && self.ends_burst(shared);
         let control_size = ACK_FIXED_SIZE * usize::from(acks) + ACK_REQUEST_SIZE * usize::from(asks);
         let size = (HEADER_SIZE + control_size + unit_size + TAG_SIZE).max(fill_to);
-        let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
+        let packet = sink.packet(self.way(), size)?;
 
         let number = self.next_number(now);
         encode_header(packet, (self.remote, self.protector.epoch()), number, size);
@@ -120,12 +121,10 @@ impl Session {
                 sink.gather(at, bytes);
             }
         }
-        self.count_sent(now, size, shared);
-        self.note_flown(now, Flown { number, unit, size, ack_largest: frames.ack_largest, carries: 0 });
         if planted::is(Fault::SlotReusedBeforeAck) {
             self.plant_slot_reuse(Pick::New(body), shared);
         }
-        Sent::Packet
+        Some(Flown { number, unit, size, ack_largest: frames.ack_largest, carries: 0 })
     }
 }
 

@@ -49,44 +49,44 @@ const CONTROL_SIZE_MAX: usize = 1_024;
 const _: () = assert!(CONTROL_SIZE_MAX < PACKET_SIZE_MAX);
 
 impl Session {
-    /// Builds every packet that may leave now. True when memory ran out and more remains.
+    /// Builds every packet that may leave now.
     pub(crate) fn transmit(
         &mut self,
         now: Timestamp,
         extent: Extent,
         shared: &mut Shared,
         sink: &mut impl PacketSink,
-    ) -> bool {
+    ) -> Said {
         self.queue.hold_open(extent == Extent::FullUnits);
-        let more = self.transmit_packets(now, shared, sink);
+        let said = self.transmit_packets(now, shared, sink);
         self.queue.hold_open(false);
-        more
+        said
     }
 
-    fn transmit_packets(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> bool {
+    fn transmit_packets(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Said {
         if matches!(self.phase, Phase::Closed) {
-            return false;
+            return Said::All;
         }
         if self.path_change.migration.is_some() {
             self.transmit_path_frames(now, shared, sink);
         }
         if self.timers.unproven {
-            return false;
+            return Said::All;
         }
         self.look_after_keys(now, shared);
         self.look_after_marks(sink);
         if self.is_closed() {
-            return false;
+            return Said::All;
         }
         if self.resume.is_quiet(now) && self.sent.packets_in_flight() == 0 {
             self.end_quiet(now);
         }
         match self.transmit_plain(now, shared, sink) {
-            Plain::Done => return false,
+            Plain::Done(flown) => return Said::AllBut(flown),
             Plain::Rest => {}
             Plain::NoMemory => {
                 shared.counters.train_waits += 1;
-                return true;
+                return Said::NoMemory;
             }
         }
         while self.has_more(now) {
@@ -94,15 +94,15 @@ impl Session {
                 Sent::Packet => {}
                 Sent::Nothing => {
                     self.note_app_limit(now);
-                    return false;
+                    return Said::All;
                 }
                 Sent::NoMemory => {
                     shared.counters.train_waits += 1;
-                    return true;
+                    return Said::NoMemory;
                 }
             }
         }
-        false
+        Said::All
     }
 
     /// False when there is nothing to say, whatever window, pace and credit would allow: most packets are
@@ -402,7 +402,6 @@ impl Session {
         frames: &ControlFrames,
         shared: &mut Shared,
     ) {
-        self.count_sent(now, size, shared);
         let mut carries = frames.carried;
         if let Pick::Again(unit, _) = plan.pick {
             if let Some(before) = self.units.on_resent(unit, number) {
@@ -418,6 +417,7 @@ impl Session {
         }
         let eliciting = unit != NO_UNIT || frames.eliciting;
         if !eliciting {
+            self.count_sent(now, size, shared);
             shared.counters.acks_alone += 1;
             self.sent.push_ack_only(now, size as u16);
             return;
@@ -426,12 +426,12 @@ impl Session {
             self.loss.probes_due -= 1;
             carries |= carried::PROBE;
         }
-        self.note_flown(now, Flown { number, unit, size, ack_largest: frames.ack_largest, carries });
+        self.note_flown(now, &Flown { number, unit, size, ack_largest: frames.ack_largest, carries }, shared);
     }
 
     /// A packet of `size` bytes leaves.
     #[inline]
-    pub(super) fn count_sent(&mut self, now: Timestamp, size: usize, shared: &mut Shared) {
+    fn count_sent(&mut self, now: Timestamp, size: usize, shared: &mut Shared) {
         shared.counters.packets_sent += 1;
         shared.counters.bytes_sent += size as u64;
         self.timers.last_sent = now;
@@ -440,8 +440,9 @@ impl Session {
 
     /// A packet leaves whose ack is waited for.
     #[inline]
-    pub(super) fn note_flown(&mut self, now: Timestamp, packet: Flown) {
-        let Flown { number, unit, size, ack_largest, carries } = packet;
+    pub(crate) fn note_flown(&mut self, now: Timestamp, packet: &Flown, shared: &mut Shared) {
+        let Flown { number, unit, size, ack_largest, carries } = *packet;
+        self.count_sent(now, size, shared);
         self.note_flight(now);
         self.sent.push(now, unit, ack_largest, size as u16, carries);
         let flight = self.sent.bytes_in_flight();
@@ -451,8 +452,19 @@ impl Session {
     }
 }
 
+/// What a session that was let speak has said.
+pub(crate) enum Said {
+    /// All that may be said now.
+    All,
+    /// All; the last packet is to be noted, by [`Session::note_flown`], once it is on its way.
+    AllBut(Flown),
+    /// Memory ran out, and more remains.
+    NoMemory,
+}
+
 /// What is noted of a packet whose ack is waited for.
-pub(super) struct Flown {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flown {
     pub(super) number: u64,
     pub(super) unit: u64,
     pub(super) size: usize,
