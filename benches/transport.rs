@@ -42,7 +42,7 @@ fn leaves(criterion: &mut Criterion) {
     criterion.bench_function("slab/taken and put back", |bencher| {
         let mut slab = Slab::new(64);
         bencher.iter(|| {
-            let slot = slab.take().expect("one is out at a time");
+            let slot = slab.take(1).expect("one is out at a time");
             slab.put(black_box(slot));
         });
     });

@@ -9,6 +9,8 @@ pub const HEADER_SIZE: usize = 20;
 pub const TAG_SIZE: usize = 16;
 /// The largest packet (one UDP payload) this build sends or takes, in bytes.
 pub const PACKET_SIZE_MAX: usize = 16 * 1024;
+/// Bytes of the slot that a unit of small records starts in; one that outgrows it moves to a slot of a packet.
+pub const SLOT_SIZE_SMALL: usize = 512;
 /// The packet size every path must carry (RFC 9000 §14: 1,200 bytes).
 pub const PACKET_SIZE_MIN: usize = 1_200;
 /// Bytes at the front of a packet kept free for control frames, so that an ack always rides along.
@@ -108,6 +110,7 @@ const _: () = {
     assert!(DURABLE_CLIENT_LEASES_DEFAULT <= DURABLE_LEASES_DEFAULT);
     assert!(PACKET_SIZE_MIN > HEADER_SIZE + TAG_SIZE + CONTROL_SIZE_RESERVED);
     assert!(PACKET_SIZE_MAX <= u16::MAX as usize);
+    assert!(SLOT_SIZE_SMALL < PACKET_SIZE_MAX);
     assert!(TRAIN_SIZE_MAX <= TRAIN_BUFFER_SIZE);
     assert!(PACKET_SIZE_MAX <= TRAIN_SIZE_MAX);
     assert!(UNIT_WINDOW_DEFAULT.is_power_of_two());

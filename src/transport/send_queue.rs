@@ -36,28 +36,19 @@ impl SendQueue {
     ) -> Option<&'a mut [u8]> {
         debug_assert!(record_size <= capacity);
         debug_assert!(record_size <= RECORD_HEAD_SIZE_MAX + RECORD_SIZE_MAX);
-        // Nearly every record is a call or a reply, which no ordinal counts, and finds room.
+        // Nearly every record of a busy session is a call or a reply, which no ordinal counts, and finds room in a full
+        // slot.
         if ordinal.is_none()
             && let Some(open) = &mut self.open
+            && !open.slot.is_small()
             && usize::from(open.size) + record_size <= capacity
         {
-            return Some(Self::extend(open, &mut self.queued_size, slab, record_size));
+            let start = MESSAGES_HEAD_SIZE + usize::from(open.size);
+            open.size += record_size as u16;
+            self.queued_size += record_size;
+            return Some(&mut slab.full_bytes_mut(open.slot)[start..start + record_size]);
         }
         self.reserve_anew(slab, capacity, record_size, ordinal)
-    }
-
-    /// Lengthens the open unit by a record, and returns its place.
-    #[inline(always)]
-    fn extend<'a>(
-        open: &mut Packed,
-        queued_size: &mut usize,
-        slab: &'a mut Slab,
-        record_size: usize,
-    ) -> &'a mut [u8] {
-        let start = MESSAGES_HEAD_SIZE + usize::from(open.size);
-        open.size += record_size as u16;
-        *queued_size += record_size;
-        &mut slab.bytes_mut(open.slot)[start..start + record_size]
     }
 
     #[inline(never)]
@@ -76,18 +67,25 @@ impl SendQueue {
             }
         }
         if self.open.is_none() {
-            let slot = slab.take()?;
+            let slot = slab.take(MESSAGES_HEAD_SIZE + record_size)?;
             self.open = Some(Packed { slot, size: 0, first_ordinal: 0 });
             self.open_messages = 0;
         }
         let open = self.open.as_mut()?;
+        // Nobody else knows of the slot before the unit has its number.
+        if MESSAGES_HEAD_SIZE + usize::from(open.size) + record_size > open.slot.size() {
+            open.slot = slab.widen(open.slot, MESSAGES_HEAD_SIZE + usize::from(open.size));
+        }
         if let Some(ordinal) = ordinal {
             if self.open_messages == 0 {
                 open.first_ordinal = ordinal;
             }
             self.open_messages += 1;
         }
-        Some(Self::extend(open, &mut self.queued_size, slab, record_size))
+        let start = MESSAGES_HEAD_SIZE + usize::from(open.size);
+        open.size += record_size as u16;
+        self.queued_size += record_size;
+        Some(&mut slab.bytes_mut(open.slot)[start..start + record_size])
     }
 
     fn close(&mut self) {
@@ -139,5 +137,61 @@ impl SendQueue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open.is_none() && self.closed.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::{PACKET_SIZE_MAX, SLOT_SIZE_SMALL};
+
+    const CAPACITY: usize = PACKET_SIZE_MAX - 200;
+
+    /// Queues a record of `size` bytes that all are `mark`.
+    fn push(queue: &mut SendQueue, slab: &mut Slab, size: usize, mark: u8, ordinal: Option<u64>) {
+        queue.reserve(slab, CAPACITY, size, ordinal).expect("the slab has room").fill(mark);
+    }
+
+    fn records(slab: &Slab, packed: Packed) -> &[u8] {
+        &slab.bytes(packed.slot)[MESSAGES_HEAD_SIZE..MESSAGES_HEAD_SIZE + usize::from(packed.size)]
+    }
+
+    #[test]
+    fn a_unit_outgrows_its_small_slot_once_and_keeps_every_record() {
+        for size in [1, 76, 100, 499, 500, 501, 1_000] {
+            let (mut queue, mut slab) = (SendQueue::default(), Slab::new(1));
+            let (mut expected, mut slots) = (Vec::new(), Vec::new());
+            for mark in 0..(CAPACITY / size).min(1_000) {
+                push(&mut queue, &mut slab, size, mark as u8, None);
+                expected.extend(std::iter::repeat_n(mark as u8, size));
+                slots.push(queue.peek().expect("it is open").slot);
+            }
+            slots.dedup();
+            let fits = MESSAGES_HEAD_SIZE + size <= SLOT_SIZE_SMALL;
+            assert_eq!(slots.len(), 1 + usize::from(fits), "records of {size} bytes");
+            assert_eq!((slab.taken(), queue.full_units()), (1, 0));
+            let packed = queue.pop().expect("it is open");
+            assert!(records(&slab, packed) == expected, "records of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn messages_that_are_counted_move_like_calls_and_a_gap_still_closes_their_unit() {
+        let (mut queue, mut slab) = (SendQueue::default(), Slab::new(2));
+        (0..8).for_each(|ordinal| push(&mut queue, &mut slab, 100, ordinal as u8, Some(ordinal)));
+        push(&mut queue, &mut slab, 100, 9, Some(9));
+        let (first, second) = (queue.pop().expect("closed"), queue.pop().expect("open"));
+        assert_eq!((first.size, first.first_ordinal, first.slot.size()), (800, 0, PACKET_SIZE_MAX));
+        assert_eq!((second.size, second.first_ordinal, second.slot.size()), (100, 9, SLOT_SIZE_SMALL));
+        let marks: Vec<u8> = records(&slab, first).chunks(100).map(|record| record[0]).collect();
+        assert_eq!(marks, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_unit_in_the_last_slot_still_grows_and_the_next_one_is_refused() {
+        let (mut queue, mut slab) = (SendQueue::default(), Slab::new(1));
+        (0..CAPACITY / 100).for_each(|_| push(&mut queue, &mut slab, 100, 1, None));
+        assert!(queue.reserve(&mut slab, CAPACITY, 100, None).is_none());
+        assert_eq!(queue.full_units(), 1);
     }
 }
