@@ -160,6 +160,48 @@ fn an_ack_does_not_leave_alone_in_mid_turn_when_the_answer_that_carries_it_is_ab
 }
 
 #[test]
+fn of_nine_hundred_sessions_with_a_call_each_none_says_an_ack_beside_its_answer() {
+    // Their handlers take nearly two milliseconds together. Taken apart as a whole, a batch had all of its acks wait for so long,
+    // and those behind the first millisecond left alone; the answers followed. In portions each waits for its own alone.
+    let mut pair = Pair::new(link(16 << 10), Echo::default());
+    open_others(&mut pair, 899);
+    pair.server.app_mut().work = Some(Work { clock: pair.clock.clone(), call_ns: 2_000 });
+    let before = pair.server.counters();
+    let deadline = Timestamp(u64::MAX / 2);
+    for (token, session) in pair.client.app().sessions.clone().into_iter().enumerate() {
+        pair.client.call(session, 0, &[7; 64], deadline, token as u64).expect("the window fits");
+    }
+    pair.client.turn();
+    pair.server.turn();
+    let after = pair.server.counters();
+    assert_eq!(after.calls_received - before.calls_received, 900, "all came in one turn");
+    assert_eq!(after.acks_alone - before.acks_alone, 0);
+    let sent = after.packets_sent - before.packets_sent;
+    assert!((900..=902).contains(&sent), "{sent} packets: an answer each, and a size probe now and then");
+    pair.turn_until(|pair| pair.client.app().replied == 900);
+}
+
+#[test]
+fn what_many_sessions_said_without_waiting_for_an_answer_is_acknowledged_once_however_many_portions_it_came_in()
+ {
+    let mut pair = Pair::new(link(1_460), Echo::default());
+    open_others(&mut pair, 99);
+    let before = pair.server.counters();
+    // Eight packets each, the sessions by turns.
+    for _ in 0..8 {
+        for session in pair.client.app().sessions.clone() {
+            pair.client.send(session, None, &[7; 1_000]).expect("the window fits");
+        }
+        pair.client.turn();
+    }
+    pair.server.turn();
+    let after = pair.server.counters();
+    assert_eq!(after.messages_delivered - before.messages_delivered, 800, "all came in one turn");
+    let sent = after.packets_sent - before.packets_sent;
+    assert!((100..=104).contains(&sent), "{sent} packets: an ack each, and a size probe now and then");
+}
+
+#[test]
 fn an_ack_does_not_wait_for_handlers_that_take_longer_than_a_millisecond() {
     // L26, P-13.24: a peer that measured shorter round trips would send again what has arrived.
     let link = link(16 << 10);

@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 
 use super::outbox::TrainPool;
 use super::{Backend, Doorbell, Ecn, Event, IoCounters, PathId, Received, Train, TrainBuffer};
-use crate::bounds::{PACKET_SIZE_MAX, RECEIVE_BATCH_MAX, TRAIN_SIZE_MAX};
+use crate::bounds::{PACKET_SIZE_MAX, RECEIVE_BATCH_MAX, TRAIN_PACKETS_MAX, TRAIN_SIZE_MAX};
 
 /// The network between memory backends, packet by packet.
 pub trait Hub {
@@ -66,7 +66,7 @@ pub struct MemoryBackend<H: Hub + ?Sized> {
 }
 
 impl<H: Hub + ?Sized> MemoryBackend<H> {
-    /// The endpoint at `at`. It joins equal packets of one sender as `UDP_GRO` does.
+    /// The endpoint at `at`. It joins equal packets of one sender as `UDP_GRO` does, as many as the kernel.
     #[must_use]
     pub fn new(at: SocketAddr, hub: Rc<RefCell<H>>) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl<H: Hub + ?Sized> MemoryBackend<H> {
         bytes.extend_from_slice(&self.held_bytes);
         let segment_size = bytes.len();
         let mut packets = 1;
-        while self.join && self.next_into_held() == Some((from, ecn)) {
+        while self.join && packets < TRAIN_PACKETS_MAX && self.next_into_held() == Some((from, ecn)) {
             let (bytes, next) = (&mut self.buffers[buffer], self.held_bytes.len());
             let whole = bytes.len() == packets * segment_size;
             if !whole || next > segment_size || bytes.len() + next > TRAIN_SIZE_MAX {

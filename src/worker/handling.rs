@@ -18,15 +18,22 @@ use crate::worker::payload::Payload;
 const SLOW_FACTOR: u64 = 20;
 
 /// How long handlers have run since packets last left.
+#[derive(Clone, Copy)]
 pub(super) struct Pace {
     /// Bytes of answers that leave before the turn ends.
     pub(super) train_size: usize,
     pub(super) since_transmit: usize,
     pub(super) looked: Timestamp,
     pub(super) transmitted: Timestamp,
-    /// After so many handlers of the turn what was answered leaves: see [`Balance`].
-    pub(super) part: Option<usize>,
+    /// After so many handlers of the turn what was answered leaves, if there are as many: see [`Balance`].
+    pub(super) part: usize,
+    /// More came than one train answers: what many sessions said is answered in portions.
+    pub(super) in_portions: bool,
+    /// Things to handle that were found so far.
+    pub(super) count: usize,
     /// When the packets came.
+    came: Timestamp,
+    /// When they were read, those of this portion.
     began: Timestamp,
 }
 
@@ -35,15 +42,46 @@ pub(super) struct Pace {
 const ACK_WAIT_MAX_NS: u64 = 1_000_000;
 
 impl Pace {
-    /// Of a turn that received `batch` and found `count` things to handle in it. While this end worked, so much piled up: answers that leave in pieces as
+    /// Of a turn that received `batch`. While this end worked, so much piled up: answers that leave in pieces as
     /// large keep the peer as busy, and cost both ends fewer system calls than smaller ones. Where each packet is
     /// answered before the next comes, the pieces stay small and both ends work at once.
-    pub(super) fn new(now: Timestamp, batch: &[Received], count: usize, balance: &mut Balance) -> Self {
+    pub(super) fn new(now: Timestamp, batch: &[Received]) -> Self {
         let size: usize = batch.iter().map(|received| received.length as usize).sum();
-        let train_size = size.clamp(TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX);
+        Self {
+            train_size: size.clamp(TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX),
+            since_transmit: 0,
+            looked: now,
+            transmitted: now,
+            part: usize::MAX,
+            in_portions: size > TRAIN_SIZE_EARLY,
+            count: 0,
+            came: now,
+            began: now,
+        }
+    }
+
+    /// All of the batch has been read: whether it is to be answered in two parts.
+    pub(super) fn even_out(&mut self, balance: &mut Balance) {
+        if self.count == 0 {
+            return;
+        }
         // A batch of a full train and more leaves in pieces anyway.
-        let part = balance.part(count).filter(|_| size <= TRAIN_SIZE_EARLY);
-        Self { train_size, since_transmit: 0, looked: now, transmitted: now, part, began: now }
+        let part = balance.part(self.count).filter(|_| !self.in_portions);
+        self.part = part.unwrap_or(usize::MAX);
+    }
+
+    /// A portion was read from `began` to `now`: its acks wait from then on, and its handlers have their own time.
+    pub(super) fn begin_portion(&mut self, began: Timestamp, now: Timestamp) {
+        self.began = began;
+        self.looked = now;
+        self.transmitted = now;
+        self.since_transmit = 0;
+    }
+
+    /// What leaves between two portions, when no handler is left to wait for: what was not answered is acknowledged with
+    /// the last, unless that is long.
+    pub(super) fn extent_between(&self) -> Extent {
+        if self.looked.since_ns(self.came) > ACK_WAIT_MAX_NS { Extent::All } else { Extent::Answers }
     }
 
     /// What leaves before more handlers run.
@@ -123,5 +161,39 @@ fn denial(denied: Denied) -> (u8, &'static [u8]) {
             status::OVER_QUOTA,
             b"this key has as many calls open, or bytes unacknowledged, as the server allows it: try again later",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Ecn;
+
+    fn batch(buffers: usize, size: u32) -> Vec<Received> {
+        let from = "10.0.0.1:1".parse().expect("an address");
+        let received = |buffer| Received { buffer, length: size, segment_size: 160, from, ecn: Ecn::NotEct };
+        (0..buffers as u32).map(received).collect()
+    }
+
+    /// What a batch of `count` things to handle in so many buffers of 10,240 bytes does, at an end that waited for it.
+    fn part(balance: &mut Balance, buffers: usize, count: usize) -> usize {
+        balance.wait();
+        let mut pace = Pace::new(Timestamp(0), &batch(buffers, 10_240));
+        pace.count = count;
+        pace.even_out(balance);
+        pace.part
+    }
+
+    #[test]
+    fn a_batch_answered_in_portions_is_remembered_whole_and_not_parted_beside_that() {
+        let mut balance = Balance::default();
+        assert_eq!(part(&mut balance, 1, 64), 32);
+        assert_eq!(part(&mut balance, 4, 256), usize::MAX, "it leaves in portions");
+        assert_eq!(
+            part(&mut balance, 1, 280),
+            usize::MAX,
+            "not much more than the one before, all portions together"
+        );
+        assert_eq!(part(&mut balance, 1, 400), 340);
     }
 }

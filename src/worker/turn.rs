@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE, TRAIN_SIZE_EARLY};
+use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE, TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY};
 use crate::io::{Ecn, Event as IoEvent};
 use crate::time::Timestamp;
 use crate::transport::ecn::Mark;
@@ -18,6 +18,9 @@ use crate::worker::{Turn, Worker};
 const CALLS_BETWEEN_LOOKS: usize = 32;
 /// The kernel copies so many bytes in less time than it takes to ask it for them.
 const LITTLE_SIZE_MAX: usize = 2 * 1024;
+/// From so many sessions on, a portion of a batch ends with the buffer at hand: their state, and what a handler
+/// needs, fit a core's cache together.
+const PORTION_SESSIONS: usize = TRAIN_PACKETS_MAX / 2;
 /// How often the kernel is asked what it dropped.
 const LOOK_INTERVAL_NS: u64 = 10_000_000;
 
@@ -26,21 +29,31 @@ impl<A: App> Worker<A> {
     pub fn turn(&mut self) -> Turn {
         self.counters.turns += 1;
         let full = self.receive();
-        let fired = self.engine.poll_timeout().is_some_and(|at| at <= self.now);
-        if fired {
-            self.engine.handle_timeout(self.now, full);
-        }
         let received = !self.batch.is_empty();
         // Between two packets nearly every turn ends here, and the next packet is met by half of one on average.
-        if !(received || fired || self.wants_turn() || self.exchange.is_some()) {
+        if !(received || self.is_due(self.now) || self.wants_turn() || self.exchange.is_some()) {
             self.look_around();
             self.counters.idle_turns += 1;
             self.balance.wait();
             return Turn { idle: true };
         }
         let started = self.now;
-        if !self.deliveries.is_empty() {
-            self.run_handlers();
+        let mut pace = Pace::new(started, &self.batch);
+        let (mut read, mut fired) = (0, false);
+        loop {
+            read = self.take_apart(read, &mut pace);
+            let is_last = read == self.batch.len();
+            if is_last {
+                fired = self.fire_timers(started, full);
+                pace.even_out(&mut self.balance);
+            }
+            if !self.deliveries.is_empty() {
+                self.run_handlers(&mut pace);
+            }
+            if is_last {
+                break;
+            }
+            self.transmit(pace.extent_between());
         }
         let Self { jobs, engine, clock, now, .. } = self;
         let worked = engine.wants_job() && jobs.run(engine, &**clock, *now, received || fired);
@@ -106,7 +119,7 @@ impl<A: App> Worker<A> {
         }
     }
 
-    /// Receives a batch and hands every packet to the engine. True when it came back full.
+    /// Receives a batch. True when it came back full.
     fn receive(&mut self) -> bool {
         // Read before the look and not after it, the time of a lone packet is a fraction of a microsecond old, and
         // nothing waits for the reading. Taking more than that can last: the clock is then read again.
@@ -119,20 +132,6 @@ impl<A: App> Worker<A> {
             }
         };
         self.now = if self.is_little() { before } else { self.clock.now() };
-        for i in 0..self.batch.len() {
-            let received = self.batch[i];
-            let path = self.path_to(received.from);
-            let meta = Meta { path, remote: received.from, mark: mark_of(received.ecn) };
-            let length = received.length as usize;
-            let segment = (received.segment_size as usize).max(1);
-            let buffer = &mut self.backend.buffer_mut(received.buffer)[..length];
-            let mut base = 0;
-            for packet in buffer.chunks_mut(segment) {
-                self.deliveries.locate(received.buffer, base);
-                base += packet.len();
-                self.engine.handle_datagram(self.now, meta, packet, &mut self.deliveries);
-            }
-        }
         full
     }
 
@@ -146,8 +145,60 @@ impl<A: App> Worker<A> {
         }
     }
 
-    fn run_handlers(&mut self) {
-        let mut pace = Pace::new(self.now, &self.batch, self.deliveries.len(), &mut self.balance);
+    #[inline]
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.engine.poll_timeout().is_some_and(|at| at <= now)
+    }
+
+    /// Fires the timers that were due when the batch came, with all of it read: since then something may have come that
+    /// a timer waits for.
+    fn fire_timers(&mut self, came: Timestamp, full: bool) -> bool {
+        let fired = self.is_due(came);
+        if fired {
+            self.engine.handle_timeout(came, full);
+        }
+        fired
+    }
+
+    /// Hands the packets of a portion to the engine, those in the batch's buffers from `from` on. Returns where the next one
+    /// begins. A large batch that came from many sessions is answered in portions: taken apart as a whole, it would push
+    /// the first sessions out of the cache before their handlers run, and again before their answers are built; and the
+    /// peer would wait for all of that.
+    fn take_apart(&mut self, from: usize, pace: &mut Pace) -> usize {
+        let before = self.engine.heard();
+        let mut next = from;
+        while next < self.batch.len() {
+            self.take_buffer(next);
+            next += 1;
+            if pace.in_portions && self.engine.heard() - before >= PORTION_SESSIONS {
+                break;
+            }
+        }
+        pace.count += self.deliveries.len();
+        if from > 0 || next < self.batch.len() {
+            pace.begin_portion(self.now, self.clock.now());
+        }
+        next
+    }
+
+    fn take_buffer(&mut self, index: usize) {
+        let received = self.batch[index];
+        let path = self.path_to(received.from);
+        let meta = Meta { path, remote: received.from, mark: mark_of(received.ecn) };
+        let length = received.length as usize;
+        let segment = (received.segment_size as usize).max(1);
+        let buffer = &mut self.backend.buffer_mut(received.buffer)[..length];
+        let mut base = 0;
+        for packet in buffer.chunks_mut(segment) {
+            self.deliveries.locate(received.buffer, base);
+            base += packet.len();
+            self.engine.handle_datagram(self.now, meta, packet, &mut self.deliveries);
+        }
+    }
+
+    fn run_handlers(&mut self, kept: &mut Pace) {
+        // A copy, which registers hold while handlers run.
+        let mut pace = *kept;
         let mut at = 0;
         while at < self.deliveries.len() {
             let (next, leave) = self.run_stretch(at, &mut pace);
@@ -160,6 +211,7 @@ impl<A: App> Worker<A> {
                 }
             }
         }
+        *kept = pace;
         let engine = &mut self.engine;
         self.deliveries.clear(|buffer| engine.recycle(buffer));
     }
@@ -192,7 +244,7 @@ impl<A: App> Worker<A> {
             let train = engine.is_train_ready(session, pace.train_size);
             counters.early_trains += u64::from(train);
             let looks = i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1;
-            let leaves = pace.since_transmit >= HANDLER_CALLS_MAX || pace.part == Some(i + 1);
+            let leaves = pace.since_transmit >= HANDLER_CALLS_MAX || pace.part == i + 1;
             if looks && pace.look(clock.now(), counters) || leaves {
                 return (i + 1, Some(pace.extent()));
             }

@@ -60,6 +60,13 @@ impl Engine {
         }
     }
 
+    /// Sessions that a packet came for since everything last left, and that said nothing then; one that is heard again once it
+    /// has spoken counts again.
+    #[must_use]
+    pub fn heard(&self) -> usize {
+        self.heard.len()
+    }
+
     /// Nothing more is to come of what was heard: those sessions say what they have to, be it an ack alone.
     fn list_heard(&mut self) {
         let mut heard = std::mem::take(&mut self.heard);
@@ -92,6 +99,8 @@ impl Engine {
                 continue;
             };
             session.listed.ready = false;
+            // It says now what it owes for what it heard.
+            session.listed.heard = false;
             if session.transmit_origin(now, sink) {
                 self.shared.counters.handshakes_sent += 1;
             }
@@ -128,7 +137,8 @@ impl Engine {
         let Some(index) = self.shared.late_ack.session() else { return };
         if let Slot::Open(session) = self.table.slot_mut(index) {
             session.settle_ack(now, &mut self.shared);
-            if session.has_more(now) {
+            // The ack that it owes itself waits with it among those that were heard.
+            if session.has_more_than_ack(now) {
                 self.touch(index);
             }
         }

@@ -109,8 +109,13 @@ impl Session {
     /// the last of their turn, and need no plan for the next.
     #[inline]
     pub(crate) fn has_more(&self, now: Timestamp) -> bool {
+        self.acks.due(now) || self.has_more_than_ack(now)
+    }
+
+    /// [`Session::has_more`], an ack aside.
+    #[inline]
+    pub(crate) fn has_more_than_ack(&self, now: Timestamp) -> bool {
         self.queue.peek().is_some()
-            || self.acks.due(now)
             || self.control.wants_packet()
             || self.units.has_lost()
             || self.loss.probes_due > 0
