@@ -255,9 +255,10 @@ fn a_confirmed_apply_stays() {
     let folder = Folder::new("stays");
     let (host, plan) = planned(&folder, |_| ());
     let apply = ["apply", text(&plan), "--host", text(&host), "--yes", "--allow-mgmt"];
-    tune_well(&[&apply[..], &["--confirm-within", "1s"]].concat());
+    // Long enough for a slow machine to start the second command before the switch acts.
+    tune_well(&[&apply[..], &["--confirm-within", "4s"]].concat());
     tune_well(&["apply", "--confirm", "1", "--host", text(&host)]);
-    rest_ms(1_500);
+    rest_ms(4_500);
     assert!(tune_well(&["status", "--host", text(&host)]).contains("holds"));
     tune_well(&["undo", "--host", text(&host)]);
 }
