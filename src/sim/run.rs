@@ -322,6 +322,7 @@ mod tests {
 
     #[test]
     fn plain_packets_are_those_that_the_steps_for_all_kinds_would_have_built() {
+        // L33, L40: plain packets ask for acks and mind the window by themselves.
         let seeds = if cfg!(miri) { 0..1 } else { 0..60 };
         for seed in seeds {
             let (plain, steps) = (sent(seed, false), sent(seed, true));
