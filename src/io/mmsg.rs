@@ -65,18 +65,22 @@ impl Mmsg {
         let inlet = self.port.inlet(regular);
         match self.arena.receive_plain(0, &inlet.socket, inlet.sender()) {
             Ok(found) => Ok(usize::from(found)),
-            Err(error) => self.on_error(&error).then_some(0).ok_or(error),
+            // Behind an earlier packet's error others may wait: what is not empty must not be taken for it.
+            Err(error) => self.on_error(error).and_then(|()| self.fill(regular, true, 1)),
         }
     }
 
-    /// A receive failed: true when the next one may not.
+    /// A receive met `error`: an error again unless the next one may succeed.
     #[cold]
-    fn on_error(&mut self, error: &io::Error) -> bool {
-        let refusal = Refusal::of(error);
-        if refusal.may_be_pending() {
-            self.port.drain_errors(refusal);
+    fn on_error(&mut self, error: io::Error) -> io::Result<()> {
+        match Refusal::of(&error) {
+            Refusal::NoRoom | Refusal::Interrupted => Ok(()),
+            refusal if refusal.may_be_pending() => {
+                self.port.drain_errors(refusal);
+                Ok(())
+            }
+            _ => Err(error),
         }
-        refusal.may_be_pending() || matches!(refusal, Refusal::NoRoom | Refusal::Interrupted)
     }
 
     /// Fills up to `limit` receive buffers from the port's socket or the regular's; 0 when nothing waits.
@@ -98,16 +102,12 @@ impl Mmsg {
                         break;
                     }
                 }
-                Err(error) => match Refusal::of(&error) {
-                    Refusal::NoRoom => break,
-                    Refusal::Interrupted => errors += 1,
-                    refusal if refusal.may_be_pending() => {
-                        errors += 1;
-                        self.port.drain_errors(refusal);
-                    }
+                Err(error) if Refusal::of(&error) == Refusal::NoRoom => break,
+                Err(error) => match self.on_error(error) {
+                    Ok(()) => errors += 1,
                     // What came before it is still to be handled; an error that stays is met again.
-                    _ if filled > 0 => break,
-                    _ => return Err(error),
+                    Err(_) if filled > 0 => break,
+                    Err(error) => return Err(error),
                 },
             }
         }
@@ -284,6 +284,32 @@ mod tests {
         }
         assert_eq!(marks, [2, 3, 4]);
         assert_eq!((here.counters(false).packets_sent, here.counters(false).send_dropped), (5, 0));
+    }
+
+    #[test]
+    fn a_socket_with_an_earlier_packets_error_is_not_taken_for_empty() {
+        let gone = Mmsg::open(&Config::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        let remote = gone.local_addr();
+        drop(gone);
+        let config = Config { connect: Some(remote), ..Config::new("127.0.0.1:0".parse().unwrap()) };
+        let mut here = Mmsg::open(&config).unwrap();
+        here.register_path(PathId(0), remote);
+        let mut batch = Vec::new();
+        here.receive(&mut batch).unwrap();
+        let mut buffer = here.lend().unwrap();
+        buffer.bytes_mut()[..40].fill(1);
+        // Nobody is there: the kernel keeps the refusal for whatever call comes next.
+        here.send(Train { buffer, length: 40, segment_size: 40, path: PathId(0) }).unwrap();
+        let mut there = Mmsg::open(&Config::new(remote)).unwrap();
+        there.register_path(PathId(0), here.local_addr());
+        let mut buffer = there.lend().unwrap();
+        buffer.bytes_mut()[..40].fill(2);
+        there.send(Train { buffer, length: 40, segment_size: 40, path: PathId(0) }).unwrap();
+        here.receive(&mut batch).unwrap();
+        assert_eq!(batch.len(), 1, "what waits behind the error is taken in the same look");
+        let mut events = Vec::new();
+        here.poll_events(&mut events);
+        assert_eq!(events, [Event::Unreachable { path: Some(PathId(0)) }]);
     }
 
     #[test]
