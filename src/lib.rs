@@ -23,7 +23,8 @@
 //! The rooms, each importing only what stands above it (`tests/tidy.rs` holds the table):
 //!
 //! ```text
-//! time rng bounds   Timestamp and Clock, seeded PRNG, every maximum; units: sizes and times as people write them
+//! time rng bounds   Timestamp and Clock, seeded PRNG, every maximum; units: sizes and times as people write them;
+//!                   hint: what nearly never happens
 //! wire              bytes <-> typed packets and frames; no I/O, no policy; total on any input
 //! rings             lock-free rings and packet memory
 //! sys               the kernel made safe: sockets, control messages, io_uring, cores
@@ -44,6 +45,7 @@
 compile_error!("ringwire runs on Linux only: it needs UDP_SEGMENT, recvmmsg and io_uring");
 
 pub mod bounds;
+pub mod hint;
 pub mod rng;
 pub mod sync;
 pub mod time;

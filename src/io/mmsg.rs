@@ -66,7 +66,7 @@ impl Mmsg {
         match self.arena.receive_plain(0, &inlet.socket, inlet.sender()) {
             Ok(found) => Ok(usize::from(found)),
             // Behind an earlier packet's error others may wait: what is not empty must not be taken for it.
-            Err(error) => self.on_error(error).and_then(|()| self.fill(regular, true, 1)),
+            Err(error) => self.on_error(error).and_then(|()| self.fill(regular, true, 0, 1)),
         }
     }
 
@@ -83,10 +83,10 @@ impl Mmsg {
         }
     }
 
-    /// Fills up to `limit` receive buffers from the port's socket or the regular's; 0 when nothing waits.
-    /// `plain`: one by one, by calls that tell neither segment size nor ECN bits.
-    fn fill(&mut self, regular: bool, plain: bool, limit: usize) -> io::Result<usize> {
-        let mut filled = 0;
+    /// Fills receive buffers from the port's socket or the regular's, behind the `filled` ones, until `limit` are; how
+    /// many that is. `plain`: one by one, by calls that tell neither segment size nor ECN bits.
+    #[inline(never)]
+    fn fill(&mut self, regular: bool, plain: bool, mut filled: usize, limit: usize) -> io::Result<usize> {
         let mut errors = 0;
         while filled < limit && errors < PENDING_ERRORS_MAX {
             let inlet = self.port.inlet(regular);
@@ -145,10 +145,11 @@ impl Backend for Mmsg {
         let found = self.looks.last(regular);
         let plain = found <= FEW && !self.shows_ecn;
         let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
-        let filled = if plain && found == 0 && !self.woken {
-            self.look_once(regular)?
+        let filled = if plain && !self.woken {
+            let first = self.look_once(regular)?;
+            if first > 0 && limit > 1 { self.fill(regular, true, first, limit)? } else { first }
         } else {
-            self.fill(regular, plain, limit)?
+            self.fill(regular, plain, 0, limit)?
         };
         self.looks.found(regular, filled);
         let more_there = self.port.has_regular() && self.looks.last(!regular) > 0;

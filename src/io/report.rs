@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::paths::Paths;
 use super::refusal::Refusal;
 use super::{Ecn, Event, IoCounters, PathId, Received};
+use crate::hint::rarely;
 use crate::sys::batch::take_error;
 use crate::sys::{Arrived, Socket};
 
@@ -79,7 +80,7 @@ impl Report {
     /// The worker's view of a filled buffer; `None` for what holds no whole packet.
     #[inline]
     pub fn received(&mut self, buffer: u32, arrived: &Arrived) -> Option<Received> {
-        if arrived.truncated {
+        if rarely(arrived.truncated) {
             self.counters.truncated += 1;
             return None;
         }

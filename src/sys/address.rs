@@ -75,14 +75,17 @@ pub fn decode(bytes: &[u8]) -> Option<SocketAddr> {
             let ip: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
             Some(SocketAddrV4::new(Ipv4Addr::from(ip), port).into())
         }
-        libc::AF_INET6 => {
-            let flow = u32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
-            let ip: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
-            let scope = u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?);
-            Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into())
-        }
+        libc::AF_INET6 => decode_v6(bytes, port),
         _ => None,
     }
+}
+
+#[inline(never)]
+fn decode_v6(bytes: &[u8], port: u16) -> Option<SocketAddr> {
+    let flow = u32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let ip: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
+    let scope = u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?);
+    Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into())
 }
 
 /// Room for the larger of the two families.

@@ -141,7 +141,7 @@ impl ReceiveArena {
     ///
     /// # Panics
     /// There is no buffer `index`.
-    #[inline]
+    #[inline(always)]
     pub fn receive_plain(
         &mut self,
         index: usize,

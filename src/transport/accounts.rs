@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::PublicKey;
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::quota::{Allowance, Quota};
 
@@ -146,9 +147,9 @@ impl Accounts {
     #[inline]
     pub(crate) fn exceeded(&self, id: AccountId) -> Option<Quota> {
         let Account { usage, allowance, .. } = &self.accounts[id.0 as usize];
-        if usage.calls > u64::from(allowance.calls) {
+        if rarely(usage.calls > u64::from(allowance.calls)) {
             Some(Quota::Calls)
-        } else if usage.unacked > allowance.unacked {
+        } else if rarely(usage.unacked > allowance.unacked) {
             Some(Quota::Unacked)
         } else {
             None

@@ -235,12 +235,17 @@ impl OpenCalls {
         }
         let (word, bit) = (usize::from(call.slot()) / 64, 1u64 << (call.slot() % 64));
         if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
+            self.grow(word);
         }
         let fresh = self.words[word] & bit == 0;
         self.words[word] |= bit;
         self.open += usize::from(fresh);
         fresh
+    }
+
+    #[cold]
+    fn grow(&mut self, word: usize) {
+        self.words.resize(word + 1, 0);
     }
 
     /// The reply is queued; false when none was owed.

@@ -130,6 +130,13 @@ impl Deliveries {
     /// Forgets all, handing owned buffers that nobody kept to `recycle`.
     pub fn clear(&mut self, recycle: impl FnMut(Buffer)) {
         self.list.clear();
+        if !self.owned.is_empty() {
+            self.clear_owned(recycle);
+        }
+    }
+
+    #[inline(never)]
+    fn clear_owned(&mut self, recycle: impl FnMut(Buffer)) {
         self.owned.drain(..).filter_map(SharedBuffer::reclaim).for_each(recycle);
     }
 }

@@ -10,6 +10,8 @@
 //! and whether any came with its mark gone. A path that failed is not marked again
 //! (§13.4.2.2: "the endpoint MUST disable ECN"), and a count from it cuts no window.
 
+use crate::hint::rarely;
+
 /// How a packet came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mark {
@@ -70,8 +72,9 @@ impl EcnPath {
 
     /// The peer was heard: from packet `number` on all leave marked. Never an answer to a handshake: on a path
     /// that drops what is marked nobody would ever get one.
+    #[inline]
     pub fn start(&mut self, number: u64) {
-        if self.state == State::Idle {
+        if rarely(self.state == State::Idle) {
             (self.state, self.from, self.news) = (State::Testing, number, true);
         }
     }

@@ -92,7 +92,13 @@ impl LargeQueue {
 
     /// The message the next fragment comes from, with the offset and how many bytes may be cut there.
     #[must_use]
+    #[inline]
     pub fn peek(&self) -> Option<(u32, u64, u64)> {
+        if self.pending.is_empty() { None } else { self.peek_pending() }
+    }
+
+    #[inline(never)]
+    fn peek_pending(&self) -> Option<(u32, u64, u64)> {
         self.pending.iter().enumerate().find_map(|(place, &index)| {
             let message = self.messages[index as usize].as_ref()?;
             let allowance = message.allowance();
@@ -102,6 +108,7 @@ impl LargeQueue {
 
     /// Whether something could leave once `size` bytes of message `cut` have.
     #[must_use]
+    #[inline(never)]
     pub fn has_more_after(&self, cut: u32, size: u64) -> bool {
         self.pending.iter().enumerate().any(|(place, &index)| {
             let Some(message) = self.messages[index as usize].as_ref() else { return false };
@@ -192,7 +199,13 @@ impl LargeQueue {
 
     /// The first message that waits for a grant, and what it was granted so far.
     #[must_use]
+    #[inline]
     pub fn blocked(&self) -> Option<(MessageId, u64)> {
+        if self.pending.is_empty() { None } else { self.blocked_pending() }
+    }
+
+    #[inline(never)]
+    fn blocked_pending(&self) -> Option<(MessageId, u64)> {
         // Asked for each time there is nothing to send: thousands may be queued behind the few that are part-way.
         let pending = self.pending.iter().filter_map(|&index| self.messages[index as usize].as_ref());
         let mut part_way = pending.filter(|message| message.started()).take(self.part_way);

@@ -64,10 +64,10 @@ impl LateAck {
     }
 
     /// Lets `ack` wait.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&mut self, session: u32, at: Timestamp, (next, in_flight): (u64, u64), ack: &Ack<'_>) {
         debug_assert!(self.waiting.is_none(), "the one that waited was read first");
-        let mut waiting = self.spare.take().unwrap_or_default();
+        let mut waiting = self.spare.take().unwrap_or_else(fresh);
         (waiting.session, waiting.at, waiting.next, waiting.in_flight) = (session, at, next, in_flight);
         waiting.copy.set(ack);
         self.waiting = Some(waiting);
@@ -84,4 +84,10 @@ impl LateAck {
     pub(crate) fn give_back(&mut self, waiting: Box<Waiting>) {
         self.spare = Some(waiting);
     }
+}
+
+/// The first ack's memory.
+#[cold]
+fn fresh() -> Box<Waiting> {
+    Box::default()
 }

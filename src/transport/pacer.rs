@@ -49,6 +49,7 @@ impl Pacer {
     }
 
     /// All that was sent has arrived: what leaves next is a burst of its own.
+    #[inline]
     pub fn on_idle(&mut self, pace: Option<Pace>) {
         self.first = pace.map_or(0, |pace| pace.first_burst);
     }
@@ -69,8 +70,16 @@ impl Pacer {
 
     /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt, by
     /// [`DEBT_BURSTS`] bursts at most.
+    #[inline]
     pub fn on_sent(&mut self, now: Timestamp, bytes: u64, pace: Option<Pace>) {
-        let Some(Pace { rate, burst, .. }) = pace else { return };
+        if let Some(pace) = pace {
+            self.on_paced(now, bytes, pace);
+        }
+    }
+
+    #[inline(never)]
+    fn on_paced(&mut self, now: Timestamp, bytes: u64, pace: Pace) {
+        let Pace { rate, burst, .. } = pace;
         self.keep_pace(now, rate);
         let sent_ns = time_ns(bytes, rate);
         let is_first = bytes <= self.first;

@@ -1,6 +1,7 @@
 //! Round-trip time as RFC 9002 §5 estimates it, in nanoseconds, with the clock's grain as a
 //! parameter: what is negligible over a continent is the whole round trip inside a rack.
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 
 /// The round-trip estimate of one path.
@@ -36,7 +37,7 @@ impl Rtt {
         self.latest_ns = latest_ns;
         // L03, RFC 9002 §5.2: min_rtt "does not adjust for acknowledgment delays reported by the peer".
         self.min.insert(now, latest_ns);
-        if self.first_sample_at.is_none() {
+        if rarely(self.first_sample_at.is_none()) {
             self.first_sample_at = Some(now);
             self.smoothed_ns = latest_ns;
             self.var_ns = latest_ns / 2;
@@ -132,9 +133,9 @@ impl WindowedMin {
 
     fn insert(&mut self, now: Timestamp, sample_ns: u64) {
         let age_ns = now.since_ns(self.opened);
-        if self.current_ns == u64::MAX || age_ns >= 2 * MIN_WINDOW_NS {
+        if rarely(self.current_ns == u64::MAX || age_ns >= 2 * MIN_WINDOW_NS) {
             *self = Self { opened: now, current_ns: sample_ns, previous_ns: u64::MAX };
-        } else if age_ns >= MIN_WINDOW_NS {
+        } else if rarely(age_ns >= MIN_WINDOW_NS) {
             *self = Self { opened: now, current_ns: sample_ns, previous_ns: self.current_ns };
         } else {
             self.current_ns = self.current_ns.min(sample_ns);

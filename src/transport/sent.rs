@@ -190,6 +190,7 @@ impl SentPackets {
     }
 
     /// Packets from `smallest` to `largest` arrived: hands each whose fate was open to `each`.
+    #[inline(always)]
     pub fn on_ack_range(&mut self, smallest: u64, largest: u64, mut each: impl FnMut(u64, Acked)) {
         let first = smallest.max(self.base);
         let end = (largest + 1).min(self.next());
@@ -221,6 +222,7 @@ impl SentPackets {
     }
 
     /// Declares lost what is [`Thresholds`] behind `largest_acked`, the largest acknowledged number.
+    #[inline(always)]
     pub fn detect_lost(
         &mut self,
         now: Timestamp,

@@ -14,6 +14,7 @@
 //! block it shares with `elapsed`; so the first occupied slot of the lowest occupied level is the
 //! earliest of all.
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 
 /// Timers of one worker, keyed by session index.
@@ -76,7 +77,7 @@ impl TimerWheel {
             return self.cancel(key);
         }
         let index = key as usize;
-        if index >= self.entries.len() {
+        if rarely(index >= self.entries.len()) {
             self.entries.resize(index + 1, Entry::VACANT);
         }
         self.earliest = self.earliest.min(at);

@@ -4,6 +4,7 @@
 //! out of order until [`UnitWindow::release`].
 
 use crate::bounds::{UNIT_WINDOW_MAX, UNIT_WINDOW_MIN};
+use crate::hint::rarely;
 
 /// What the window says of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +54,12 @@ impl UnitWindow {
     /// Enters a unit that [`UnitWindow::check`] called new.
     pub fn insert(&mut self, unit: u64) {
         debug_assert_eq!(self.check(unit), UnitVerdict::New);
-        if unit != self.floor {
+        if rarely(unit != self.floor) {
             self.hold(unit);
             return;
         }
         self.floor += 1;
-        if self.held > 0 {
+        if rarely(self.held > 0) {
             self.raise_floor();
         }
     }
@@ -92,6 +93,7 @@ impl UnitWindow {
         self.held += 1;
     }
 
+    #[inline(never)]
     fn raise_floor(&mut self) {
         while self.held > 0 {
             let word = self.word(self.floor);

@@ -56,7 +56,7 @@ impl<'a> Ack<'a> {
     }
 
     /// Reads the frame that starts at the reader's position, its kind byte included.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let below_zero = DecodeError::AckBelowZero { at: super::error::narrow(reader.position()) };
         let [_, extra, flags, ecn_ce] = *reader.array("ACK")?;

@@ -128,6 +128,41 @@ impl<'a> Frames<'a> {
         self.reader.position()
     }
 
+    /// True when nothing follows, not even padding.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.done || self.reader.remaining() == 0
+    }
+
+    /// The next frame if it is an ACK, with which most packets begin: [`Frames::next`] for one kind, without the choice.
+    #[inline(always)]
+    pub fn next_ack(&mut self) -> Option<Result<Ack<'a>, DecodeError>> {
+        if self.done || *self.reader.rest().first()? != kind::ACK {
+            return None;
+        }
+        let ack = Ack::decode(&mut self.reader);
+        self.done = ack.is_err();
+        Some(ack)
+    }
+
+    /// Steps over the next frame if it is an ACK_REQUEST; false if it is another.
+    #[inline(always)]
+    pub fn next_ack_request(&mut self) -> bool {
+        !self.done && self.reader.rest().first() == Some(&kind::ACK_REQUEST) && self.reader.u8("").is_ok()
+    }
+
+    /// The next frame if it is a MESSAGES.
+    #[inline(always)]
+    pub fn next_messages(&mut self) -> Option<Result<MessagesUnit, DecodeError>> {
+        if self.done || *self.reader.rest().first()? != kind::MESSAGES {
+            return None;
+        }
+        let unit = self.note_unit().and_then(|()| unit::decode_messages(&mut self.reader));
+        self.done = unit.is_err();
+        Some(unit)
+    }
+
     // Inlined down to the match on the frame: handed back through memory, each of the three nested results
     // is a copy whose tag is read before it was written whole.
     #[inline(always)]

@@ -127,7 +127,7 @@ pub fn encode_fragment_head(out: &mut [u8], header: &FragmentHeader, unit: UnitN
     out[48..56].copy_from_slice(&b.to_le_bytes());
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn decode_messages(reader: &mut Reader<'_>) -> Result<MessagesUnit, DecodeError> {
     let [_, flags, low, high] = *reader.array("MESSAGES")?;
     if flags != 0 {

@@ -351,6 +351,7 @@ impl ReplyWriter<'_> {
     }
 
     /// Fails the call: its caller sees `status` and `message`.
+    #[cold]
     pub fn fail(&mut self, status: u8, message: &[u8]) {
         if !std::mem::replace(&mut self.done, true) {
             // An error means that the session is gone, and with it the caller.

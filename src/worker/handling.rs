@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::bounds::{HANDLER_TIME_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
+use crate::hint::rarely;
 use crate::io::Received;
 use crate::time::{Timestamp, saturating_ns};
 use crate::transport::Extent;
@@ -116,15 +117,14 @@ impl<A: App> Handling<'_, A> {
                 let admitted = engine.admit_call(now, session, method);
                 let mut reply = ReplyWriter { engine, session, call, done: false };
                 if let Err(denied) = admitted {
-                    let (status, why) = denial(denied);
-                    return reply.fail(status, why);
+                    return deny(&mut reply, denied);
                 }
                 let request = Request { session, method, payload, owned };
                 let ran = catch_unwind(AssertUnwindSafe(|| app.on_request(request, &mut reply)));
-                if ran.is_err() {
+                if rarely(ran.is_err()) {
                     counters.handler_panics += 1;
                     reply.fail(status::PANICKED, b"the handler panicked");
-                } else if !reply.done {
+                } else if rarely(!reply.done) {
                     reply.fail(status::NO_REPLY, b"the handler did not reply");
                 }
             }
@@ -140,18 +140,34 @@ impl<A: App> Handling<'_, A> {
                 }
             }
             DeliveryKind::Message(channel) => {
-                app.on_message(&mut Cx { engine, now }, Message { session, channel, payload, owned });
+                deliver_message(app, Cx { engine, now }, Message { session, channel, payload, owned });
             }
             DeliveryKind::Datagram => {
-                let message = Message { session, channel: None, payload, owned };
-                app.on_datagram(&mut Cx { engine, now }, message);
+                deliver_datagram(app, Cx { engine, now }, Message { session, channel: None, payload, owned });
             }
         }
     }
 }
 
-/// How a call that may not run is answered.
+// Apart from calls, whose round trip they would make longer.
+#[inline(never)]
+fn deliver_message<A: App>(app: &mut A, mut cx: Cx<'_>, message: Message<'_>) {
+    app.on_message(&mut cx, message);
+}
+
+#[inline(never)]
+fn deliver_datagram<A: App>(app: &mut A, mut cx: Cx<'_>, message: Message<'_>) {
+    app.on_datagram(&mut cx, message);
+}
+
+/// Answers a call that may not run.
 #[cold]
+#[inline(never)]
+fn deny(reply: &mut ReplyWriter<'_>, denied: Denied) {
+    let (status, why) = denial(denied);
+    reply.fail(status, why);
+}
+
 fn denial(denied: Denied) -> (u8, &'static [u8]) {
     match denied {
         Denied::Forbidden => {

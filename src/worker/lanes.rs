@@ -68,6 +68,7 @@ impl<A: App> Worker<A> {
     }
 
     /// Takes what other workers said, and tells them what this one has to say.
+    #[inline(never)]
     pub(super) fn exchange_lanes(&mut self) {
         let own = self.engine.worker_index();
         while let Some((remote, mut note)) = self.exchange.as_ref().and_then(|others| others.take_note(own)) {

@@ -10,6 +10,7 @@
 use bytes::Bytes;
 
 use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
+use crate::hint::rarely;
 use crate::io::{Backend, Ecn, PathId, Train, TrainBuffer};
 use crate::transport::{Marking, PacketSink, PathIndex, Way};
 
@@ -69,6 +70,11 @@ impl Trains {
         {
             return backend.send(train.into_train());
         }
+        self.send_several(backend)
+    }
+
+    #[inline(never)]
+    fn send_several(&mut self, backend: &mut dyn Backend) -> std::io::Result<()> {
         self.open.drain(..).for_each(|train| backend.submit(train.into_train()));
         backend.flush()
     }
@@ -86,18 +92,14 @@ pub(super) struct TrainSink<'a> {
 }
 
 impl TrainSink<'_> {
+    #[inline(always)]
     fn place(&mut self, way: Way, size: usize) -> Option<usize> {
-        let found = self.trains.open.iter().position(|train| train.takes(way, size));
-        if found.is_some() {
-            return found;
-        }
-        // The way's open train cannot take this packet: it leaves, so that order is kept.
-        if let Some(old) = self.trains.open.iter().position(|train| train.way == way) {
-            let train = self.trains.open.remove(old);
-            self.leave(train);
-        } else if self.trains.open.len() >= OPEN_MAX {
-            let train = self.trains.open.remove(0);
-            self.leave(train);
+        if rarely(!self.trains.open.is_empty()) {
+            let found = self.trains.open.iter().position(|train| train.takes(way, size));
+            if found.is_some() {
+                return found;
+            }
+            self.make_way(way);
         }
         let buffer = self.lend()?;
         self.trains.open.push(OpenTrain {
@@ -111,6 +113,19 @@ impl TrainSink<'_> {
         Some(self.trains.open.len() - 1)
     }
 
+    /// No open train takes a packet for `way`.
+    #[inline(never)]
+    fn make_way(&mut self, way: Way) {
+        // The way's open train cannot take this packet: it leaves, so that order is kept.
+        if let Some(old) = self.trains.open.iter().position(|train| train.way == way) {
+            let train = self.trains.open.remove(old);
+            self.leave(train);
+        } else if self.trains.open.len() >= OPEN_MAX {
+            let train = self.trains.open.remove(0);
+            self.leave(train);
+        }
+    }
+
     /// A train that is full leaves at once: its bytes are still in the cache when the kernel copies them,
     /// and the peer opens it while the next is sealed.
     fn leave(&mut self, train: OpenTrain) {
@@ -121,6 +136,7 @@ impl TrainSink<'_> {
         }
     }
 
+    #[inline(always)]
     fn lend(&mut self) -> Option<TrainBuffer> {
         if let Some(buffer) = self.trains.spare.take() {
             return Some(buffer);
@@ -128,9 +144,26 @@ impl TrainSink<'_> {
         if let Some(buffer) = self.backend.lend() {
             return Some(buffer);
         }
-        // All memory is submitted and not handed over yet: do that, and ask once more.
+        self.lend_after_flush()
+    }
+
+    /// All memory is submitted and not handed over yet: do that, and ask once more.
+    #[cold]
+    #[inline(never)]
+    fn lend_after_flush(&mut self) -> Option<TrainBuffer> {
         self.backend.flush().ok()?;
         self.backend.lend()
+    }
+}
+
+impl TrainSink<'_> {
+    /// Memory that was lent, and that no packet came for.
+    #[cold]
+    #[inline(never)]
+    fn return_spare(&mut self) {
+        if let Some(buffer) = self.trains.spare.take() {
+            self.backend.give_back(buffer);
+        }
     }
 }
 
@@ -143,6 +176,7 @@ impl PacketSink for TrainSink<'_> {
         self.trains.spare.is_some()
     }
 
+    #[inline(always)]
     fn packet(&mut self, way: Way, size: usize) -> Option<&mut [u8]> {
         let index = self.place(way, size)?;
         let train = &mut self.trains.open[index];
@@ -173,8 +207,8 @@ impl PacketSink for TrainSink<'_> {
         {
             self.trains.error = Some(error);
         }
-        if let Some(buffer) = self.trains.spare.take() {
-            self.backend.give_back(buffer);
+        if rarely(self.trains.spare.is_some()) {
+            self.return_spare();
         }
     }
 

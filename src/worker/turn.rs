@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE, TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY};
+use crate::hint::rarely;
 use crate::io::{Ecn, Event as IoEvent};
 use crate::time::Timestamp;
 use crate::transport::ecn::Mark;
@@ -56,9 +57,11 @@ impl<A: App> Worker<A> {
             self.transmit(pace.extent_between());
         }
         let Self { jobs, engine, clock, now, .. } = self;
-        let worked = engine.wants_job() && jobs.run(engine, &**clock, *now, received || fired);
-        self.exchange_lanes();
-        self.tell_events();
+        let worked = rarely(engine.wants_job()) && jobs.run(engine, &**clock, *now, received || fired);
+        if rarely(self.exchange.is_some() || self.engine.has_events()) {
+            self.exchange_lanes();
+            self.tell_events();
+        }
         self.transmit(Extent::All);
         if received {
             self.backend.release();
@@ -126,13 +129,17 @@ impl<A: App> Worker<A> {
         let before = self.clock.now();
         let full = match self.backend.receive(&mut self.batch) {
             Ok(full) => full,
-            Err(error) => {
-                self.receive_error = Some(error);
-                false
-            }
+            Err(error) => self.fail_receive(error),
         };
         self.now = if self.is_little() { before } else { self.clock.now() };
         full
+    }
+
+    /// Keeps the backend's error for whoever asks. Nothing was received.
+    #[cold]
+    fn fail_receive(&mut self, error: std::io::Error) -> bool {
+        self.receive_error = Some(error);
+        false
     }
 
     /// What was received is nothing, or one small packet.
@@ -256,6 +263,7 @@ impl<A: App> Worker<A> {
     }
 
     /// Tells the application what happened to sessions, calls and messages.
+    #[inline(never)]
     fn tell_events(&mut self) {
         self.engine.drain_events(&mut self.engine_events);
         if self.engine_events.is_empty() {
@@ -327,8 +335,8 @@ impl<A: App> Worker<A> {
         self.now = self.clock.now();
         let mut sink = TrainSink { trains: &mut self.trains, backend: &mut *self.backend };
         self.engine.poll_transmit(self.now, extent, &mut sink);
-        if let Some(error) = self.trains.error.take() {
-            self.receive_error = Some(error);
+        if rarely(self.trains.error.is_some()) {
+            self.receive_error = self.trains.error.take();
         }
     }
 
@@ -336,10 +344,10 @@ impl<A: App> Worker<A> {
     #[inline]
     fn look_around(&mut self) {
         self.backend.poll_events(&mut self.io_events);
-        if !self.io_events.is_empty() {
+        if rarely(!self.io_events.is_empty()) {
             self.tell_engine();
         }
-        if self.now.since_ns(self.looked_at) >= LOOK_INTERVAL_NS {
+        if rarely(self.now.since_ns(self.looked_at) >= LOOK_INTERVAL_NS) {
             self.look_at_drops();
         }
     }

@@ -5,7 +5,7 @@ use super::source::{Source, words};
 /// The rooms from the ground up; those on one line do not see each other. `src/lib.rs` declares the
 /// same rooms in the same order.
 pub const LAYERS: &[&[&str]] = &[
-    &["bounds", "rng", "sync", "time", "units"],
+    &["bounds", "hint", "rng", "sync", "time", "units"],
     &["wire"],
     &["rings"],
     &["sys"],

@@ -132,7 +132,7 @@ impl Protector {
     /// # Panics
     /// When `packet` is shorter than a header and a tag, or a packet number does not rise: a nonce
     /// used twice would give the key away.
-    #[inline]
+    #[inline(always)]
     pub fn seal(&mut self, packet: &mut [u8]) {
         match self {
             Self::Crc(crc) => crc.seal(packet),
@@ -168,7 +168,7 @@ impl Protector {
     ///
     /// # Errors
     /// [`OpenError`]; the packet must then be dropped and counted.
-    #[inline]
+    #[inline(always)]
     pub fn open(&mut self, packet: &mut [u8]) -> Result<(), OpenError> {
         match self {
             Self::Crc(crc) => crc.open(packet),

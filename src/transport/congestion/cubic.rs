@@ -227,6 +227,7 @@ impl Controller for Cubic {
         self.state.window
     }
 
+    #[inline(never)]
     fn pace(&self, rtt: &Rtt) -> Option<Pace> {
         // L41, RFC 9002 §7.7: a little faster than the window, and twice while it doubles.
         let slow_start = self.state.window < self.state.slow_start_threshold;

@@ -234,6 +234,19 @@ impl Round {
         Round { least_ns: u64::MAX, window_limited: false, bytes_lost: 0, packets_lost: 0, flight_max: 0 };
 }
 
+impl Dc {
+    #[inline(never)]
+    fn paced(&self, rtt: &Rtt) -> Pace {
+        let packet = self.config.packet_size;
+        if self.window < 2 * packet {
+            // No more than a packet at once: the window is a rate now.
+            return Pace { rate: rate(self.window, rtt, 100), burst: packet, first_burst: 0 };
+        }
+        let gain_percent = if self.window < self.slow_start_threshold { 200 } else { 125 };
+        Pace::of(rate(self.window, rtt, gain_percent), packet, INITIAL_WINDOW)
+    }
+}
+
 impl Controller for Dc {
     fn on_sent(&mut self, now: Timestamp, bytes: u64, bytes_in_flight: u64) {
         // L39: what the path held before a silence says little of now; start again from a window that
@@ -347,17 +360,12 @@ impl Controller for Dc {
         self.window
     }
 
+    // The path's own length decides, not the queue on it: a timer per train costs more than a train of burst does on a
+    // path this short.
+    #[inline]
     fn pace(&self, rtt: &Rtt) -> Option<Pace> {
-        let packet = self.config.packet_size;
-        if self.window < 2 * packet {
-            // No more than a packet at once: the window is a rate now.
-            return Some(Pace { rate: rate(self.window, rtt, 100), burst: packet, first_burst: 0 });
-        }
-        // The path's own length decides, not the queue on it: a timer per train costs more than a
-        // train of burst does on a path this short.
-        let gain_percent = if self.window < self.slow_start_threshold { 200 } else { 125 };
-        let paced = || Pace::of(rate(self.window, rtt, gain_percent), packet, INITIAL_WINDOW);
-        (rtt.min_ns() >= PACED_FROM_NS).then(paced)
+        let is_short = self.window >= 2 * self.config.packet_size && rtt.min_ns() < PACED_FROM_NS;
+        if is_short { None } else { Some(self.paced(rtt)) }
     }
 
     fn name(&self) -> &'static str {

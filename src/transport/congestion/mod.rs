@@ -207,6 +207,7 @@ macro_rules! each {
 }
 
 impl Controller for Congestion {
+    #[inline(always)]
     fn on_sent(&mut self, now: Timestamp, bytes: u64, bytes_in_flight: u64) {
         each!(self, c => c.on_sent(now, bytes, bytes_in_flight));
     }
@@ -239,10 +240,12 @@ impl Controller for Congestion {
         each!(self, c => c.set_packet_size(bytes));
     }
 
+    #[inline(always)]
     fn window(&self) -> u64 {
         each!(self, c => c.window())
     }
 
+    #[inline(always)]
     fn pace(&self, rtt: &Rtt) -> Option<Pace> {
         each!(self, c => c.pace(rtt))
     }

@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN};
 use crate::crypto::{CookieJar, Csprng, PublicKey};
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::asking::Asking;
 use crate::transport::security::{Denied, Security};
@@ -153,6 +154,7 @@ impl Engine {
         }
     }
 
+    #[inline(always)]
     fn on_data(
         &mut self,
         now: Timestamp,
@@ -161,23 +163,13 @@ impl Engine {
         packet: &mut [u8],
         deliveries: &mut Deliveries,
     ) {
-        if self.shared.late_ack.is_waiting() {
+        if rarely(self.shared.late_ack.is_waiting()) {
             self.settle_ack(now);
         }
         let Some((index, session)) = self.table.by_id(header.session) else {
-            if let Some(index) = self.table.index_of(header.session) {
-                if let Slot::Closing(_) = self.table.slot(index) {
-                    return self.on_data_late(now, meta, header, index, packet.len());
-                }
-                // It overtook the ACCEPT, or that is still being checked: its sender will repeat it.
-                self.shared.counters.early_packets += 1;
-                return;
-            }
-            self.shared.counters.unknown_session += 1;
-            self.answer_unknown(now, meta, header, packet.len());
-            return;
+            return self.on_data_unknown(now, meta, header, packet.len());
         };
-        if session.path != meta.path {
+        if rarely(session.path != meta.path) {
             return self.on_data_elsewhere(now, meta, header, packet, deliveries);
         }
         session.handle_packet(now, meta.mark, header, packet, &mut self.shared, deliveries);
@@ -186,9 +178,24 @@ impl Engine {
             session.listed.heard = true;
             self.heard.push(index);
         }
-        if ended {
+        if rarely(ended) {
             self.acknowledge_close(now, meta, header, packet.len());
         }
+    }
+
+    /// A packet of a session that is not open.
+    #[cold]
+    fn on_data_unknown(&mut self, now: Timestamp, meta: &Meta, header: &Header, size: usize) {
+        if let Some(index) = self.table.index_of(header.session) {
+            if let Slot::Closing(_) = self.table.slot(index) {
+                return self.on_data_late(now, meta, header, index, size);
+            }
+            // It overtook the ACCEPT, or that is still being checked: its sender will repeat it.
+            self.shared.counters.early_packets += 1;
+            return;
+        }
+        self.shared.counters.unknown_session += 1;
+        self.answer_unknown(now, meta, header, size);
     }
 
     /// Fires every timer that is due. `receive_full`: the last receive batch came back full, so acks

@@ -46,6 +46,7 @@ impl Engine {
         self.stateless.push_back(Stateless { path, bytes, size });
     }
 
+    #[cold]
     pub(super) fn transmit_stateless(&mut self, sink: &mut impl PacketSink) {
         while let Some(answer) = self.stateless.front() {
             let Some(packet) = sink.packet(Way::to_door(answer.path), answer.size) else { return };

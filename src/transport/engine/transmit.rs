@@ -1,9 +1,9 @@
 //! Letting sessions speak: whose turn it is, how much leaves, and what is done while it is on its way.
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::engine::Engine;
 use crate::transport::engine::table::Slot;
-use crate::transport::session::{Flown, Said};
 use crate::transport::sink::{Extent, PacketSink};
 
 /// A session that was let speak.
@@ -12,8 +12,6 @@ pub(super) struct Spoke {
     index: u32,
     /// Memory ran out before it had said everything.
     more: bool,
-    /// A packet of its that was not noted yet.
-    flown: Option<Flown>,
 }
 
 impl Engine {
@@ -26,7 +24,9 @@ impl Engine {
     /// Builds every packet that may leave now and has `sink` send them. What those packets did not need
     /// is done while they are on their way: the last ack is read, and timers are set.
     pub fn poll_transmit(&mut self, now: Timestamp, extent: Extent, sink: &mut impl PacketSink) {
-        self.transmit_stateless(sink);
+        if rarely(!self.stateless.is_empty()) {
+            self.transmit_stateless(sink);
+        }
         if extent == Extent::All {
             self.list_heard();
         }
@@ -39,7 +39,7 @@ impl Engine {
         }
         for i in 0..self.spoke.len() {
             self.note_flown(now, i);
-            let Spoke { index, more, .. } = self.spoke[i];
+            let Spoke { index, more } = self.spoke[i];
             self.settle_slot(now, index, sink);
             if more {
                 self.touch(index);
@@ -52,11 +52,8 @@ impl Engine {
     /// Notes the packet that the `i`-th session left unnoted while it was not on its way.
     #[inline]
     fn note_flown(&mut self, now: Timestamp, i: usize) {
-        let Spoke { index, ref mut flown, .. } = self.spoke[i];
-        if let Some(flown) = flown.take()
-            && let Slot::Open(session) = self.table.slot_mut(index)
-        {
-            session.note_flown(now, &flown, &mut self.shared);
+        if let Slot::Open(session) = self.table.slot_mut(self.spoke[i].index) {
+            session.note_last(now, &mut self.shared);
         }
     }
 
@@ -68,6 +65,7 @@ impl Engine {
     }
 
     /// Nothing more is to come of what was heard: those sessions say what they have to, be it an ack alone.
+    #[inline]
     fn list_heard(&mut self) {
         let mut heard = std::mem::take(&mut self.heard);
         // In the order in which they were heard, before those that were only touched since.
@@ -90,31 +88,32 @@ impl Engine {
             && let Some(index) = self.ready.pop_front()
         {
             turns -= 1;
-            if let Slot::Connecting(_) = self.table.slot_mut(index) {
-                self.transmit_connecting(now, index, sink);
-                continue;
-            }
             let Slot::Open(session) = self.table.slot_mut(index) else {
-                self.transmit_closing(now, index, sink);
+                self.transmit_unopened(now, index, sink);
                 continue;
             };
             session.listed.ready = false;
             // It says now what it owes for what it heard.
             session.listed.heard = false;
-            if session.transmit_origin(now, sink) {
+            if rarely(session.is_suspected()) && session.transmit_origin(now, sink) {
                 self.shared.counters.handshakes_sent += 1;
             }
-            let said = session.transmit(now, extent, &mut self.shared, sink);
-            let (more, flown) = match said {
-                Said::All => (false, None),
-                Said::AllBut(flown) => (false, Some(flown)),
-                Said::NoMemory => (true, None),
-            };
+            let more = !session.transmit(now, extent, &mut self.shared, sink);
             if extent == Extent::FullUnits && session.has_more(now) {
                 session.listed.ready = true;
                 self.ready.push_back(index);
             }
-            self.spoke.push(Spoke { index, more, flown });
+            self.spoke.push(Spoke { index, more });
+        }
+    }
+
+    /// [`Engine::transmit_ready`] for a slot without an open session.
+    #[cold]
+    fn transmit_unopened(&mut self, now: Timestamp, index: u32, sink: &mut impl PacketSink) {
+        if let Slot::Connecting(_) = self.table.slot_mut(index) {
+            self.transmit_connecting(now, index, sink);
+        } else {
+            self.transmit_closing(now, index, sink);
         }
     }
 
@@ -124,7 +123,7 @@ impl Engine {
         session.settle(&mut self.shared);
         session.arm_blocked_probe(now);
         session.poll_flushed(now, &mut self.shared);
-        if session.is_closed() {
+        if rarely(session.is_closed()) {
             return self.end_session(now, index, sink);
         }
         if let Some(at) = session.next_timeout() {

@@ -1,5 +1,6 @@
 //! What an ack teaches: which units are safe, how long the path is, what was lost.
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::congestion::{AckInfo, Controller, LossInfo};
 use crate::transport::ecn::EcnNews;
@@ -52,7 +53,7 @@ impl Session {
     ///
     /// L57, RFC 9000 §13.1: "An endpoint SHOULD treat receipt of an acknowledgment for a packet it did not send
     /// as a connection error".
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_ack_frame(
         &mut self,
         now: Timestamp,
@@ -66,7 +67,7 @@ impl Session {
             return Err("an ack of a unit never sent");
         }
         // Another of the same packet: the engine had those of earlier packets read.
-        if shared.late_ack.is_waiting() {
+        if rarely(shared.late_ack.is_waiting()) {
             self.read_late_ack(shared)?;
         }
         let then = (self.sent.next(), self.sent.bytes_in_flight());
@@ -98,7 +99,7 @@ impl Session {
     fn on_ack(&mut self, waiting: &Waiting, shared: &mut Shared) -> Result<(), &'static str> {
         let (now, ack) = (waiting.at, &waiting.ack());
         let news = self.acknowledge(now, ack, shared);
-        if news.lied {
+        if rarely(news.lied) {
             return Err("an ack of a packet that was left out on purpose");
         }
         while self.units.floor() < ack.head.unit_floor.0 {
@@ -119,7 +120,7 @@ impl Session {
             intact: ack.head.ecn_intact,
             in_order: news.largest.is_some_and(|(number, _)| number == ack.largest().0),
         };
-        if self.ecn.on_ack(&marks) > 0 {
+        if rarely(self.ecn.on_ack(&marks) > 0) {
             shared.counters.ce_marks += 1;
             self.congestion.on_congestion_experienced(now, news.newest_sent_at);
         }
@@ -128,7 +129,7 @@ impl Session {
             if round_end {
                 self.loss.round_end = waiting.next;
             }
-            if self.resume.is_quiet(now) {
+            if rarely(self.resume.is_quiet(now)) {
                 self.end_quiet(now);
             }
             let window = self.congestion.window();
@@ -209,7 +210,7 @@ impl Session {
         }
         shared.acked_units = units;
         shared.counters.probes_repairing += u64::from(probes.repaired);
-        if !parts.is_empty() {
+        if rarely(!parts.is_empty()) {
             self.on_parts_acked(&parts, shared);
         }
         self.note_sizes(now, &probes);
@@ -228,8 +229,9 @@ impl Session {
     }
 
     /// The peer has `unit`: its memory comes back. True the first time.
+    #[inline(always)]
     pub(super) fn release_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
-        if self.path_change.parts_out.is_some() {
+        if rarely(self.path_change.parts_out.is_some()) {
             self.forget_parts_out(unit);
         }
         match self.units.on_acked(unit) {
@@ -270,9 +272,12 @@ impl Session {
     /// repeated its unit was needless, be it a loss declared too early or a probe.
     fn on_spurious(&mut self, news: &News, shared: &mut Shared) {
         shared.counters.spurious += news.repeated;
-        if news.spurious == 0 {
-            return;
+        if rarely(news.spurious > 0) {
+            self.on_mistaken(news, shared);
         }
+    }
+
+    fn on_mistaken(&mut self, news: &News, shared: &mut Shared) {
         shared.counters.losses_mistaken += news.spurious;
         self.loss.reordering.on_spurious(news.spurious_age_ns.saturating_sub(self.rtt.smoothed_ns()));
         for _ in 0..news.spurious {
@@ -281,6 +286,7 @@ impl Session {
     }
 
     /// Declares packets lost and queues their units again.
+    #[inline(always)]
     pub(super) fn detect_losses(&mut self, now: Timestamp, shared: &mut Shared) {
         let Some(largest_acked) = self.loss.largest_acked else { return };
         let mut lost = std::mem::take(&mut shared.lost);
@@ -292,7 +298,7 @@ impl Session {
         };
         let found = self.sent.detect_lost(now, largest_acked, &thresholds, &mut lost);
         self.loss.time = found.next;
-        if !lost.is_empty() {
+        if rarely(!lost.is_empty()) {
             self.on_lost(now, &lost, flight, shared);
             self.on_stretch_lost(found.stretch_ns, shared);
         }
@@ -302,6 +308,7 @@ impl Session {
 
     /// L19, RFC 8985 §7.4.2: "The sender then SHOULD invoke a congestion control response equivalent to a fast
     /// recovery": a tail that a probe repaired is found lost here as any other packet, once.
+    #[inline(never)]
     fn on_lost(&mut self, now: Timestamp, lost: &[(u64, SentPacket)], flight: u64, shared: &mut Shared) {
         let mut bytes = 0;
         let mut newest = Timestamp(0);

@@ -176,7 +176,14 @@ impl Session {
         }
     }
 
+    /// The peer may be gone, and is asked whether it is.
+    #[inline]
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.timers.suspected.is_some()
+    }
+
     /// Sends the INIT by which this side asks who is there.
+    #[inline(never)]
     pub(crate) fn transmit_origin(&mut self, now: Timestamp, sink: &mut impl PacketSink) -> bool {
         let (Some(_), Some(origin)) = (self.timers.suspected, &mut self.origin) else { return false };
         if !origin.is_due(now) {

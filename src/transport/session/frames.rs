@@ -57,6 +57,7 @@ impl Session {
         frames
     }
 
+    #[inline(always)]
     pub(super) fn write_ack(&mut self, now: Timestamp, writer: &mut Writer<'_>, frames: &mut ControlFrames) {
         // Planted: behind a gap one unit more is claimed than arrived.
         let claimed = u64::from(planted::is(Fault::UnitFloorTooHigh) && self.window.held() > 0);
@@ -73,11 +74,7 @@ impl Session {
             Some((low, high)) => {
                 wire::encode_ack_of_one(writer, &head, PacketNumber(low), PacketNumber(high))
             }
-            None => {
-                let ranges =
-                    self.received.ranges().map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
-                wire::encode_ack(writer, &head, ranges)
-            }
+            None => self.write_ranges(writer, &head),
         };
         let Some(PacketNumber(largest)) = written else { return };
         self.control.duplicate_seen = false;
@@ -88,6 +85,12 @@ impl Session {
         if self.received.ranges().len() >= ACK_RANGES_ASK && self.sent.packets_in_flight() == 0 {
             self.control.ping = true;
         }
+    }
+
+    #[inline(never)]
+    fn write_ranges(&self, writer: &mut Writer<'_>, head: &AckHead) -> Option<PacketNumber> {
+        let ranges = self.received.ranges().map(|(low, high)| (PacketNumber(low), PacketNumber(high)));
+        wire::encode_ack(writer, head, ranges)
     }
 
     fn write_stats(&mut self, writer: &mut Writer<'_>, shared: &Shared) {

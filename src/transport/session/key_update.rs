@@ -2,6 +2,7 @@
 
 use siphasher::sip::SipHasher24;
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::CloseReason;
 use crate::transport::config::Config;
@@ -64,13 +65,19 @@ impl Skips {
         self.secret.hash(&number.to_le_bytes()) % (2 * SKIP_EVERY)
     }
 
+    #[cold]
+    #[inline(never)]
+    fn choose(&mut self, number: u64) {
+        self.next = number + 2 + self.gap(number);
+    }
+
     /// True when `number` is to be left out.
     #[inline]
     pub(super) fn is_skipped(&mut self, number: u64) -> bool {
         if number < self.next {
             return false;
         }
-        self.next = number + 2 + self.gap(number);
+        self.choose(number);
         true
     }
 }
@@ -83,6 +90,15 @@ impl Session {
         let Some(usage) = self.protector.usage() else { return };
         let due = usage.sealed >= self.key_use.packets_max
             || now.since_ns(self.key_use.began) >= self.key_use.interval_ns;
+        if rarely(due || usage.is_used_up() || usage.sealed >= SEALED_MAX) {
+            self.change_keys(now, due, shared);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn change_keys(&mut self, now: Timestamp, due: bool, shared: &mut Shared) {
+        let Some(usage) = self.protector.usage() else { return };
         let confirmed = self.key_use.confirmed || planted::is(Fault::KeyUpdateUnconfirmed);
         if usage.is_used_up() || usage.sealed >= SEALED_MAX {
             self.fail(now, CloseReason::KeysUsedUp, shared);

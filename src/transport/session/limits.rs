@@ -1,8 +1,10 @@
 //! What holds packets back or bounds them: the pace, the room beside a unit, the marks a path takes.
 
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
+use crate::transport::pacer::Pace;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::{Pick, Plan};
 use crate::transport::sink::{Marking, PacketSink};
@@ -20,15 +22,21 @@ const EVEN_FRAGMENTS_MAX: u64 = 8;
 
 impl Session {
     /// When the pacer lets the next packet go; `None`: now.
+    #[inline(always)]
     pub(super) fn pace(&mut self, now: Timestamp) -> Option<Timestamp> {
         let pace = self.congestion.pace(&self.rtt);
         // Probes of the packet size and pings may be under way.
         if self.units.is_empty() {
             self.pacer.on_idle(pace);
         }
-        let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, pace);
-        self.timers.pacing = (wait_ns > 0).then(|| now.after_ns(wait_ns));
+        self.timers.pacing = pace.and_then(|pace| self.held_until(now, pace));
         self.timers.pacing
+    }
+
+    #[inline(never)]
+    fn held_until(&mut self, now: Timestamp, pace: Pace) -> Option<Timestamp> {
+        let wait_ns = self.pacer.delay_ns(now, self.mtu.size() as u64, Some(pace));
+        (wait_ns > 0).then(|| now.after_ns(wait_ns))
     }
 
     /// L43: nothing held the session back but the application, credit or a grant: what the path delivers
@@ -49,6 +57,7 @@ impl Session {
 
     /// Bytes of data in each fragment of a message of `total` bytes: all alike, so that they travel in packets of
     /// one size, which one train carries. Beside what waits to be said there may be room for less.
+    #[inline(never)]
     pub(super) fn fragment_size(&self, total: u64) -> usize {
         let speaks = self.acks.wanted() || self.control.duplicate_seen || self.control.wants_packet();
         let control = if speaks { CONTROL_SIZE_RESERVED - SIGNALS_SIZE } else { 0 };
@@ -56,6 +65,7 @@ impl Session {
     }
 
     /// The size of the packets around one with this unit; 0 when so much padding is dearer than another train.
+    #[inline(never)]
     pub(super) fn full_packet_size(&self, body: Body, unit_size: usize) -> usize {
         let size = match body {
             Body::Packed(_) => self.mtu.size(),
@@ -88,11 +98,12 @@ impl Session {
     }
 
     /// L42: packets are marked once the peer was heard, and no longer once its path failed.
+    #[inline(always)]
     pub(super) fn look_after_marks(&mut self, sink: &mut impl PacketSink) {
         if self.timers.measured_from.is_none() {
             self.ecn.start(self.sent.next());
         }
-        if self.ecn.take_news() {
+        if rarely(self.ecn.take_news()) {
             let marking = if self.ecn.marks() { Marking::Ect0 } else { Marking::Off };
             sink.mark(self.path, marking);
         }

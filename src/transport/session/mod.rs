@@ -12,6 +12,7 @@
 mod acks;
 mod closing;
 mod control;
+mod flown;
 mod frames;
 mod key_update;
 mod lanes;
@@ -24,6 +25,7 @@ mod planted_calls;
 mod probe;
 mod quotas;
 mod receive;
+mod records_in;
 mod submit;
 mod timers;
 mod transmit;
@@ -71,6 +73,7 @@ pub(crate) use plain::BY_STEPS;
 
 pub(crate) use closing::{ClosePacket, Farewell, Phase};
 use control::Control;
+use flown::Flown;
 use key_update::{KeyUse, Skips};
 use lanes::Lanes;
 pub(crate) use lanes::{LaneOf, LaneRoot};
@@ -79,7 +82,6 @@ pub(crate) use migration::PATHS_HELD_MAX;
 use quotas::Ledger;
 pub(crate) use submit::Payload;
 use timers::Timers;
-pub(crate) use transmit::{Flown, Said};
 pub(crate) use trust::Trust;
 
 /// One session's state. Hot fields first.
@@ -152,6 +154,8 @@ pub(crate) struct Listed {
 /// Loss detection's memory (RFC 9002 §6).
 #[derive(Debug, Default)]
 pub(crate) struct LossState {
+    /// A packet that left last, until it is noted.
+    flown: Option<Flown>,
     largest_acked: Option<u64>,
     time: Option<Timestamp>,
     pto_count: u32,
@@ -354,8 +358,7 @@ impl Session {
         self.mtu.size()
     }
 
-    /// The profile follows the smallest round trip, unless it was set: a first guess may be wrong, or
-    /// have measured an ACCEPT that had to be said twice.
+    /// The profile follows the smallest round trip, unless it was set: the first may be of an ACCEPT said twice.
     #[inline]
     fn follow_rtt(&mut self) {
         let is_dc = self.rtt.min_ns() < DC_RTT_NS_MAX;

@@ -11,7 +11,7 @@ use crate::transport::delivery::Deliveries;
 use crate::transport::parts_in::{Kept, Place};
 use crate::transport::parts_out::Part;
 use crate::transport::session::Session;
-use crate::transport::session::receive::OrderedBody;
+use crate::transport::session::records_in::OrderedBody;
 use crate::transport::session::transmit::Pick;
 use crate::transport::session::write_unit::unit_size;
 use crate::transport::shared::Shared;
@@ -235,6 +235,14 @@ impl Session {
     pub(super) fn release_parts(&mut self) {
         if self.path_change.parts_in.as_ref().is_some_and(|parts| parts.is_empty()) {
             self.path_change.parts_in = None;
+        }
+    }
+
+    /// `unit` is here whole.
+    #[cold]
+    pub(super) fn forget_parts_in(&mut self, unit: u64, shared: &mut Shared) {
+        if let Some(parts) = &mut self.path_change.parts_in {
+            parts.forget(unit, &mut shared.reserve);
         }
     }
 

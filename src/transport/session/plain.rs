@@ -14,8 +14,9 @@ use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::Session;
+use crate::transport::session::flown::Flown;
 use crate::transport::session::frames::ControlFrames;
-use crate::transport::session::transmit::{Flown, Pick, encode_header};
+use crate::transport::session::transmit::{Pick, encode_header};
 use crate::transport::session::write_unit::{charged, unit_size};
 use crate::transport::shared::Shared;
 use crate::transport::sink::PacketSink;
@@ -25,7 +26,7 @@ use crate::wire::{self, ACK_FIXED_SIZE, ACK_REQUEST_SIZE, FRAGMENT_HEAD_SIZE, Wr
 /// What became of the plain packets.
 pub(super) enum Plain {
     /// All there was to say is said; the last packet is to be noted once it is on its way.
-    Done(Flown),
+    Done,
     /// What is left, if anything, is of another kind, or held back.
     Rest,
     /// Memory ran out.
@@ -34,7 +35,7 @@ pub(super) enum Plain {
 
 impl Session {
     /// Builds plain packets for as long as nothing else is wanted.
-    #[inline]
+    #[inline(always)]
     pub(super) fn transmit_plain(
         &mut self,
         now: Timestamp,
@@ -48,7 +49,8 @@ impl Session {
             }
             let Some(flown) = self.build_plain(now, body, shared, sink) else { return Plain::NoMemory };
             if self.queue.is_empty() && self.large.is_all_cut() {
-                return Plain::Done(flown);
+                self.loss.flown = Some(flown);
+                return Plain::Done;
             }
             self.note_flown(now, &flown, shared);
         }
@@ -56,7 +58,7 @@ impl Session {
     }
 
     /// Something is to be said beside new units and an ack of one range.
-    #[inline]
+    #[inline(always)]
     fn wants_other(&self, now: Timestamp) -> bool {
         let control = &self.control;
         let speaks = control.wants_packet() | control.ask | control.duplicate_seen | control.arrivals.untold;
@@ -66,7 +68,7 @@ impl Session {
     }
 
     /// Whether window, credit and pace let a new unit go, and there is room beside it.
-    #[inline]
+    #[inline(always)]
     fn may_leave(&mut self, now: Timestamp, body: Body) -> bool {
         let unit_size = unit_size(body);
         let numbers = self.units.next() - self.units.floor() < u64::from(self.peer.unit_window);
@@ -81,7 +83,7 @@ impl Session {
     }
 
     /// Builds the packet around `body`, which is to be noted; `None`, and nothing has happened, without memory for it.
-    #[inline]
+    #[inline(always)]
     fn build_plain(
         &mut self,
         now: Timestamp,

@@ -1,6 +1,7 @@
 //! Where a session is counted: with its peer's worker, and in its peer's account, with which it settles what it
 //! takes; and the calls that are refused over that.
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::Event;
 use crate::transport::accounts::{AccountId, Share, Usage};
@@ -82,9 +83,9 @@ impl Session {
     }
 
     /// Tells the account what the session takes now. After each packet, and after each transmit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle(&mut self, shared: &mut Shared) {
-        if self.is_closed() {
+        if rarely(self.is_closed()) {
             return;
         }
         let now = self.usage();
@@ -95,10 +96,10 @@ impl Session {
     }
 
     /// [`Session::settle`] after a packet of the peer's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle_packet(&mut self, now: Timestamp, shared: &mut Shared) {
         self.settle(shared);
-        if self.reassemblies.take_limited() {
+        if rarely(self.reassemblies.take_limited()) {
             shared.counters.over_reassembly += 1;
             self.tell_over(now, Quota::Reassembly, shared);
         }

@@ -4,39 +4,40 @@
 //! only then its number counts as received (RFC 9000 §13.1: no ack before processing).
 
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::ack_tracker::Arrival;
 use crate::transport::buffer::Buffer;
-use crate::transport::calls::ReplyTo;
-use crate::transport::channel::Accepted;
 use crate::transport::congestion::Controller;
-use crate::transport::credit;
 use crate::transport::delivery::{Deliveries, DeliveryKind};
 use crate::transport::ecn::Mark;
 use crate::transport::peer_workers::growth;
 use crate::transport::planted::{self, Fault};
 use crate::transport::received::{Order, Verdict};
 use crate::transport::session::Session;
+use crate::transport::session::records_in::OrderedBody;
 use crate::transport::session::write_unit::fragment_cost;
 use crate::transport::shared::Shared;
 use crate::transport::unit_window::UnitVerdict;
 use crate::transport::{CloseReason, Event};
-use crate::wire::{
-    ChannelId, FragmentUnit, Frame, Frames, Header, MessageId, MessagesUnit, RecordHeader, Records,
-};
+use crate::wire::{FragmentUnit, Frame, Frames, Header, MessageId, RecordHeader};
+
+/// What is wrong with a packet whose frames are none.
+const UNREADABLE: &str = "a frame that cannot be read";
 
 /// What a packet held, for the ack tracker.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     eliciting: bool,
     asked: bool,
     /// Its unit was refused for want of room: the packet counts as lost, so that the unit comes again.
-    refused: bool,
+    pub(super) refused: bool,
 }
 
 impl Session {
     /// Handles one DATA packet of this session, header included. True when it was authentic, new, and
     /// nothing was wrong with it.
+    #[inline(always)]
     pub(crate) fn handle_packet(
         &mut self,
         now: Timestamp,
@@ -52,23 +53,20 @@ impl Session {
         }
         // L28, RFC 9000 §13.1: "A packet MUST NOT be acknowledged until packet protection has been successfully
         // removed and all frames contained in the packet have been processed."
-        if self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified) {
+        if rarely(self.protector.open(packet).is_err() && !planted::is(Fault::ChecksumNotVerified)) {
             self.note_corrupt(shared);
             return false;
         }
         self.control.arrivals.opened += 1;
         let number = header.number.0;
-        match self.received.check(number) {
-            Verdict::New => {}
-            _ if planted::is(Fault::ReplayWindowOff) => {}
-            Verdict::Duplicate | Verdict::TooOld => {
-                shared.counters.duplicate_packets += 1;
-                self.control.arrivals.duplicate += 1;
-                self.control.duplicate_seen = true;
-                return false;
-            }
+        let is_new = self.received.check(number) == Verdict::New || planted::is(Fault::ReplayWindowOff);
+        if rarely(!is_new) {
+            shared.counters.duplicate_packets += 1;
+            self.control.arrivals.duplicate += 1;
+            self.control.duplicate_seen = true;
+            return false;
         }
-        if self.is_closed() {
+        if rarely(self.is_closed()) {
             return false;
         }
         self.timers.last_heard = now;
@@ -98,6 +96,9 @@ impl Session {
         true
     }
 
+    /// What most packets hold, and no more, is handled here in a row: an ack, and a unit of small messages that was not seen
+    /// before. A round trip waits for it; what anything else has to be asked would stand between.
+    #[inline(always)]
     fn handle_frames(
         &mut self,
         now: Timestamp,
@@ -106,9 +107,51 @@ impl Session {
         deliveries: &mut Deliveries,
     ) -> Option<Seen> {
         let mut seen = Seen::default();
-        for frame in Frames::new(frames) {
+        let mut rest = Frames::new(frames);
+        if let Some(ack) = rest.next_ack() {
+            let handled = match &ack {
+                Ok(ack) => self.on_ack_frame(now, ack, shared),
+                Err(_) => Err(UNREADABLE),
+            };
+            if let Err(what) = handled {
+                self.violation(now, what, shared);
+                return None;
+            }
+        }
+        if rest.next_ack_request() {
+            (seen.eliciting, seen.asked) = (true, true);
+        }
+        if let Some(unit) = rest.next_messages() {
+            seen.eliciting = true;
+            let handled = match &unit {
+                Ok(unit) => self.on_messages_frame(unit, frames, &mut seen, shared, deliveries),
+                Err(_) => Err(UNREADABLE),
+            };
+            if let Err(what) = handled {
+                self.violation(now, what, shared);
+                return None;
+            }
+        }
+        if rarely(!rest.is_empty()) {
+            return self.handle_rest(now, frames, rest, seen, shared, deliveries);
+        }
+        Some(seen)
+    }
+
+    /// Whatever frames there are, in whatever order. `seen` is what came before them in their packet.
+    #[inline(never)]
+    fn handle_rest(
+        &mut self,
+        now: Timestamp,
+        frames: &[u8],
+        rest: Frames<'_>,
+        mut seen: Seen,
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Option<Seen> {
+        for frame in rest {
             let Ok(frame) = frame else {
-                self.violation(now, "a frame that cannot be read", shared);
+                self.violation(now, UNREADABLE, shared);
                 return None;
             };
             seen.eliciting |= frame.is_ack_eliciting();
@@ -124,10 +167,7 @@ impl Session {
                     return None;
                 }
                 Frame::LaneRequest { .. } | Frame::LaneGrant { .. } => self.on_lane_frame(&frame, shared),
-                Frame::Messages(unit) => {
-                    seen.refused |= self.refuses_unit(unit.unit.0, true, shared);
-                    if seen.refused { Ok(()) } else { self.on_messages(&unit, frames, shared, deliveries) }
-                }
+                Frame::Messages(unit) => self.on_messages_frame(&unit, frames, &mut seen, shared, deliveries),
                 Frame::Fragment(unit) => {
                     seen.refused |= self.refuses_unit(unit.unit.0, false, shared);
                     if seen.refused { Ok(()) } else { self.on_fragment(&unit, frames, shared, deliveries) }
@@ -208,6 +248,7 @@ impl Session {
     /// True when a unit can neither be delivered nor counted as received: beyond the window, or, for
     /// messages, while those held behind gaps have filled their bound. The lowest missing unit is always
     /// taken: it is the one that can close the gap.
+    #[inline(never)]
     pub(super) fn refuses_unit(&self, unit: u64, has_records: bool, shared: &mut Shared) -> bool {
         match self.window.check(unit) {
             UnitVerdict::Beyond => {
@@ -222,6 +263,7 @@ impl Session {
     }
 
     /// True the first time a unit comes; counts it out when it came before.
+    #[inline(never)]
     pub(super) fn admit_unit(&mut self, unit: u64, shared: &mut Shared) -> bool {
         if matches!(self.window.check(unit), UnitVerdict::New) {
             return true;
@@ -231,140 +273,14 @@ impl Session {
         planted::is(Fault::NoDuplicateSuppression)
     }
 
+    #[inline(always)]
     pub(super) fn mark_unit(&mut self, unit: u64, shared: &mut Shared) {
-        if let Some(parts) = &mut self.path_change.parts_in {
-            parts.forget(unit, &mut shared.reserve);
+        if rarely(self.path_change.parts_in.is_some()) {
+            self.forget_parts_in(unit, shared);
         }
         if matches!(self.window.check(unit), UnitVerdict::New) {
             self.window.insert(unit);
         }
-    }
-
-    /// A unit of small records: all are delivered, or, if one cannot be read, none.
-    fn on_messages(
-        &mut self,
-        unit: &MessagesUnit,
-        frames: &[u8],
-        shared: &mut Shared,
-        deliveries: &mut Deliveries,
-    ) -> Result<(), &'static str> {
-        if !self.admit_unit(unit.unit.0, shared) {
-            return Ok(());
-        }
-        if planted::is(Fault::AckBeforeQueued) && unit.unit.0 % 64 == 63 {
-            self.mark_unit(unit.unit.0, shared);
-            return Ok(());
-        }
-        let cost = credit::cost(unit.length);
-        self.charge(cost)?;
-        let records = &frames[unit.offset..unit.offset + unit.length];
-        let base = HEADER_SIZE + unit.offset;
-        let mark = deliveries.len();
-        for record in Records::new(records) {
-            let Ok(record) = record else {
-                deliveries.truncate(mark);
-                return Err("a record that cannot be read");
-            };
-            let payload = &records[record.offset..record.offset + record.length];
-            if let Err(what) =
-                self.on_record(&record.header, payload, base + record.offset, shared, deliveries)
-            {
-                deliveries.truncate(mark);
-                return Err(what);
-            }
-        }
-        self.mark_unit(unit.unit.0, shared);
-        self.consumed(cost, shared);
-        Ok(())
-    }
-
-    #[inline]
-    fn on_record(
-        &mut self,
-        header: &RecordHeader,
-        payload: &[u8],
-        offset: usize,
-        shared: &mut Shared,
-        deliveries: &mut Deliveries,
-    ) -> Result<(), &'static str> {
-        let index = self.key.index;
-        let kind = match *header {
-            RecordHeader::Ordered { channel, sequence } => {
-                let place = OrderedBody::Packet { offset, payload };
-                return self.on_ordered(channel, sequence, place, shared, deliveries);
-            }
-            ref other => match self.kind_of(other, shared)? {
-                Some(kind) => kind,
-                None => return Ok(()),
-            },
-        };
-        shared.counters.payload_delivered += payload.len() as u64;
-        deliveries.push(index, kind, offset, payload.len());
-        Ok(())
-    }
-
-    /// What an unordered record is to the application; `None` for a reply nobody waits for.
-    // Handed back through memory, its three nested parts would be read before they are written whole.
-    #[inline(always)]
-    pub(super) fn kind_of(
-        &mut self,
-        header: &RecordHeader,
-        shared: &mut Shared,
-    ) -> Result<Option<DeliveryKind>, &'static str> {
-        Ok(Some(match *header {
-            RecordHeader::Request { call, method } => {
-                if !self.open_calls.begin(call) && !planted::is(Fault::NoDuplicateSuppression) {
-                    return Err("a call in a slot that waits for its reply");
-                }
-                shared.counters.calls_received += 1;
-                DeliveryKind::Request { call, method }
-            }
-            RecordHeader::Reply { call, status } => match self.calls.take(call) {
-                ReplyTo::Waiting(token) => {
-                    shared.counters.replies_received += 1;
-                    DeliveryKind::Reply { token, status }
-                }
-                ReplyTo::Abandoned => return Ok(None),
-                ReplyTo::Nobody if planted::is(Fault::NoDuplicateSuppression) => return Ok(None),
-                ReplyTo::Nobody => return Err("a reply to no call"),
-            },
-            RecordHeader::Message | RecordHeader::Ordered { .. } => {
-                shared.counters.messages_delivered += 1;
-                DeliveryKind::Message(None)
-            }
-        }))
-    }
-
-    pub(super) fn on_ordered(
-        &mut self,
-        channel: ChannelId,
-        sequence: u64,
-        place: OrderedBody<'_>,
-        shared: &mut Shared,
-        deliveries: &mut Deliveries,
-    ) -> Result<(), &'static str> {
-        let kind = DeliveryKind::Message(Some(channel));
-        let index = self.key.index;
-        let accepted = self.channels_in.accept(channel, sequence, || place.to_buffer());
-        match accepted.map_err(|_| "an ordered channel beyond its bounds, or a message sent twice")? {
-            Accepted::Deliver => {
-                shared.counters.messages_delivered += 1;
-                shared.counters.payload_delivered += place.len() as u64;
-                match place {
-                    OrderedBody::Packet { offset, payload } => {
-                        deliveries.push(index, kind, offset, payload.len())
-                    }
-                    OrderedBody::Owned(bytes) => deliveries.push_owned(index, kind, bytes),
-                }
-                while let Some(bytes) = self.channels_in.pop_ready(channel) {
-                    shared.counters.messages_delivered += 1;
-                    shared.counters.payload_delivered += bytes.len() as u64;
-                    deliveries.push_owned(index, kind, bytes);
-                }
-            }
-            Accepted::Held => {}
-        }
-        Ok(())
     }
 
     pub(super) fn on_fragment(
@@ -428,6 +344,7 @@ impl Session {
     }
 
     /// The application has what `cost` was charged for: its credit goes back.
+    #[inline(always)]
     pub(super) fn consumed(&mut self, cost: u64, shared: &Shared) {
         self.credit_in.consume(cost);
         self.credit_in.set_share(shared.credit_share(self.rtt.min_ns()));
@@ -443,27 +360,5 @@ impl Session {
         shared.counters.sessions_opened += 1;
         let (session, accepted, peer_boot) = (self.key, self.accepted, self.peer_boot);
         shared.events.push(Event::Opened { session, accepted, peer_boot });
-    }
-}
-
-/// Where an ordered message's bytes are when it arrives.
-pub(super) enum OrderedBody<'a> {
-    Packet { offset: usize, payload: &'a [u8] },
-    Owned(Buffer),
-}
-
-impl OrderedBody<'_> {
-    fn len(&self) -> usize {
-        match self {
-            OrderedBody::Packet { payload, .. } => payload.len(),
-            OrderedBody::Owned(bytes) => bytes.len(),
-        }
-    }
-
-    fn to_buffer(&self) -> Buffer {
-        match self {
-            OrderedBody::Packet { payload, .. } => Buffer::from(payload.to_vec()),
-            OrderedBody::Owned(bytes) => Buffer::from(bytes.to_vec()),
-        }
     }
 }

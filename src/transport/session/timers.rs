@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::{GRANULARITY_DC_NS, Phase, Session, Tuning};
@@ -148,6 +149,7 @@ impl Session {
         self.timers.unproven
     }
 
+    #[inline]
     fn idle_at(&self) -> Timestamp {
         let idle = self.timers.last_heard.after_ns(self.tuning.idle_timeout_ns);
         match self.timers.suspected {
@@ -170,6 +172,7 @@ impl Session {
     ///
     /// L48, RFC 8085 §3.1.10: "a circuit breaker terminates (or significantly reduces the rate of) the flow(s)": all
     /// sending stops, and the application hears of it.
+    #[inline]
     fn path_dead_at(&self) -> Option<Timestamp> {
         let waits = self.sent.packets_in_flight() > 0;
         // RFC 9000 §10.1: "at least three times the current Probe Timeout (PTO)".
@@ -182,6 +185,7 @@ impl Session {
         self.origin.as_ref().map(|origin| origin.next_timeout())
     }
 
+    #[inline]
     fn keep_alive_at(&self) -> Option<Timestamp> {
         // To an address that is its owner's word alone nothing leaves, and what cannot leave is not due.
         let may_leave = !self.timers.unproven || planted::is(Fault::KeepAliveDueUnproven);
@@ -190,6 +194,7 @@ impl Session {
         wanted.then(|| self.timers.last_sent.max(self.timers.last_heard).after_ns(self.tuning.keep_alive_ns))
     }
 
+    #[inline]
     fn dormant_at(&self) -> Option<Timestamp> {
         let quiet = !self.timers.dormant && self.is_quiet();
         // What is under way for longer than three probe timeouts was said again.
@@ -199,11 +204,12 @@ impl Session {
 
     /// Something is under way again.
     pub(super) fn wake(&mut self, shared: &mut Shared) {
-        if std::mem::take(&mut self.timers.dormant) {
+        if rarely(std::mem::take(&mut self.timers.dormant)) {
             shared.active_sessions += 1;
         }
     }
 
+    #[inline]
     fn is_quiet(&self) -> bool {
         self.units.is_empty()
             && self.queue.is_empty()
@@ -215,6 +221,7 @@ impl Session {
     }
 
     /// The next moment at which [`Session::on_timeout`] has something to do.
+    #[inline(never)]
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
         let phase = match self.phase {
             Phase::Closed => return None,
@@ -335,8 +342,10 @@ impl Session {
     }
 
     /// After transmit: a sender that blocked without anything in flight arms its probe.
+    #[inline]
     pub(crate) fn arm_blocked_probe(&mut self, now: Timestamp) {
-        if self.timers.blocked_probe.is_none() {
+        let blocked = self.credit_out.is_blocked() || self.large.blocked().is_some();
+        if rarely(blocked && self.timers.blocked_probe.is_none()) {
             self.on_blocked_probe(now);
         }
     }

@@ -4,15 +4,17 @@
 //! the unit is ever repeated.
 
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MAX, TAG_SIZE};
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
 use crate::transport::parts_out::Part;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{NO_UNIT, carried};
+use crate::transport::session::Session;
+use crate::transport::session::flown::Flown;
 use crate::transport::session::frames::ControlFrames;
 use crate::transport::session::plain::Plain;
 use crate::transport::session::write_unit::{charged, unit_size};
-use crate::transport::session::{Phase, Session};
 use crate::transport::shared::Shared;
 use crate::transport::sink::{Extent, PacketSink};
 use crate::transport::units_out::Body;
@@ -49,60 +51,67 @@ const CONTROL_SIZE_MAX: usize = 1_024;
 const _: () = assert!(CONTROL_SIZE_MAX < PACKET_SIZE_MAX);
 
 impl Session {
-    /// Builds every packet that may leave now.
+    /// Builds every packet that may leave now. False when memory ran out, and more remains. The last packet may be left to
+    /// be noted by [`Session::note_last`], once it is on its way.
     pub(crate) fn transmit(
         &mut self,
         now: Timestamp,
         extent: Extent,
         shared: &mut Shared,
         sink: &mut impl PacketSink,
-    ) -> Said {
+    ) -> bool {
+        debug_assert!(self.loss.flown.is_none(), "what left was noted");
         self.queue.hold_open(extent == Extent::FullUnits);
         let said = self.transmit_packets(now, shared, sink);
         self.queue.hold_open(false);
         said
     }
 
-    fn transmit_packets(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Said {
-        if matches!(self.phase, Phase::Closed) {
-            return Said::All;
+    fn transmit_packets(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> bool {
+        if rarely(self.is_closed()) {
+            return true;
         }
-        if self.path_change.migration.is_some() {
+        if rarely(self.path_change.migration.is_some()) {
             self.transmit_path_frames(now, shared, sink);
         }
-        if self.timers.unproven {
-            return Said::All;
+        if rarely(self.timers.unproven) {
+            return true;
         }
         self.look_after_keys(now, shared);
         self.look_after_marks(sink);
-        if self.is_closed() {
-            return Said::All;
+        if rarely(self.is_closed()) {
+            return true;
         }
-        if self.resume.is_quiet(now) && self.sent.packets_in_flight() == 0 {
+        if rarely(self.resume.is_quiet(now) && self.sent.packets_in_flight() == 0) {
             self.end_quiet(now);
         }
         match self.transmit_plain(now, shared, sink) {
-            Plain::Done(flown) => return Said::AllBut(flown),
-            Plain::Rest => {}
+            Plain::Done => true,
+            Plain::Rest => self.transmit_by_steps(now, shared, sink),
             Plain::NoMemory => {
                 shared.counters.train_waits += 1;
-                return Said::NoMemory;
+                false
             }
         }
+    }
+
+    /// Packets of any kind, each put together step by step.
+    #[inline(never)]
+    fn transmit_by_steps(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> bool {
         while self.has_more(now) {
             match self.transmit_one(now, shared, sink) {
                 Sent::Packet => {}
                 Sent::Nothing => {
                     self.note_app_limit(now);
-                    return Said::All;
+                    return true;
                 }
                 Sent::NoMemory => {
                     shared.counters.train_waits += 1;
-                    return Said::NoMemory;
+                    return false;
                 }
             }
         }
-        Said::All
+        true
     }
 
     /// False when there is nothing to say, whatever window, pace and credit would allow: most packets are
@@ -214,6 +223,7 @@ impl Session {
     }
 
     /// The controller's window, or less after silence.
+    #[inline(always)]
     pub(super) fn window_now(&self) -> u64 {
         self.resume.window(self.congestion.window())
     }
@@ -250,7 +260,7 @@ impl Session {
     }
 
     /// What a new unit would carry: small records and fragments take turns by bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_body(&self) -> Option<Body> {
         match (self.queue.peek(), self.large.peek()) {
             (Some(packed), None) => Some(Body::Packed(packed)),
@@ -354,6 +364,7 @@ impl Session {
         }
     }
 
+    #[inline(always)]
     pub(super) fn number_unit(&mut self, body: Body, number: u64) -> u64 {
         if let Some(cost) = charged(body) {
             let taken = self.credit_out.take(cost);
@@ -433,48 +444,6 @@ impl Session {
         }
         self.note_flown(now, &Flown { number, unit, size, ack_largest: frames.ack_largest, carries }, shared);
     }
-
-    /// A packet of `size` bytes leaves.
-    #[inline]
-    fn count_sent(&mut self, now: Timestamp, size: usize, shared: &mut Shared) {
-        shared.counters.packets_sent += 1;
-        shared.counters.bytes_sent += size as u64;
-        self.timers.last_sent = now;
-        self.wake(shared);
-    }
-
-    /// A packet leaves whose ack is waited for.
-    #[inline]
-    pub(crate) fn note_flown(&mut self, now: Timestamp, packet: &Flown, shared: &mut Shared) {
-        let Flown { number, unit, size, ack_largest, carries } = *packet;
-        self.count_sent(now, size, shared);
-        self.note_flight(now);
-        self.sent.push(now, unit, ack_largest, size as u16, carries);
-        let flight = self.sent.bytes_in_flight();
-        self.congestion.on_sent(now, size as u64, flight);
-        self.rate.iter_mut().for_each(|rate| rate.on_sent(number, now, size as u64, flight));
-        self.pacer.on_sent(now, size as u64, self.congestion.pace(&self.rtt));
-    }
-}
-
-/// What a session that was let speak has said.
-pub(crate) enum Said {
-    /// All that may be said now.
-    All,
-    /// All; the last packet is to be noted, by [`Session::note_flown`], once it is on its way.
-    AllBut(Flown),
-    /// Memory ran out, and more remains.
-    NoMemory,
-}
-
-/// What is noted of a packet whose ack is waited for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flown {
-    pub(super) number: u64,
-    pub(super) unit: u64,
-    pub(super) size: usize,
-    pub(super) ack_largest: u64,
-    pub(super) carries: u16,
 }
 
 pub(super) enum Sent {
@@ -487,6 +456,7 @@ fn room_left(packet_size: usize, unit_size: usize, control_size: usize) -> usize
     packet_size - HEADER_SIZE - TAG_SIZE - unit_size - control_size
 }
 
+#[inline(always)]
 pub(super) fn encode_header(
     packet: &mut [u8],
     (session, epoch): (wire::SessionId, u8),

@@ -15,6 +15,7 @@ use crate::wire::{self, FRAGMENT_HEAD_SIZE, FragmentHeader, MESSAGES_HEAD_SIZE, 
 impl Session {
     /// Writes what was picked into `out`; which unit that is, and, where they are better left where they are,
     /// the bytes behind its head.
+    #[inline(always)]
     pub(super) fn write_pick(
         &mut self,
         pick: Pick,
@@ -41,8 +42,14 @@ impl Session {
 
     /// The bytes of a fragment that the kernel may gather from the message: what leaves as it is, and is worth
     /// another piece to it.
+    #[inline(always)]
     fn elsewhere(&self, body: Body) -> Option<Bytes> {
         let Body::Fragment { large, offset, size } = body else { return None };
+        self.piece_elsewhere(large, offset, size)
+    }
+
+    #[inline(never)]
+    fn piece_elsewhere(&self, large: u32, offset: u64, size: u16) -> Option<Bytes> {
         if usize::from(size) < GATHERED_SIZE_MIN || !self.protector.leaves_bytes() {
             return None;
         }
@@ -50,6 +57,7 @@ impl Session {
         Some(self.large.get(large)?.payload.part(start..start + usize::from(size)))
     }
 
+    #[inline(never)]
     fn write_fragment_head(&self, unit: u64, body: Body, out: &mut [u8]) {
         let Body::Fragment { large, offset, size } = body else { return };
         let message = self.large.get(large).expect("a message lives until all its units are acknowledged");
@@ -58,6 +66,7 @@ impl Session {
         wire::encode_fragment_head(out, &header, UnitNumber(unit), size);
     }
 
+    #[inline(always)]
     pub(super) fn write_unit(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) {
         match body {
             Body::Packed(packed) => {
@@ -66,19 +75,23 @@ impl Session {
                 copy(&mut out[MESSAGES_HEAD_SIZE..end], records);
                 wire::encode_messages_head(out, UnitNumber(unit), packed.size);
             }
-            Body::Fragment { large, offset, size } => {
-                self.write_fragment_head(unit, body, out);
-                let message =
-                    self.large.get(large).expect("a message lives until all its units are acknowledged");
-                let start = offset as usize;
-                let data = &message.payload[start..start + usize::from(size)];
-                copy(&mut out[FRAGMENT_HEAD_SIZE..FRAGMENT_HEAD_SIZE + data.len()], data);
-            }
+            Body::Fragment { .. } => self.write_fragment(unit, body, out),
         }
+    }
+
+    #[inline(never)]
+    fn write_fragment(&self, unit: u64, body: Body, out: &mut [u8]) {
+        self.write_fragment_head(unit, body, out);
+        let Body::Fragment { large, offset, size } = body else { return };
+        let message = self.large.get(large).expect("a message lives until all its units are acknowledged");
+        let start = offset as usize;
+        let data = &message.payload[start..start + usize::from(size)];
+        copy(&mut out[FRAGMENT_HEAD_SIZE..FRAGMENT_HEAD_SIZE + data.len()], data);
     }
 }
 
 /// Bytes of a unit with its head.
+#[inline]
 pub(super) fn unit_size(body: Body) -> usize {
     match body {
         Body::Packed(packed) => MESSAGES_HEAD_SIZE + usize::from(packed.size),
@@ -87,6 +100,7 @@ pub(super) fn unit_size(body: Body) -> usize {
 }
 
 /// What a unit costs in session credit; `None` for fragments that live on a GRANT.
+#[inline]
 pub(super) fn charged(body: Body) -> Option<u64> {
     match body {
         Body::Packed(packed) => Some(credit::cost(usize::from(packed.size))),

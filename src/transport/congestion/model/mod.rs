@@ -185,6 +185,7 @@ impl Controller for Model {
         self.window
     }
 
+    #[inline(never)]
     fn pace(&self, rtt: &Rtt) -> Option<Pace> {
         let startup = || scale(flight_rate(self.window, rtt.smoothed_ns()), STARTUP_GAIN_PERCENT);
         let rate = if self.pace_rate == 0 { startup() } else { self.pace_rate };
