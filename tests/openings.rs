@@ -1,13 +1,20 @@
-//! Many sessions asked for at once: none is lost, and the server's socket is not flooded.
+//! Many sessions asked for at once, and calling at once: none is lost, and the server is not flooded.
 
 #[allow(dead_code, reason = "other tests use more of it")]
 mod pair_support;
 
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
 use pair_support::{Echo, Pair, SERVER};
 use ringwire::bounds::ASKING_MAX;
-use ringwire::io::memory::Switch;
-use ringwire::time::Clock;
+use ringwire::io::Ecn;
+use ringwire::io::memory::{Hub, Switch};
+use ringwire::time::{Clock, Timestamp, VirtualClock};
 use ringwire::transport::SendError;
+use ringwire::wire::{Header, PacketKind};
 use ringwire::worker::Target;
 
 const SESSIONS: usize = 2_000;
@@ -38,11 +45,11 @@ fn thousands_of_sessions_asked_for_at_once_do_not_flood_the_server() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_holds_nobody_in_line_for_longer_than_an_interval() {
+fn a_server_that_does_not_answer_holds_those_in_line_for_five_intervals_at_most() {
     let mut pair = asked();
     let mut asked = pair.client.counters().handshakes_sent;
     let began = pair.clock.now();
-    // Only the client turns. A place is given up after 20 ms, when its INIT is due again.
+    // Only the client turns. A place is given up after 100 ms, when its INIT is due for the sixth time.
     for ms in 0..1_000_u64 {
         pair.clock.advance_to(began.after_ns(ms * 1_000_000));
         pair.client.turn();
@@ -82,4 +89,64 @@ fn sessions_in_line_that_nobody_wants_any_more_are_passed_over() {
     pair.turn_until(|pair| pair.client.app().sessions.len() == 1 + 100);
     let opened = &pair.client.app().sessions[1..];
     assert!(keys[..50].iter().chain(&keys[250..]).all(|key| opened.contains(key)));
+}
+
+/// Once it is slow it hands the server one packet in [`EACH_NS`], however many wait.
+struct Till {
+    clock: VirtualClock,
+    seen: Rc<Seen>,
+    next_at: Timestamp,
+    waiting: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
+}
+
+#[derive(Default)]
+struct Seen {
+    slow: Cell<bool>,
+    /// The most INITs that waited for the server at once.
+    most: Cell<usize>,
+}
+
+/// A pair whose one session is open, and who hands the server its packets from then on.
+fn behind_a_till() -> (Pair, Rc<Seen>) {
+    let (clock, seen) = (VirtualClock::new(Timestamp(1_000_000_000)), Rc::new(Seen::default()));
+    let next_at = Timestamp(0);
+    let till = Till { clock: clock.clone(), seen: Rc::clone(&seen), next_at, waiting: VecDeque::new() };
+    (Pair::with_clock(clock, till, Echo::default()), seen)
+}
+
+const EACH_NS: u64 = 20_000;
+
+impl Hub for Till {
+    fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], _ecn: Ecn) {
+        self.waiting.push_back((from, to, packet.to_vec()));
+        let is_init =
+            |packet: &[u8]| Header::decode(packet).is_ok_and(|header| header.kind == PacketKind::Init);
+        let waiting = self.waiting.iter().filter(|(_, _, packet)| is_init(packet)).count();
+        self.seen.most.set(self.seen.most.get().max(waiting));
+    }
+
+    fn receive(&mut self, at: SocketAddr, into: &mut Vec<u8>) -> Option<(SocketAddr, Ecn)> {
+        let now = self.clock.now();
+        if at == SERVER && self.seen.slow.get() {
+            if now < self.next_at {
+                return None;
+            }
+            self.next_at = now.after_ns(EACH_NS);
+        }
+        let first = self.waiting.iter().position(|(_, to, _)| *to == at)?;
+        let (from, _, packet) = self.waiting.remove(first)?;
+        *into = packet;
+        Some((from, Ecn::NotEct))
+    }
+}
+
+#[test]
+fn no_more_ask_at_once_than_have_a_place_though_each_has_to_ask_again_with_a_cookie() {
+    let (mut pair, seen) = behind_a_till();
+    seen.slow.set(true);
+    for _ in 0..300 {
+        pair.client.connect(SERVER).expect("room for all");
+    }
+    pair.turn_until(|pair| pair.client.app().sessions.len() == 1 + 300);
+    assert!(seen.most.get() <= ASKING_MAX, "{} INITs waited for the server", seen.most.get());
 }

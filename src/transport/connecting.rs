@@ -79,6 +79,8 @@ pub(crate) struct Connecting {
 const INTERVAL_DC_NS: u64 = 20_000_000;
 /// A server under a flood answers some of them only: each has its chance.
 const ATTEMPTS_STEADY: u32 = 10;
+/// INITs that a session sends from its place without any answer; with one more the place goes to the next (P-13.25).
+const PLACE_INITS: u32 = 5;
 /// RFC 9002 §6.2.2: kInitialRtt, three of which are the first timeout.
 const INTERVAL_WAN_NS: u64 = 999_000_000;
 const INTERVAL_MAX_NS: u64 = 2_000_000_000;
@@ -145,9 +147,9 @@ impl Connecting {
         self.limit(now.after_ns(GIVE_UP_NS));
     }
 
-    /// It is about to ask once more, so that its place is another's; true when it had one.
+    /// It asked in vain for so long that its place is another's; true when it had one.
     pub(crate) fn gives_place(&mut self) -> bool {
-        self.attempts > 1 && std::mem::take(&mut self.has_place)
+        self.sent > PLACE_INITS && std::mem::take(&mut self.has_place)
     }
 
     /// What the first message binds: the INIT body without its blob.
