@@ -141,6 +141,26 @@ impl Hub for Till {
 }
 
 #[test]
+fn hundreds_of_sessions_that_wait_behind_each_other_take_nothing_for_lost() {
+    let (mut pair, seen) = behind_a_till();
+    for _ in 1..300 {
+        pair.client.connect(SERVER).expect("room for all");
+    }
+    pair.turn_until(|pair| pair.client.app().sessions.len() == 300);
+    (0..2_000).for_each(|_| pair.round());
+    let before = pair.client.counters().probes;
+    seen.slow.set(true);
+    let deadline = pair.clock.now().after_ns(1_000_000_000);
+    for session in pair.client.app().sessions.clone() {
+        pair.client.call(session, 0, b"all at once", deadline, 0).expect("an open session");
+    }
+    // The last is answered after six milliseconds. Until it called, a round trip took ten microseconds.
+    pair.turn_until(|pair| pair.client.app().replied == 300);
+    // The server does probe: the acks of its answers wait behind all calls, and nobody could tell it.
+    assert_eq!(pair.client.counters().probes, before);
+}
+
+#[test]
 fn no_more_ask_at_once_than_have_a_place_though_each_has_to_ask_again_with_a_cookie() {
     let (mut pair, seen) = behind_a_till();
     seen.slow.set(true);

@@ -41,6 +41,7 @@ mod parts_in;
 mod parts_out;
 pub mod passed;
 pub mod path_mtu;
+mod path_rtts;
 mod path_validation;
 mod peer_workers;
 pub mod planted;

@@ -107,7 +107,7 @@ impl Session {
             self.release_unit(floor, shared);
         }
         self.received.prune_below(news.ack_largest);
-        self.sample_rtt(now, ack, &news);
+        self.sample_rtt(now, ack, &news, shared);
         self.on_spurious(&news, shared);
         if let Some(largest) = news.largest.map(|(number, _)| number) {
             self.loss.largest_acked = Some(self.loss.largest_acked.map_or(largest, |l| l.max(largest)));
@@ -253,7 +253,7 @@ impl Session {
 
     /// L01, RFC 9002 §5.1: a sample only when "the largest acknowledged packet number is newly acknowledged" and
     /// wants an ack itself: the delay that the peer reports is that packet's.
-    fn sample_rtt(&mut self, now: Timestamp, ack: &Ack<'_>, news: &News) {
+    fn sample_rtt(&mut self, now: Timestamp, ack: &Ack<'_>, news: &News, shared: &mut Shared) {
         let Some((number, packet)) = news.largest else { return };
         // RFC 9000 §9.4: nor one of another path.
         if number != ack.largest().0 || number < self.loss.path_began {
@@ -261,6 +261,8 @@ impl Session {
         }
         let latest_ns = now.since_ns(packet.sent_at);
         self.rtt.on_sample(now, latest_ns, u64::from(ack.head.ack_delay_ns), self.tuning.peer_ack_delay_ns);
+        self.loss.others_pto_ns = 0;
+        shared.path_rtts.on_sample(self.path, self.key.index, now, latest_ns);
         self.follow_rtt();
         self.acks.on_rtt(self.rtt.smoothed_ns());
     }

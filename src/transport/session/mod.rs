@@ -160,6 +160,8 @@ pub(crate) struct LossState {
     time: Option<Timestamp>,
     pto_count: u32,
     probes_due: u8,
+    /// What others' round trips say of how long to wait; 0 once this session has measured one.
+    others_pto_ns: u64,
     reordering: Reordering,
     /// Packets below this number left on an earlier path: what becomes of them is no news of this one.
     path_began: u64,

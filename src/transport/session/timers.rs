@@ -71,6 +71,9 @@ const SUSPECT_AFTER_PROBES: u32 = 6;
 /// How often a blocked sender with nothing in flight asks again, doubling.
 const BLOCKED_PROBE_NS: u64 = 1_000_000;
 
+/// Round trips that others measure which a session waits before it probes.
+const OTHERS_RTTS: u64 = 2;
+
 /// STATS that tell of damage are this far apart at least.
 const TELL_INTERVAL_NS: u64 = 10_000_000;
 
@@ -117,7 +120,7 @@ impl Session {
     /// is longer to begin with (P-13.20): after an outage that the session outlives, it must be asked before it
     /// dies of what is left of its time.
     fn backed_off_ns(&self) -> u64 {
-        let pto_ns = self.pto_ns();
+        let pto_ns = self.pto_ns().max(self.loss.others_pto_ns);
         let most_ns = pto_ns.max(self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE);
         let doublings = self.doublings(pto_ns).min(PTO_BACKOFF_MAX);
         let wait_ns = (pto_ns << doublings).min(most_ns);
@@ -284,7 +287,7 @@ impl Session {
     fn on_recovery_timers(&mut self, now: Timestamp, shared: &mut Shared) {
         if self.loss.time.is_some_and(|at| at <= now) {
             self.detect_losses(now, shared);
-        } else if self.probe_at().is_some_and(|at| at <= now) {
+        } else if self.probe_at().is_some_and(|at| at <= now) && !self.waits_as_others_do(now, shared) {
             // L10, RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss": one probe, then two.
             shared.counters.probes += 1;
             self.loss.pto_count += 1;
@@ -299,6 +302,15 @@ impl Session {
                 self.suspect(now);
             }
         }
+    }
+
+    /// The probe timer fired. True when it was too early, since others that were answered in the meantime waited for
+    /// longer than this session expects: it is set anew (P-13.26).
+    fn waits_as_others_do(&mut self, now: Timestamp, shared: &Shared) -> bool {
+        let since = self.sent.last_eliciting_at();
+        let Some(rtt_ns) = shared.path_rtts.of_others(self.path, self.key.index, since) else { return false };
+        self.loss.others_pto_ns = self.loss.others_pto_ns.max(rtt_ns.saturating_mul(OTHERS_RTTS));
+        self.probe_at().is_some_and(|at| at > now)
     }
 
     /// Two packets rather than one from the second expiry on, until they come at moments of chance: by then it is
