@@ -4,7 +4,7 @@
 //! and asks for all its sessions in one turn would flood the server's socket, and lose most of them.
 //!
 //! ```text
-//!  connect --> [in line] --a place--> asks --answered, or asks again, or gives up--> place goes to the next
+//!  connect --> [in line] --a place--> asks --open, or asked in vain for long, or gives up--> place goes to the next
 //! ```
 
 use std::collections::VecDeque;
@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use crate::bounds::ASKING_MAX;
+use crate::time::Timestamp;
 use crate::transport::{PathIndex, SessionKey};
 
 /// The places of each path, and who waits for one.
@@ -24,6 +25,8 @@ pub(crate) struct Asking {
 struct Line {
     /// Places taken.
     taken: usize,
+    /// When somebody who asked was last answered.
+    answered_at: Option<Timestamp>,
     waiting: VecDeque<SessionKey>,
 }
 
@@ -41,6 +44,19 @@ impl Asking {
         free
     }
 
+    /// Somebody who asks on `path` was answered.
+    pub(crate) fn on_answer(&mut self, now: Timestamp, path: PathIndex) {
+        if let Some(line) = self.paths.get_mut(&path) {
+            line.answered_at = Some(now);
+        }
+    }
+
+    /// True when somebody was answered of late: who is not has only to wait.
+    pub(crate) fn answers(&self, now: Timestamp, path: PathIndex) -> bool {
+        let answered_at = self.paths.get(&path).and_then(|line| line.answered_at);
+        answered_at.is_some_and(|at| now.since_ns(at) <= ANSWERS_FOR_NS)
+    }
+
     /// A place on `path` becomes free: who has it now, if anybody waits. One that has given up meanwhile
     /// leaves at once.
     pub(crate) fn leave(&mut self, path: PathIndex) -> Option<SessionKey> {
@@ -55,6 +71,9 @@ impl Asking {
         next
     }
 }
+
+/// A server that was heard within this time is there.
+const ANSWERS_FOR_NS: u64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {

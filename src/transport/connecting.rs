@@ -79,7 +79,8 @@ pub(crate) struct Connecting {
 const INTERVAL_DC_NS: u64 = 20_000_000;
 /// A server under a flood answers some of them only: each has its chance.
 const ATTEMPTS_STEADY: u32 = 10;
-/// INITs that a session sends from its place without any answer; with one more the place goes to the next (P-13.25).
+/// INITs that a session sends from its place without any answer, where others on its path are answered; with one more the
+/// place goes to the next (P-13.25).
 const PLACE_INITS: u32 = 5;
 /// RFC 9002 §6.2.2: kInitialRtt, three of which are the first timeout.
 const INTERVAL_WAN_NS: u64 = 999_000_000;
@@ -147,9 +148,10 @@ impl Connecting {
         self.limit(now.after_ns(GIVE_UP_NS));
     }
 
-    /// It asked in vain for so long that its place is another's; true when it had one.
-    pub(crate) fn gives_place(&mut self) -> bool {
-        self.sent > PLACE_INITS && std::mem::take(&mut self.has_place)
+    /// It asked in vain for so long that its place is another's; true when it had one. `answers`: the server was heard of late.
+    pub(crate) fn gives_place(&mut self, answers: bool) -> bool {
+        let inits_max = if answers { PLACE_INITS } else { 1 };
+        self.sent > inits_max && std::mem::take(&mut self.has_place)
     }
 
     /// What the first message binds: the INIT body without its blob.

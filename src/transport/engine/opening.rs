@@ -88,6 +88,7 @@ impl Engine {
         if connecting.stage != Stage::Asking || connecting.path() != meta.path {
             return;
         }
+        self.asking.on_answer(now, meta.path);
         connecting.server = Some(told);
         connecting.stage = Stage::Preparing;
         let key = connecting.key;
@@ -108,7 +109,8 @@ impl Engine {
             && connecting.on_cookie(now, reply.cookie)
         {
             connecting.stage = Stage::Preparing;
-            let key = connecting.key;
+            let (key, path) = (connecting.key, connecting.path());
+            self.asking.on_answer(now, path);
             self.push_initiate(now, key);
         } else if let Slot::Open(session) = slot
             && let Some(origin) = &mut session.origin
@@ -139,7 +141,8 @@ impl Engine {
             }
             Slot::Connecting(connecting) => {
                 let Some(initiators) = connecting.finishing(now) else { return };
-                let key = connecting.key;
+                let (key, path) = (connecting.key, connecting.path());
+                self.asking.on_answer(now, path);
                 connecting.answer = Some(accept.without_blob());
                 let (accept, blob) = (accept.prologue().to_vec(), accept.blob.to_vec());
                 self.push_job(Work::Finish { key, initiators, accept, blob });
@@ -301,7 +304,7 @@ impl Engine {
             self.shared.counters.bytes_sent += INIT_PACKET_SIZE as u64;
         }
         let (at, path) = (connecting.next_timeout(), connecting.path());
-        let gives_place = connecting.gives_place();
+        let gives_place = connecting.gives_place(self.asking.answers(now, path));
         self.wheel.arm(index, at);
         if gives_place {
             self.give_place(now, path);
