@@ -21,8 +21,8 @@ pub fn cost(bytes: usize) -> u64 {
 /// of true size: they share a quarter of it (L51), and each has at least two packets' worth.
 ///
 /// The buffer has to hold what arrives while the worker is away, not what is under way: over a round
-/// trip longer than [`AWAY_NS`] credit is spent spread out, so the share grows with the round trip,
-/// to [`SPREAD_MAX`] times (P-7.4). Otherwise a small buffer would hold a long path to a few packets a
+/// trip longer than `AWAY_NS` credit is spent spread out, so the share grows with the round trip,
+/// to `SPREAD_MAX` times (P-7.4). Otherwise a small buffer would hold a long path to a few packets a
 /// round trip, whatever the path carries.
 #[must_use]
 pub fn session_share(buffer_size: u64, active: u64, rtt_ns: u64) -> u64 {

@@ -69,7 +69,7 @@ impl Pacer {
     }
 
     /// `bytes` left. Probes are never held back, but they count: the bucket goes into debt, by
-    /// [`DEBT_BURSTS`] bursts at most.
+    /// `DEBT_BURSTS` bursts at most.
     #[inline]
     pub fn on_sent(&mut self, now: Timestamp, bytes: u64, pace: Option<Pace>) {
         if let Some(pace) = pace {
