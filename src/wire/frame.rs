@@ -149,7 +149,9 @@ impl<'a> Frames<'a> {
     /// Steps over the next frame if it is an ACK_REQUEST; false if it is another.
     #[inline(always)]
     pub fn next_ack_request(&mut self) -> bool {
-        !self.done && self.reader.rest().first() == Some(&kind::ACK_REQUEST) && self.reader.u8("").is_ok()
+        !self.done
+            && self.reader.rest().first() == Some(&kind::ACK_REQUEST)
+            && self.reader.u8("ACK_REQUEST").is_ok()
     }
 
     /// The next frame if it is a MESSAGES.
@@ -314,6 +316,47 @@ mod tests {
         ];
         assert!(silent.iter().all(|frame| !frame.is_ack_eliciting()));
         assert!(eliciting.iter().all(Frame::is_ack_eliciting));
+    }
+
+    #[test]
+    fn frames_taken_one_kind_at_a_time_are_those_that_the_iterator_yields() {
+        // What most packets hold, in and out of order, cut short, and with one byte changed.
+        let mut ack = [0; 28];
+        let head = AckHead {
+            unit_floor: UnitNumber(3),
+            ack_delay_ns: 5,
+            duplicate_seen: false,
+            ecn_ce: 0,
+            ecn_intact: true,
+        };
+        let one = std::iter::once((PacketNumber(2), PacketNumber(9)));
+        encode_ack(&mut Writer::new(&mut ack), &head, one).unwrap();
+        let request = [kind::ACK_REQUEST];
+        let messages = [kind::MESSAGES, 0, 4, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+        let parts: [&[u8]; 4] = [&ack, &request, &messages, &[kind::PADDING, 0]];
+        for order in 0..4_usize.pow(4) {
+            let picked = (0..4).map(|place| parts[order / 4_usize.pow(place) % 4]);
+            let whole = picked.collect::<Vec<_>>().concat();
+            for end in 0..=whole.len() {
+                assert_alike(&whole[..end]);
+            }
+            for at in (0..whole.len()).step_by(3) {
+                let mut changed = whole.clone();
+                changed[at] ^= 0x21;
+                assert_alike(&changed);
+            }
+        }
+    }
+
+    fn assert_alike(bytes: &[u8]) {
+        let mut rest = Frames::new(bytes);
+        let mut row = Vec::new();
+        row.extend(rest.next_ack().map(|ack| ack.map(Frame::Ack)));
+        row.extend(rest.next_ack_request().then_some(Ok(Frame::AckRequest)));
+        row.extend(rest.next_messages().map(|unit| unit.map(Frame::Messages)));
+        assert!(!rest.is_empty() || rest.clone().next().is_none(), "{bytes:x?}");
+        row.extend(rest);
+        assert_eq!(row, Frames::new(bytes).collect::<Vec<_>>(), "{bytes:x?}");
     }
 
     #[test]

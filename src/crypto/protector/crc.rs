@@ -1,11 +1,11 @@
 //! Against damage only: CRC-32C, padded to the size of an AEAD's tag.
 
-use crate::hint::rarely;
 use crc_fast::{CrcAlgorithm, Digest, crc32_iscsi};
 
 use super::{OpenError, Role};
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
 use crate::crypto::{Keys, equal_in_constant_time};
+use crate::hint::rarely;
 
 /// CRC-32C of header and frames, masked and followed by bytes that only this session's packets in
 /// this direction carry.
