@@ -46,6 +46,14 @@ impl PathRtts {
     }
 }
 
+/// How long a session waits before it probes, where others measured `rtt_ns` in the meantime: at most `most_ns`.
+pub(crate) fn wait_ns(rtt_ns: u64, most_ns: u64) -> u64 {
+    rtt_ns.saturating_mul(OTHERS_RTTS).min(most_ns)
+}
+
+/// Round trips that others measure which a session waits.
+const OTHERS_RTTS: u64 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +68,12 @@ mod tests {
         assert_eq!(rtts.of_others(far, 2, Timestamp(50)), None, "it is its own");
         assert_eq!(rtts.of_others(far, 1, Timestamp(51)), None, "it is older");
         assert_eq!(rtts.of_others(near, 1, Timestamp(0)), None, "it is of another path");
+    }
+
+    #[test]
+    fn others_hold_a_probe_back_for_two_of_their_round_trips_and_never_beyond_the_bound() {
+        assert_eq!(wait_ns(40, 1_000), 80);
+        assert_eq!(wait_ns(600, 1_000), 1_000);
+        assert_eq!(wait_ns(u64::MAX, 1_000), 1_000);
     }
 }

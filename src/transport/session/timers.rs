@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::hint::rarely;
 use crate::time::Timestamp;
+use crate::transport::path_rtts::wait_ns;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::{GRANULARITY_DC_NS, Phase, Session, Tuning};
 use crate::transport::shared::Shared;
@@ -70,9 +71,6 @@ const SUSPECT_WAIT_NS: u64 = 500_000_000;
 const SUSPECT_AFTER_PROBES: u32 = 6;
 /// How often a blocked sender with nothing in flight asks again, doubling.
 const BLOCKED_PROBE_NS: u64 = 1_000_000;
-
-/// Round trips that others measure which a session waits before it probes.
-const OTHERS_RTTS: u64 = 2;
 
 /// STATS that tell of damage are this far apart at least.
 const TELL_INTERVAL_NS: u64 = 10_000_000;
@@ -309,7 +307,9 @@ impl Session {
     fn waits_as_others_do(&mut self, now: Timestamp, shared: &Shared) -> bool {
         let since = self.sent.last_eliciting_at();
         let Some(rtt_ns) = shared.path_rtts.of_others(self.path, self.key.index, since) else { return false };
-        self.loss.others_pto_ns = self.loss.others_pto_ns.max(rtt_ns.saturating_mul(OTHERS_RTTS));
+        // No further than the doubling goes (P-13.20): whoever is asked too late dies of its idle timeout.
+        let most_ns = self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE;
+        self.loss.others_pto_ns = self.loss.others_pto_ns.max(wait_ns(rtt_ns, most_ns));
         self.probe_at().is_some_and(|at| at > now)
     }
 
