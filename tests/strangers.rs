@@ -187,7 +187,7 @@ fn a_path_is_not_given_to_a_stranger_while_a_handshake_on_it_waits() {
     let mut rng = Rng::new(9);
     let meta =
         Meta { path: PathIndex(7), remote: stranger(&mut rng), mark: ringwire::transport::ecn::Mark::None };
-    engine.handle_datagram(now, meta, &mut init(&mut rng), &mut Deliveries::default());
+    engine.handle_datagram(now, &meta, &mut init(&mut rng), &mut Deliveries::default());
     assert!(engine.is_path_used(PathIndex(7)), "its first message waits to be opened");
     let job = engine.poll_job().expect("that step");
     engine.finish_job(now, job.run());

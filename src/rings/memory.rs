@@ -57,14 +57,16 @@ impl std::ops::Deref for PacketMemory {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.size]
+        // SAFETY: as `new` has chosen them, `start + size` bytes lie within the memory, which is never resized.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(self.start), self.size) }
     }
 }
 
 impl std::ops::DerefMut for PacketMemory {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.size]
+        // SAFETY: as above, and &mut self allows no other reference.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().add(self.start), self.size) }
     }
 }
 
@@ -72,11 +74,13 @@ impl std::ops::DerefMut for PacketMemory {
 ///
 /// # Panics
 /// When they differ in length.
-#[inline]
+#[inline(always)]
 pub fn copy(to: &mut [u8], from: &[u8]) {
-    if from.len() <= STRIDE {
-        return to.copy_from_slice(from);
-    }
+    if from.len() <= STRIDE { to.copy_from_slice(from) } else { copy_by_strides(to, from) }
+}
+
+#[inline(never)]
+fn copy_by_strides(to: &mut [u8], from: &[u8]) {
     assert_eq!(to.len(), from.len(), "a copy is as long as what it is made from");
     for (to, from) in to.chunks_mut(STRIDE).zip(from.chunks(STRIDE)) {
         to.copy_from_slice(from);

@@ -27,6 +27,15 @@ pub(crate) struct Usage {
     pub(crate) unacked: u64,
 }
 
+/// What a session's peer may still take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The bound that forbids the peer another call.
+    pub(crate) over: Option<Quota>,
+    /// Bytes that the session may set aside for messages in pieces.
+    pub(crate) reassembly_max: u64,
+}
+
 /// What a session counts as, beside what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
@@ -48,6 +57,22 @@ struct Account {
     usage: Usage,
     /// When the application was last told of each quota.
     told: [Option<Timestamp>; 5],
+}
+
+impl Account {
+    /// Where a session stands that set aside `own` bytes for messages in pieces.
+    #[inline(always)]
+    fn standing(&self, own: u64) -> Standing {
+        let Self { usage, allowance, .. } = self;
+        let over = if rarely(usage.calls > u64::from(allowance.calls)) {
+            Some(Quota::Calls)
+        } else if rarely(usage.unacked > allowance.unacked) {
+            Some(Quota::Unacked)
+        } else {
+            None
+        };
+        Standing { over, reassembly_max: allowance.reassembly.saturating_sub(usage.reassembly - own) }
+    }
 }
 
 /// The accounts of all peers with open sessions.
@@ -129,38 +154,20 @@ impl Accounts {
         self.by_peer.get(peer).map_or(0, |&id| self.accounts[id as usize].lanes)
     }
 
-    /// A session takes `now` in place of `before`.
-    #[inline]
-    pub(crate) fn settle(&mut self, id: AccountId, before: Usage, now: Usage) {
-        let usage = &mut self.accounts[id.0 as usize].usage;
+    /// A session takes `now` in place of `before`: what that leaves it.
+    #[inline(always)]
+    pub(crate) fn settle(&mut self, id: AccountId, before: Usage, now: Usage) -> Standing {
+        let account = &mut self.accounts[id.0 as usize];
+        let usage = &mut account.usage;
         usage.calls = usage.calls + now.calls - before.calls;
         usage.reassembly = usage.reassembly + now.reassembly - before.reassembly;
         usage.unacked = usage.unacked + now.unacked - before.unacked;
+        account.standing(now.reassembly)
     }
 
     /// The peer may take `allowance` from here on.
     pub(crate) fn allow(&mut self, id: AccountId, allowance: Allowance) {
         self.accounts[id.0 as usize].allowance = allowance;
-    }
-
-    /// The bound that forbids the peer another call.
-    #[inline]
-    pub(crate) fn exceeded(&self, id: AccountId) -> Option<Quota> {
-        let Account { usage, allowance, .. } = &self.accounts[id.0 as usize];
-        if rarely(usage.calls > u64::from(allowance.calls)) {
-            Some(Quota::Calls)
-        } else if rarely(usage.unacked > allowance.unacked) {
-            Some(Quota::Unacked)
-        } else {
-            None
-        }
-    }
-
-    /// Bytes that a session may set aside for messages in pieces which last settled `own` of them.
-    #[inline]
-    pub(crate) fn reassembly_limit(&self, id: AccountId, own: u64) -> u64 {
-        let account = &self.accounts[id.0 as usize];
-        account.allowance.reassembly.saturating_sub(account.usage.reassembly - own)
     }
 
     /// [`Accounts::tells`] of a peer that has a session; of all others together as often.
@@ -204,6 +211,10 @@ mod tests {
         Usage { calls, ..Usage::default() }
     }
 
+    fn standing(accounts: &Accounts, id: AccountId, own: u64) -> Standing {
+        accounts.accounts[id.0 as usize].standing(own)
+    }
+
     #[test]
     fn sessions_of_one_key_share_an_account_and_those_of_others_do_not() {
         let mut accounts = Accounts::default();
@@ -212,12 +223,12 @@ mod tests {
         let other = accounts.open(Some(&key(2)), allowance(10), Share::Session);
         accounts.settle(a, Usage::default(), calls(6));
         accounts.settle(b, Usage::default(), calls(5));
-        assert_eq!(accounts.exceeded(a), Some(Quota::Calls));
-        assert_eq!(accounts.exceeded(b), Some(Quota::Calls));
-        assert_eq!(accounts.exceeded(other), None);
+        assert_eq!(standing(&accounts, a, 0).over, Some(Quota::Calls));
+        assert_eq!(standing(&accounts, b, 0).over, Some(Quota::Calls));
+        assert_eq!(standing(&accounts, other, 0).over, None);
         assert_eq!(accounts.accepted_from(&key(1)), 2);
         accounts.close(a, Share::Session, calls(6));
-        assert_eq!(accounts.exceeded(b), None);
+        assert_eq!(standing(&accounts, b, 0).over, None);
         assert_eq!(accounts.accepted_from(&key(1)), 1);
     }
 
@@ -240,7 +251,7 @@ mod tests {
         let a = accounts.open(None, allowance(1), Share::Session);
         let b = accounts.open(None, allowance(1), Share::Session);
         accounts.settle(a, Usage::default(), calls(2));
-        assert!(accounts.exceeded(a).is_some() && accounts.exceeded(b).is_none());
+        assert!(standing(&accounts, a, 0).over.is_some() && standing(&accounts, b, 0).over.is_none());
     }
 
     #[test]
@@ -260,8 +271,8 @@ mod tests {
         let a = accounts.open(Some(&key(1)), allowance(1), Share::Session);
         let b = accounts.open(Some(&key(1)), allowance(1), Share::Session);
         accounts.settle(a, Usage::default(), Usage { reassembly: 700, ..Usage::default() });
-        assert_eq!(accounts.reassembly_limit(b, 0), 300);
-        assert_eq!(accounts.reassembly_limit(a, 700), 1_000);
+        assert_eq!(standing(&accounts, b, 0).reassembly_max, 300);
+        assert_eq!(standing(&accounts, a, 700).reassembly_max, 1_000);
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl AckTracker {
     }
 
     /// Enters one packet.
+    #[inline(always)]
     pub fn on_packet(&mut self, arrival: &Arrival) {
         if arrival.number >= self.largest {
             self.largest = arrival.number;

@@ -115,6 +115,7 @@ impl CreditIn {
     }
 
     /// The limit to send now, when it moved by a quarter of the share or the peer waits for it.
+    #[inline(always)]
     #[must_use]
     pub fn update_due(&self) -> Option<u64> {
         let limit = self.limit();

@@ -39,50 +39,55 @@ impl Waiting {
 /// The ack that waits, if any.
 #[derive(Debug, Default)]
 pub(crate) struct LateAck {
-    waiting: Option<Box<Waiting>>,
-    /// Its memory while none waits: an ack is never allocated for but once.
-    spare: Option<Box<Waiting>>,
+    is_waiting: bool,
+    /// Its memory, which is never allocated but once. None before the first, and while one is read.
+    memory: Option<Box<Waiting>>,
 }
 
 impl LateAck {
     #[inline]
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+        self.is_waiting
     }
 
     /// The session whose ack waits.
     #[inline]
     pub(crate) fn session(&self) -> Option<u32> {
-        self.waiting.as_ref().map(|waiting| waiting.session)
+        self.waiting().map(|waiting| waiting.session)
     }
 
     /// True when the newest packet that `session` had sent was acknowledged by the ack that waits.
     #[inline]
     pub(crate) fn covers_newest_of(&self, session: u32) -> bool {
-        let Some(waiting) = &self.waiting else { return false };
-        waiting.session == session && waiting.ack().largest().0 + 1 == waiting.next
+        let Some(waiting) = self.waiting() else { return false };
+        waiting.session == session && waiting.copy.largest().0 + 1 == waiting.next
+    }
+
+    #[inline]
+    fn waiting(&self) -> Option<&Waiting> {
+        if self.is_waiting { self.memory.as_deref() } else { None }
     }
 
     /// Lets `ack` wait.
     #[inline(always)]
     pub(crate) fn put(&mut self, session: u32, at: Timestamp, (next, in_flight): (u64, u64), ack: &Ack<'_>) {
-        debug_assert!(self.waiting.is_none(), "the one that waited was read first");
-        let mut waiting = self.spare.take().unwrap_or_else(fresh);
+        debug_assert!(!self.is_waiting, "the one that waited was read first");
+        let waiting = self.memory.get_or_insert_with(fresh);
         (waiting.session, waiting.at, waiting.next, waiting.in_flight) = (session, at, next, in_flight);
         waiting.copy.set(ack);
-        self.waiting = Some(waiting);
+        self.is_waiting = true;
     }
 
     /// Takes out what waits, to be given back by [`LateAck::give_back`].
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Box<Waiting>> {
-        self.waiting.take()
+        if std::mem::take(&mut self.is_waiting) { self.memory.take() } else { None }
     }
 
     /// The memory of one that was read.
     #[inline]
     pub(crate) fn give_back(&mut self, waiting: Box<Waiting>) {
-        self.spare = Some(waiting);
+        self.memory = Some(waiting);
     }
 }
 

@@ -118,6 +118,13 @@ impl PathMtu {
         if now < self.probe_at { None } else { Some(self.candidate.unwrap_or(self.size_max)) }
     }
 
+    /// Whether there is one to send.
+    #[inline]
+    #[must_use]
+    pub fn is_probe_due(&self, now: Timestamp) -> bool {
+        now >= self.probe_at
+    }
+
     /// A probe of `size` left.
     pub fn on_probe_sent(&mut self, size: usize) {
         if self.candidate.is_none() {

@@ -68,7 +68,7 @@ impl Received {
     }
 
     /// Enters a number that [`Received::check`] called new.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, number: u64) -> Order {
         debug_assert_eq!(self.check(number), Verdict::New);
         self.last_arrived = number;

@@ -48,6 +48,14 @@ impl SendQueue {
             self.queued_size += record_size;
             return Some(&mut slab.full_bytes_mut(open.slot)[start..start + record_size]);
         }
+        // And that of a session which waits for each answer is the first of its unit.
+        if ordinal.is_none() && self.open.is_none() {
+            let slot = slab.take(MESSAGES_HEAD_SIZE + record_size)?;
+            self.open = Some(Packed { slot, size: record_size as u16, first_ordinal: 0 });
+            self.open_messages = 0;
+            self.queued_size += record_size;
+            return Some(&mut slab.bytes_mut(slot)[MESSAGES_HEAD_SIZE..MESSAGES_HEAD_SIZE + record_size]);
+        }
         self.reserve_anew(slab, capacity, record_size, ordinal)
     }
 
@@ -106,6 +114,7 @@ impl SendQueue {
     }
 
     /// The unit that `peek` showed leaves.
+    #[inline(always)]
     pub fn pop(&mut self) -> Option<Packed> {
         let packed = match self.closed.pop_front() {
             Some(packed) => Some(packed),

@@ -38,6 +38,7 @@ impl UnitWindow {
     }
 
     /// Whether `unit` is to be delivered.
+    #[inline(always)]
     #[must_use]
     pub fn check(&self, unit: u64) -> UnitVerdict {
         if unit < self.floor {
@@ -52,6 +53,7 @@ impl UnitWindow {
     }
 
     /// Enters a unit that [`UnitWindow::check`] called new.
+    #[inline(always)]
     pub fn insert(&mut self, unit: u64) {
         debug_assert_eq!(self.check(unit), UnitVerdict::New);
         if rarely(unit != self.floor) {

@@ -97,6 +97,7 @@ impl UnitsOut {
     }
 
     /// Numbers a new unit, first sent in packet `number`.
+    #[inline(always)]
     pub fn push(&mut self, body: Body, number: u64) -> u64 {
         let unit = self.next();
         self.packed_size += body.packed_size();

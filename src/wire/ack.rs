@@ -112,7 +112,7 @@ impl Default for AckCopy {
 
 impl AckCopy {
     /// Takes `ack` over, in place of what was here.
-    #[inline]
+    #[inline(always)]
     pub fn set(&mut self, ack: &Ack<'_>) {
         let AckRanges { largest, first, steps } = ack.ranges;
         (self.head, self.largest, self.first, self.len) = (ack.head, largest, first, steps.len());
@@ -120,6 +120,13 @@ impl AckCopy {
         if !steps.is_empty() {
             self.steps[..steps.len()].copy_from_slice(steps);
         }
+    }
+
+    /// See [`Ack::largest`].
+    #[inline]
+    #[must_use]
+    pub fn largest(&self) -> PacketNumber {
+        self.largest
     }
 
     /// The ack as it was decoded.
@@ -161,7 +168,7 @@ pub fn encode_ack(
 }
 
 /// [`encode_ack`] of a single range, `smallest` to `largest`.
-#[inline]
+#[inline(always)]
 pub fn encode_ack_of_one(
     writer: &mut Writer<'_>,
     head: &AckHead,
@@ -177,7 +184,7 @@ pub fn encode_ack_of_one(
 }
 
 /// All but the further ranges.
-#[inline]
+#[inline(always)]
 fn fixed_part(head: &AckHead, largest: PacketNumber, first: u32, extra: u8) -> [u8; ACK_FIXED_SIZE] {
     let duplicate = FLAG_DUPLICATE_SEEN * u8::from(head.duplicate_seen);
     let flags = duplicate | (FLAG_ECN_INTACT * u8::from(head.ecn_intact));

@@ -134,6 +134,13 @@ impl<'a> Records<'a> {
         Self { rest: records, size: records.len() }
     }
 
+    /// True when nothing is left to read.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Steps over `N` bytes of head and `length` of payload.
     #[inline(always)]
     fn step<const N: usize>(

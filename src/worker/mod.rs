@@ -214,7 +214,7 @@ impl<A: App> Worker<A> {
     fn path_to(&mut self, remote: SocketAddr) -> PathIndex {
         let Self { paths, backend, engine, .. } = self;
         paths.index_of(
-            remote,
+            &remote,
             |path, remote| backend.register_path(path, remote),
             |path| engine.is_path_used(path),
         )

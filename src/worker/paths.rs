@@ -31,20 +31,20 @@ impl PathTable {
     #[inline]
     pub(super) fn index_of(
         &mut self,
-        remote: SocketAddr,
+        remote: &SocketAddr,
         register: impl FnOnce(PathId, SocketAddr),
         is_used: impl Fn(PathIndex) -> bool,
     ) -> PathIndex {
-        if let Some((address, path)) = self.last
+        if let Some((address, path)) = &self.last
             && address == remote
         {
-            return path;
+            return *path;
         }
-        let path = match self.by_remote.get(&remote) {
+        let path = match self.by_remote.get(remote) {
             Some(path) => *path,
-            None => self.insert(remote, register, is_used),
+            None => self.insert(*remote, register, is_used),
         };
-        self.last = Some((remote, path));
+        self.last = Some((*remote, path));
         path
     }
 
@@ -119,7 +119,7 @@ mod tests {
             let mine = |port: u16| port / 1_000 == round;
             for port in round * 1_000..(round + 1) * 1_000 {
                 let used: Vec<bool> = table.remotes.iter().map(|remote| mine(remote.port())).collect();
-                table.index_of(address(port), |_, _| {}, |path| used[path.0 as usize]);
+                table.index_of(&address(port), |_, _| {}, |path| used[path.0 as usize]);
             }
         }
         assert!(table.remotes.len() <= 2 * 1_000 + STRANGERS_MAX, "{}", table.remotes.len());
@@ -128,12 +128,12 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_does_not_grow_the_table_nor_take_a_used_index() {
         let mut table = PathTable::default();
-        let friend = table.index_of(address(1), |_, _| {}, |_| false);
+        let friend = table.index_of(&address(1), |_, _| {}, |_| false);
         for port in 2..5_000 {
-            table.index_of(address(port), |_, _| {}, |path| path == friend);
+            table.index_of(&address(port), |_, _| {}, |path| path == friend);
         }
         assert!(table.remotes.len() <= STRANGERS_MAX + 2, "{}", table.remotes.len());
-        assert_eq!(table.index_of(address(1), |_, _| {}, |_| false), friend);
+        assert_eq!(table.index_of(&address(1), |_, _| {}, |_| false), friend);
         assert_eq!(table.remote(friend), address(1));
     }
 }

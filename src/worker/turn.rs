@@ -189,17 +189,22 @@ impl<A: App> Worker<A> {
     }
 
     fn take_buffer(&mut self, index: usize) {
-        let received = self.batch[index];
-        let path = self.path_to(received.from);
+        let Self { batch, paths, backend, engine, deliveries, now, .. } = self;
+        let received = &batch[index];
+        let path = paths.index_of(
+            &received.from,
+            |path, remote| backend.register_path(path, remote),
+            |path| engine.is_path_used(path),
+        );
         let meta = Meta { path, remote: received.from, mark: mark_of(received.ecn) };
         let length = received.length as usize;
         let segment = (received.segment_size as usize).max(1);
-        let buffer = &mut self.backend.buffer_mut(received.buffer)[..length];
+        let buffer = &mut backend.buffer_mut(received.buffer)[..length];
         let mut base = 0;
         for packet in buffer.chunks_mut(segment) {
-            self.deliveries.locate(received.buffer, base);
+            deliveries.locate(received.buffer, base);
             base += packet.len();
-            self.engine.handle_datagram(self.now, meta, packet, &mut self.deliveries);
+            engine.handle_datagram(*now, &meta, packet, deliveries);
         }
     }
 

@@ -132,7 +132,7 @@ impl Engine {
     pub fn handle_datagram(
         &mut self,
         now: Timestamp,
-        meta: Meta,
+        meta: &Meta,
         packet: &mut [u8],
         deliveries: &mut Deliveries,
     ) {
@@ -143,14 +143,14 @@ impl Engine {
             return;
         };
         match header.kind {
-            PacketKind::Data => self.on_data(now, &meta, &header, packet, deliveries),
-            PacketKind::Init => self.on_init(now, &meta, &header, packet),
+            PacketKind::Data => self.on_data(now, meta, &header, packet, deliveries),
+            PacketKind::Init => self.on_init(now, meta, &header, packet),
             PacketKind::Cookie => self.on_cookie(now, &header, packet),
             PacketKind::Accept => self.on_accept(now, &header, packet),
-            PacketKind::ServerKey => self.on_server_key(now, &meta, &header, packet),
+            PacketKind::ServerKey => self.on_server_key(now, meta, &header, packet),
             PacketKind::Refuse => self.on_refuse(now, &header, packet),
-            PacketKind::VersionHint => self.on_version_hint(&meta, &header, packet),
-            PacketKind::Reset => self.on_reset(now, &meta, &header, packet),
+            PacketKind::VersionHint => self.on_version_hint(meta, &header, packet),
+            PacketKind::Reset => self.on_reset(now, meta, &header, packet),
         }
     }
 

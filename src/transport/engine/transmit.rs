@@ -67,9 +67,8 @@ impl Engine {
     /// Nothing more is to come of what was heard: those sessions say what they have to, be it an ack alone.
     #[inline]
     fn list_heard(&mut self) {
-        let mut heard = std::mem::take(&mut self.heard);
         // In the order in which they were heard, before those that were only touched since.
-        for index in heard.drain(..).rev() {
+        while let Some(index) = self.heard.pop() {
             // The session may have ended, and another may have its slot.
             if let Slot::Open(session) = self.table.slot_mut(index)
                 && std::mem::take(&mut session.listed.heard)
@@ -78,7 +77,6 @@ impl Engine {
                 self.ready.push_front(index);
             }
         }
-        self.heard = heard;
     }
 
     /// Lets every listed slot say what it has to. One whose open unit stays back is listed again.

@@ -105,7 +105,7 @@ impl Session {
 
     /// A packet that is the last one for now should ask for an ack: others are under way, and the peer would wait
     /// before it says that they came.
-    #[inline]
+    #[inline(always)]
     pub(super) fn ends_burst(&self, shared: &Shared) -> bool {
         self.sent.packets_in_flight() > 0 && !shared.late_ack.covers_newest_of(self.key.index)
     }

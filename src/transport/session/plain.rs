@@ -34,14 +34,34 @@ pub(super) enum Plain {
 }
 
 impl Session {
-    /// Builds plain packets for as long as nothing else is wanted.
+    /// [`Session::transmit_plain`] for what is most often its first packet and its last: a unit of small messages, with
+    /// no large one beside them. What the compiler would prepare for further ones, a round trip would wait for.
     #[inline(always)]
-    pub(super) fn transmit_plain(
+    pub(super) fn transmit_small(
         &mut self,
         now: Timestamp,
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> Plain {
+        let (Some(packed), true) = (self.queue.peek(), self.large.is_all_cut()) else {
+            return self.transmit_plain(now, shared, sink);
+        };
+        let body = Body::Packed(packed);
+        if self.wants_other(now) || by_steps() || !self.may_leave(now, body) {
+            return Plain::Rest;
+        }
+        let Some(flown) = self.build_plain(now, body, shared, sink) else { return Plain::NoMemory };
+        if self.queue.is_empty() {
+            self.loss.flown = Some(flown);
+            return Plain::Done;
+        }
+        self.note_flown(now, &flown, shared);
+        self.transmit_plain(now, shared, sink)
+    }
+
+    /// Builds plain packets for as long as nothing else is wanted.
+    #[inline(never)]
+    fn transmit_plain(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Plain {
         while !self.wants_other(now) && !by_steps() {
             let Some(body) = self.next_body() else { return Plain::Rest };
             if !self.may_leave(now, body) {
@@ -63,7 +83,7 @@ impl Session {
         let control = &self.control;
         let speaks = control.wants_packet() | control.ask | control.duplicate_seen | control.arrivals.untold;
         let repeats = (self.loss.probes_due > 0) | self.units.has_lost();
-        let path = self.path_change.parts_out.is_some() | self.mtu.probe(now).is_some();
+        let path = self.path_change.parts_out.is_some() | self.mtu.is_probe_due(now);
         speaks | repeats | path | !self.datagrams.is_empty() | self.received.one_range().is_none()
     }
 

@@ -89,10 +89,10 @@ impl Session {
             return;
         }
         let now = self.usage();
-        shared.accounts.settle(self.ledger.account, self.ledger.settled, now);
+        let standing = shared.accounts.settle(self.ledger.account, self.ledger.settled, now);
         self.ledger.settled = now;
-        self.ledger.over = shared.accounts.exceeded(self.ledger.account);
-        self.reassemblies.set_limit(shared.accounts.reassembly_limit(self.ledger.account, now.reassembly));
+        self.ledger.over = standing.over;
+        self.reassemblies.set_limit(standing.reassembly_max);
     }
 
     /// [`Session::settle`] after a packet of the peer's.

@@ -273,14 +273,21 @@ impl Session {
         planted::is(Fault::NoDuplicateSuppression)
     }
 
-    #[inline(always)]
     pub(super) fn mark_unit(&mut self, unit: u64, shared: &mut Shared) {
+        if matches!(self.window.check(unit), UnitVerdict::New) {
+            self.mark_new_unit(unit, shared);
+        } else if self.path_change.parts_in.is_some() {
+            self.forget_parts_in(unit, shared);
+        }
+    }
+
+    /// [`Session::mark_unit`] for one that the window called new.
+    #[inline(always)]
+    pub(super) fn mark_new_unit(&mut self, unit: u64, shared: &mut Shared) {
         if rarely(self.path_change.parts_in.is_some()) {
             self.forget_parts_in(unit, shared);
         }
-        if matches!(self.window.check(unit), UnitVerdict::New) {
-            self.window.insert(unit);
-        }
+        self.window.insert(unit);
     }
 
     pub(super) fn on_fragment(

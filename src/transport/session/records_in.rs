@@ -12,7 +12,7 @@ use crate::transport::session::Session;
 use crate::transport::session::receive::Seen;
 use crate::transport::shared::Shared;
 use crate::transport::unit_window::UnitVerdict;
-use crate::wire::{ChannelId, MessagesUnit, RecordHeader, Records};
+use crate::wire::{ChannelId, DecodeError, MessagesUnit, Record, RecordHeader, Records};
 
 impl Session {
     /// A MESSAGES frame.
@@ -32,7 +32,7 @@ impl Session {
                 return Ok(());
             }
         }
-        self.on_messages(unit, frames, shared, deliveries)
+        self.on_messages(unit, is_new, frames, shared, deliveries)
     }
 
     /// A unit of small records: all are delivered, or, if one cannot be read, none.
@@ -40,6 +40,7 @@ impl Session {
     fn on_messages(
         &mut self,
         unit: &MessagesUnit,
+        is_new: bool,
         frames: &[u8],
         shared: &mut Shared,
         deliveries: &mut Deliveries,
@@ -50,25 +51,54 @@ impl Session {
         }
         let cost = credit::cost(unit.length);
         self.charge(cost)?;
-        let records = &frames[unit.offset..unit.offset + unit.length];
-        let base = HEADER_SIZE + unit.offset;
-        let mark = deliveries.len();
-        for record in Records::new(records) {
-            let Ok(record) = record else {
-                deliveries.truncate(mark);
-                return Err("a record that cannot be read");
-            };
-            let payload = &records[record.offset..record.offset + record.length];
-            if let Err(what) =
-                self.on_record(&record.header, payload, base + record.offset, shared, deliveries)
-            {
-                deliveries.truncate(mark);
-                return Err(what);
-            }
+        let bytes = &frames[unit.offset..unit.offset + unit.length];
+        let (mark, mut records) = (deliveries.len(), Records::new(bytes));
+        let place = (bytes, HEADER_SIZE + unit.offset);
+        let mut taken = match records.next() {
+            Some(first) => self.take_record(first, place, shared, deliveries),
+            None => Ok(()),
+        };
+        // A round trip's is the only one. What the compiler would prepare for more, it would wait for.
+        if taken.is_ok() && !records.is_empty() {
+            taken = self.take_records(records, place, shared, deliveries);
         }
-        self.mark_unit(unit.unit.0, shared);
+        if let Err(what) = taken {
+            deliveries.truncate(mark);
+            return Err(what);
+        }
+        if is_new {
+            self.mark_new_unit(unit.unit.0, shared);
+        }
         self.consumed(cost, shared);
         Ok(())
+    }
+
+    #[inline(never)]
+    fn take_records(
+        &mut self,
+        records: Records<'_>,
+        place: (&[u8], usize),
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Result<(), &'static str> {
+        for record in records {
+            self.take_record(record, place, shared, deliveries)?;
+        }
+        Ok(())
+    }
+
+    /// Takes one of the records in `bytes`, which begin at `base` in their packet.
+    #[inline(always)]
+    fn take_record(
+        &mut self,
+        record: Result<Record, DecodeError>,
+        (bytes, base): (&[u8], usize),
+        shared: &mut Shared,
+        deliveries: &mut Deliveries,
+    ) -> Result<(), &'static str> {
+        let Ok(record) = record else { return Err("a record that cannot be read") };
+        let payload = &bytes[record.offset..record.offset + record.length];
+        self.on_record(&record.header, payload, base + record.offset, shared, deliveries)
     }
 
     #[inline(always)]

@@ -85,7 +85,7 @@ impl Session {
         if rarely(self.resume.is_quiet(now) && self.sent.packets_in_flight() == 0) {
             self.end_quiet(now);
         }
-        match self.transmit_plain(now, shared, sink) {
+        match self.transmit_small(now, shared, sink) {
             Plain::Done => true,
             Plain::Rest => self.transmit_by_steps(now, shared, sink),
             Plain::NoMemory => {
