@@ -12,11 +12,14 @@ use std::time::Duration;
 use super::port::Port;
 use super::refusal::Refusal;
 use super::regular::Looks;
+use super::report::packets;
 use super::segments::segment_size;
 use super::sender::Sender;
 use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Received, Train, TrainBuffer};
 use crate::bounds::RECEIVE_BATCH_MAX;
+use crate::hint::rarely;
 use crate::sys::ReceiveArena;
+use crate::sys::batch::discard;
 
 /// A port driven by batched system calls: its socket, and one for its regular.
 #[derive(Debug)]
@@ -60,14 +63,69 @@ impl Mmsg {
 
     /// One look by the cheapest call there is; how many packets it found. Nearly every look finds nothing, and the next
     /// packet is met by half of one on average.
+    ///
+    /// `alone`: a packet that is found now is likely the only one, and someone waits for its answer. It is read and left
+    /// where it is, and taken out once the answer has left: then the kernel frees its memory while nobody waits for that.
     #[inline]
-    fn look_once(&mut self, regular: bool) -> io::Result<usize> {
-        let inlet = self.port.inlet(regular);
-        match self.arena.receive_plain(0, &inlet.socket, inlet.sender()) {
-            Ok(found) => Ok(usize::from(found)),
+    fn look_once(&mut self, regular: bool, alone: bool) -> io::Result<usize> {
+        let inlet = self.port.inlet_mut(regular);
+        match self.arena.receive_plain(0, &inlet.socket, inlet.plain(alone)) {
+            Ok(false) => Ok(0),
+            Ok(true) => {
+                if alone {
+                    inlet.stays();
+                }
+                Ok(1)
+            }
             // Behind an earlier packet's error others may wait: what is not empty must not be taken for it.
             Err(error) => self.on_error(error).and_then(|()| self.fill(regular, true, 0, 1)),
         }
+    }
+
+    /// Takes out the packet that was read and left in a socket.
+    #[inline]
+    fn take_out(&mut self, regular: bool) {
+        if self.port.inlet_mut(regular).take_staying()
+            && let Err(error) = discard(&self.port.inlet(regular).socket)
+        {
+            self.take_out_behind(regular, error);
+        }
+    }
+
+    /// An error that came meanwhile was told first, and the packet is still there.
+    #[cold]
+    fn take_out_behind(&mut self, regular: bool, mut error: io::Error) {
+        for _ in 0..PENDING_ERRORS_MAX {
+            if self.on_error(error).is_err() {
+                return;
+            }
+            match discard(&self.port.inlet(regular).socket) {
+                Ok(_) => return,
+                Err(next) => error = next,
+            }
+        }
+    }
+
+    /// What a receive that was not plain put into buffer `index`.
+    #[inline(never)]
+    fn received(&mut self, index: usize) -> Option<Received> {
+        self.port.report.received(index as u32, &self.arena.arrived(index))
+    }
+
+    /// What a plain receive put into buffer `index`.
+    #[inline(always)]
+    fn received_plain(&mut self, regular: bool, index: usize) -> Option<Received> {
+        let bytes = self.arena.plain_mut(index);
+        let (length, segment_size) = (bytes.len() as u32, segment_size(bytes) as u32);
+        let packets = packets(length, segment_size)?;
+        self.port.report.counters.packets_received += u64::from(packets);
+        // An address that is known is copied from where it always lies. One that was just put together from its parts,
+        // and then copied as a whole, waits for those stores.
+        let from = match self.port.inlet(regular).sender() {
+            Some(sender) => *sender,
+            None => self.arena.sender(index)?,
+        };
+        Some(Received { buffer: index as u32, length, segment_size, from, ecn: Ecn::NotEct })
     }
 
     /// A receive met `error`: an error again unless the next one may succeed.
@@ -91,7 +149,7 @@ impl Mmsg {
         while filled < limit && errors < PENDING_ERRORS_MAX {
             let inlet = self.port.inlet(regular);
             let received = if plain {
-                self.arena.receive_plain(filled, &inlet.socket, inlet.sender()).map(usize::from)
+                self.arena.receive_plain(filled, &inlet.socket, inlet.plain(false)).map(usize::from)
             } else {
                 self.arena.receive(&inlet.socket, limit)
             };
@@ -146,7 +204,7 @@ impl Backend for Mmsg {
         let plain = found <= FEW && !self.shows_ecn;
         let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
         let filled = if plain && !self.woken {
-            let first = self.look_once(regular)?;
+            let first = self.look_once(regular, limit == 1)?;
             if first > 0 && limit > 1 { self.fill(regular, true, first, limit)? } else { first }
         } else {
             self.fill(regular, plain, 0, limit)?
@@ -159,20 +217,14 @@ impl Backend for Mmsg {
         }
         self.woken = false;
         self.port.found(regular);
-        let report = &mut self.port.report;
-        report.counters.receive_calls += 1;
+        self.port.report.counters.receive_calls += 1;
         for index in 0..filled {
-            let arrived = if plain {
-                let mut arrived = self.arena.arrived_plain(index);
-                let bytes = &self.arena.buffer_mut(index)[..arrived.length as usize];
-                arrived.segment_size = segment_size(bytes) as u32;
-                arrived
-            } else {
-                self.arena.arrived(index)
-            };
-            if let Some(received) = report.received(index as u32, &arrived) {
-                batch.push(received);
-            }
+            let received = if plain { self.received_plain(regular, index) } else { self.received(index) };
+            batch.extend(received);
+        }
+        if rarely(batch.is_empty()) {
+            // Nothing to handle, and so nobody to release it.
+            self.release();
         }
         Ok(filled == limit || more_there)
     }
@@ -181,7 +233,12 @@ impl Backend for Mmsg {
         self.arena.buffer_mut(buffer as usize)
     }
 
-    fn release(&mut self) {}
+    fn release(&mut self) {
+        self.take_out(false);
+        if self.port.has_regular() {
+            self.take_out(true);
+        }
+    }
 
     fn lend(&mut self) -> Option<TrainBuffer> {
         if let Some(buffer) = self.sender.lend() {
@@ -206,10 +263,10 @@ impl Backend for Mmsg {
         result
     }
 
-    fn send(&mut self, train: Train) -> io::Result<()> {
-        let result = self.sender.send(train, &mut self.port);
+    fn send_lone(&mut self, path: PathId, packet: &[u8]) -> bool {
+        let sent = self.sender.send_lone(path, packet, &mut self.port);
         self.port.elect();
-        result
+        sent
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -300,14 +357,101 @@ mod tests {
         let mut buffer = here.lend().unwrap();
         buffer.bytes_mut()[..40].fill(1);
         // Nobody is there: the kernel keeps the refusal for whatever call comes next.
-        here.send(Train { buffer, length: 40, segment_size: 40, path: PathId(0) }).unwrap();
+        here.submit(Train { buffer, length: 40, segment_size: 40, path: PathId(0) });
+        here.flush().unwrap();
         let mut there = Mmsg::open(&Config::new(remote)).unwrap();
         there.register_path(PathId(0), here.local_addr());
         let mut buffer = there.lend().unwrap();
         buffer.bytes_mut()[..40].fill(2);
-        there.send(Train { buffer, length: 40, segment_size: 40, path: PathId(0) }).unwrap();
+        assert!(there.send_lone(PathId(0), &buffer.bytes()[..40]));
+        there.give_back(buffer);
         here.receive(&mut batch).unwrap();
         assert_eq!(batch.len(), 1, "what waits behind the error is taken in the same look");
+        let mut events = Vec::new();
+        here.poll_events(&mut events);
+        assert_eq!(events, [Event::Unreachable { path: Some(PathId(0)) }]);
+    }
+
+    /// Two ports that know each other, each having looked once and found nothing: the next packet is left in its
+    /// socket while it is handled.
+    fn pair() -> (Mmsg, Mmsg, Vec<Received>) {
+        let config = Config::new("127.0.0.1:0".parse().unwrap());
+        let (mut here, mut there) = (Mmsg::open(&config).unwrap(), Mmsg::open(&config).unwrap());
+        here.register_path(PathId(0), there.local_addr());
+        there.register_path(PathId(0), here.local_addr());
+        let mut batch = Vec::new();
+        there.receive(&mut batch).unwrap();
+        assert!(batch.is_empty());
+        (here, there, batch)
+    }
+
+    fn send(from: &mut Mmsg, length: usize, mark: u8) {
+        let mut buffer = from.lend().unwrap();
+        buffer.bytes_mut()[..length].fill(mark);
+        assert!(from.send_lone(PathId(0), &buffer.bytes()[..length]));
+        from.give_back(buffer);
+    }
+
+    #[test]
+    fn a_packet_that_stays_in_its_socket_while_it_is_handled_comes_once() {
+        let (mut here, mut there, mut batch) = pair();
+        let mut marks = Vec::new();
+        for mark in 0..9 {
+            send(&mut here, 40, mark);
+            if mark % 3 == 2 {
+                send(&mut here, 40, 100 + mark);
+            }
+            for _ in 0..3 {
+                there.receive(&mut batch).unwrap();
+                let mut seen: Vec<u8> =
+                    batch.iter().map(|got| there.arena.plain_mut(got.buffer as usize)[0]).collect();
+                marks.append(&mut seen);
+                if !batch.is_empty() {
+                    there.release();
+                }
+            }
+        }
+        assert_eq!(marks, [0, 1, 2, 102, 3, 4, 5, 105, 6, 7, 8, 108]);
+        assert_eq!(there.counters(false).packets_received, 12);
+    }
+
+    #[test]
+    fn a_packet_that_holds_nothing_does_not_stay_in_its_socket_for_ever() {
+        let (mut here, mut there, mut batch) = pair();
+        send(&mut here, 0, 0);
+        there.receive(&mut batch).unwrap();
+        assert!(batch.is_empty());
+        send(&mut here, 40, 7);
+        for _ in 0..3 {
+            there.receive(&mut batch).unwrap();
+            if let [received] = batch[..] {
+                assert_eq!(there.arena.plain_mut(received.buffer as usize), [7; 40]);
+                there.release();
+                return;
+            }
+        }
+        panic!("what came behind it was never seen");
+    }
+
+    #[test]
+    fn an_error_that_comes_while_a_packet_is_handled_does_not_have_it_come_twice() {
+        let config = Config::new("127.0.0.1:0".parse().unwrap());
+        let mut there = Mmsg::open(&config).unwrap();
+        let remote = there.local_addr();
+        let mut here = Mmsg::open(&Config { connect: Some(remote), ..config }).unwrap();
+        here.register_path(PathId(0), remote);
+        there.register_path(PathId(0), here.local_addr());
+        let mut batch = Vec::new();
+        here.receive(&mut batch).unwrap();
+        send(&mut there, 40, 1);
+        here.receive(&mut batch).unwrap();
+        assert_eq!(batch.len(), 1);
+        // Its sender goes, and the answer is refused: the kernel tells that to the next call.
+        drop(there);
+        send(&mut here, 40, 2);
+        here.release();
+        here.receive(&mut batch).unwrap();
+        assert!(batch.is_empty(), "it was taken out in spite of the error");
         let mut events = Vec::new();
         here.poll_events(&mut events);
         assert_eq!(events, [Event::Unreachable { path: Some(PathId(0)) }]);

@@ -174,10 +174,11 @@ pub trait Backend {
     /// Hands everything submitted to the kernel. Never waits.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// [`Backend::submit`] and [`Backend::flush`] at once.
-    fn send(&mut self, train: Train) -> io::Result<()> {
-        self.submit(train);
-        self.flush()
+    /// Hands over one packet from memory that stays with whoever lent it, and can be written again at once. False, and it
+    /// is to be submitted, where that is not possible now, or went wrong.
+    fn send_lone(&mut self, path: PathId, packet: &[u8]) -> bool {
+        let _ = (path, packet);
+        false
     }
 
     /// Waits until something arrives, the doorbell rings, or `timeout` passes (`None`: no limit).

@@ -122,6 +122,12 @@ impl Port {
         self.regular.as_ref().filter(|_| regular).map_or(&self.inlet, |regular| &regular.inlet)
     }
 
+    /// [`Port::inlet`], to write.
+    #[inline]
+    pub fn inlet_mut(&mut self, regular: bool) -> &mut Inlet {
+        self.regular.as_mut().filter(|_| regular).map_or(&mut self.inlet, |regular| &mut regular.inlet)
+    }
+
     /// Something waited there.
     #[inline]
     pub fn found(&mut self, regular: bool) {

@@ -85,15 +85,20 @@ impl Report {
             return None;
         }
         let from = arrived.from?;
-        if arrived.length == 0 {
-            return None;
-        }
-        let segment_size = arrived.segment_size.clamp(1, arrived.length);
-        let packets = if segment_size == arrived.length { 1 } else { arrived.length.div_ceil(segment_size) };
-        self.counters.packets_received += u64::from(packets);
+        let segment_size = arrived.segment_size.min(arrived.length);
+        self.counters.packets_received += u64::from(packets(arrived.length, segment_size)?);
         let ecn = Ecn::from_bits(arrived.ecn_bits);
         Some(Received { buffer, length: arrived.length, segment_size, from, ecn })
     }
+}
+
+/// How many packets a buffer of `length` bytes holds; `None`: not even one.
+#[inline]
+pub(super) fn packets(length: u32, segment_size: u32) -> Option<u32> {
+    if length == segment_size {
+        return (length > 0).then_some(1);
+    }
+    (length > 0 && segment_size > 0).then(|| length.div_ceil(segment_size))
 }
 
 /// Events kept for a worker that does not poll them; the counters go on.

@@ -7,6 +7,7 @@ use super::port::Port;
 use super::refusal::Refusal;
 use super::{Event, PathId, Train, TrainBuffer};
 use crate::bounds::TRAIN_BUFFERS_MAX;
+use crate::hint::rarely;
 use crate::sys::{Outgoing, SendBatch, send_plain};
 
 /// Trains waiting to be sent, and the memory that trains are sealed into.
@@ -45,29 +46,28 @@ impl Sender {
         self.outbox.push(train, self.gso);
     }
 
-    /// [`Sender::push`] and [`Sender::flush`]. One packet in one piece, which a round trip waits for, leaves by the
-    /// shortest way there is: a batch of one is five times the work.
+    /// One packet, which a round trip waits for, leaves by the shortest way there is: a batch of one is five times the
+    /// work, and its memory would change hands twice. False where that takes a control message, or something waits
+    /// to leave before it, or the kernel refused: [`Sender::flush`] knows what to do about each error.
     #[inline]
-    pub fn send(&mut self, train: Train, port: &mut Port) -> io::Result<()> {
-        if self.outbox.is_empty()
-            && train.length <= train.segment_size
-            && train.buffer.is_whole()
-            && let Some(sent) = send_lone(&train, port)
-        {
-            let Err(error) = sent else {
-                port.votes.sent(train.path);
+    pub fn send_lone(&self, path: PathId, packet: &[u8], port: &mut Port) -> bool {
+        let regular = port.is_regular(path);
+        if rarely(!self.outbox.is_empty() || !regular && port.paths.traffic_class(path).is_some()) {
+            return false;
+        }
+        let to = if regular { None } else { port.paths.address(path) };
+        match send_plain(&port.inlet(regular).socket, packet, to) {
+            Ok(()) => {
+                port.votes.sent(path);
                 port.report.counters.packets_sent += 1;
                 port.report.counters.send_calls += 1;
-                self.pool.give_back(train.buffer);
-                return Ok(());
-            };
-            self.push(train);
-            let first = self.outbox.pending()[0];
-            let refused = self.on_refused(port, &first, error, &mut Tries::default());
-            return refused.and(self.flush(port));
+                true
+            }
+            Err(error) => {
+                on_lone_refused(port, &error);
+                false
+            }
         }
-        self.push(train);
-        self.flush(port)
     }
 
     /// Sends everything pushed, or gives it up with an event. An error means the socket is gone.
@@ -201,15 +201,12 @@ impl Sender {
     }
 }
 
-/// Hands a train of one packet in one piece to the kernel; `None` where that takes a control message.
-#[inline]
-fn send_lone(train: &Train, port: &Port) -> Option<io::Result<()>> {
-    let regular = port.is_regular(train.path);
-    if !regular && port.paths.traffic_class(train.path).is_some() {
-        return None;
+/// What the kernel said may be about an earlier packet: then it says so once.
+#[cold]
+fn on_lone_refused(port: &mut Port, error: &io::Error) {
+    if Refusal::of(error).may_be_pending() {
+        port.drain_errors(Refusal::Rejected);
     }
-    let to = if regular { None } else { port.paths.address(train.path) };
-    Some(send_plain(&port.inlet(regular).socket, &train.buffer.bytes()[..train.length], to))
 }
 
 /// How often the piece at the head has been tried.

@@ -90,7 +90,7 @@ impl TrainBuffer {
 
     /// True when nothing of it lies elsewhere.
     #[inline]
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.gathered.is_empty()
     }
 

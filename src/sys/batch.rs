@@ -26,6 +26,16 @@ pub struct Arrived {
     pub truncated: bool,
 }
 
+/// How one packet is received by [`ReceiveArena::receive_plain`].
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
+    /// The kernel writes who sent it: to be spared where the socket is connected, and that is known.
+    pub named: bool,
+    /// The packet stays in the socket, until [`discard`]: the kernel frees its memory then, and not before it is
+    /// handed over.
+    pub stays: bool,
+}
+
 /// `count` receive buffers of `size` bytes and the arrays recvmmsg wants, all made once.
 ///
 /// Buffers are filled from index 0 on, so light traffic touches one buffer's cache lines only.
@@ -35,8 +45,6 @@ pub struct ReceiveArena {
     slots: NonNull<[Slot]>,
     headers: NonNull<[libc::mmsghdr]>,
     size: usize,
-    /// Who sent what the last receive took, where the kernel was not asked.
-    sender: Option<SocketAddr>,
 }
 
 struct Slot {
@@ -78,7 +86,7 @@ impl ReceiveArena {
                 }
             })
             .collect();
-        Self { bytes, slots, headers: leak(headers.into_boxed_slice()), size, sender: None }
+        Self { bytes, slots, headers: leak(headers.into_boxed_slice()), size }
     }
 
     /// How many buffers there are.
@@ -94,7 +102,6 @@ impl ReceiveArena {
     /// `WouldBlock` when nothing waits; a pending ICMP error of a connected socket.
     pub fn receive(&mut self, socket: impl AsFd, limit: usize) -> io::Result<usize> {
         let limit = limit.min(self.count());
-        self.sender = None;
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: `headers` owns its slice, and &mut self makes this the only reference to it.
         let headers = unsafe { self.headers.as_mut() };
@@ -129,8 +136,7 @@ impl ReceiveArena {
     /// message header and writes no control messages, so neither the segment size nor the ECN bits of
     /// what arrives are known.
     ///
-    /// `sender` is who sends to this socket, where it is connected and that is known: the kernel then
-    /// writes no address either. False when nothing waits, as nearly always: that is no error here, because
+    /// `how` spares what is not needed. False when nothing waits, as nearly always: that is no error here, because
     /// making one and looking at it would be a fifth of the look.
     ///
     /// A system call and not libc's function, which is a cancellation point: entering and leaving one is
@@ -142,31 +148,26 @@ impl ReceiveArena {
     /// # Panics
     /// There is no buffer `index`.
     #[inline(always)]
-    pub fn receive_plain(
-        &mut self,
-        index: usize,
-        socket: impl AsFd,
-        sender: Option<&SocketAddr>,
-    ) -> io::Result<bool> {
+    pub fn receive_plain(&mut self, index: usize, socket: impl AsFd, how: Plain) -> io::Result<bool> {
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: `headers` and `slots` own their slices, and &mut self makes these the only references.
         let (header, slot) = unsafe { (&mut self.headers.as_mut()[index], &mut self.slots.as_mut()[index]) };
         let libc::iovec { iov_base: buffer, iov_len: buffer_size } = slot.iovec;
         let mut name_size = RAW_ADDRESS_SIZE as libc::socklen_t;
-        let (name, name_size_at) = match sender {
-            None => (slot.name.as_mut_ptr().cast::<libc::sockaddr>(), &raw mut name_size),
-            Some(_) => (std::ptr::null_mut(), std::ptr::null_mut()),
+        let (name, name_size_at) = if how.named {
+            (slot.name.as_mut_ptr().cast::<libc::sockaddr>(), &raw mut name_size)
+        } else {
+            (std::ptr::null_mut(), std::ptr::null_mut())
         };
+        let flags = libc::MSG_DONTWAIT | if how.stays { libc::MSG_PEEK } else { 0 };
         // SAFETY: the slot's iovec is its buffer in this arena, the name is RAW_ADDRESS_SIZE bytes of its
         // slot or null, which is allowed, and &mut self keeps everyone else out of both during the call.
-        let size = unsafe {
-            libc::syscall(libc::SYS_recvfrom, fd, buffer, buffer_size, libc::MSG_DONTWAIT, name, name_size_at)
-        };
+        let size =
+            unsafe { libc::syscall(libc::SYS_recvfrom, fd, buffer, buffer_size, flags, name, name_size_at) };
         if size < 0 {
             let errno = nix::errno::Errno::last_raw();
             return if errno == libc::EAGAIN { Ok(false) } else { Err(io::Error::from_raw_os_error(errno)) };
         }
-        self.sender = sender.copied();
         header.msg_len = size as u32;
         Ok(true)
     }
@@ -182,7 +183,7 @@ impl ReceiveArena {
         Arrived {
             length,
             segment_size: if facts.segment_size == 0 { length } else { facts.segment_size },
-            from: self.sender.or_else(|| slot.name.decode()),
+            from: slot.name.decode(),
             ecn_bits: facts.ecn_bits,
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
@@ -190,13 +191,18 @@ impl ReceiveArena {
 
     /// What the last [`ReceiveArena::receive_plain`] put into buffer `index`.
     #[inline]
+    pub fn plain_mut(&mut self, index: usize) -> &mut [u8] {
+        // SAFETY: the slice is owned by self, and &mut self allows no writer beside this reader.
+        let length = unsafe { self.headers.as_ref()[index].msg_len } as usize;
+        &mut self.buffer_mut(index)[..length]
+    }
+
+    /// Who sent what the last receive put into buffer `index`, where the kernel was asked to write that; `None` for
+    /// an address of no family that is known here.
     #[must_use]
-    pub fn arrived_plain(&self, index: usize) -> Arrived {
-        // SAFETY: both slices are owned by self, and &self allows no writer beside this reader.
-        let (header, slot) = unsafe { (&self.headers.as_ref()[index], &self.slots.as_ref()[index]) };
-        let length = header.msg_len;
-        let from = self.sender.or_else(|| slot.name.decode());
-        Arrived { length, segment_size: length, from, ecn_bits: 0, truncated: false }
+    pub fn sender(&self, index: usize) -> Option<SocketAddr> {
+        // SAFETY: the slice is owned by self, and &self allows no writer beside this reader.
+        unsafe { self.slots.as_ref()[index].name.decode() }
     }
 
     /// Buffer `index`, whole.
@@ -347,6 +353,23 @@ pub fn send_plain(socket: impl AsFd, packet: &[u8], to: Option<&RawAddress>) -> 
     let packet = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
     // SAFETY: the packet and the address are borrowed during the call; no address of size 0 is allowed.
     unsafe { sendto(socket.as_fd().as_raw_fd(), packet, name, name_size) }
+}
+
+/// Takes the packet that waits longest out of the socket, unread. False when none waits.
+///
+/// # Errors
+/// A pending ICMP error of a connected socket: the packet is still there.
+pub fn discard(socket: impl AsFd) -> io::Result<bool> {
+    let fd = socket.as_fd().as_raw_fd();
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: no byte is written where there is room for none, and no address where none is asked for.
+    let size =
+        unsafe { libc::syscall(libc::SYS_recvfrom, fd, nothing, 0, libc::MSG_DONTWAIT, nothing, nothing) };
+    if size >= 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
 }
 
 /// The system call and not libc's function: see [`ReceiveArena::receive_plain`].

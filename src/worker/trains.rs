@@ -18,6 +18,9 @@ use crate::transport::{Marking, PacketSink, PathIndex, Way};
 #[derive(Debug, Default)]
 pub(super) struct Trains {
     open: Vec<OpenTrain>,
+    /// The only open train is none: its packet has left, and its memory waits for the next. A round trip waits for
+    /// memory that changes hands.
+    vacant: bool,
     /// Lent when room was asked for, and used by the next train.
     spare: Option<TrainBuffer>,
     /// What the backend said when a train left early; the worker reports it.
@@ -41,6 +44,22 @@ struct OpenTrain {
 }
 
 impl OpenTrain {
+    fn new(buffer: TrainBuffer, way: Way, segment_size: usize) -> Self {
+        Self { buffer, way, segment_size, length: 0, packets: 0, closed: false }
+    }
+
+    #[inline]
+    fn begin(&mut self, way: Way, segment_size: usize) {
+        (self.way, self.segment_size) = (way, segment_size);
+        (self.length, self.packets, self.closed) = (0, 0, false);
+    }
+
+    /// Its only packet, if all of it lies here.
+    #[inline]
+    fn lone(&self) -> Option<&[u8]> {
+        (self.packets == 1 && self.buffer.is_whole()).then(|| &self.buffer.bytes()[..self.length])
+    }
+
     fn takes(&self, way: Way, size: usize) -> bool {
         self.way == way
             && !self.closed
@@ -65,10 +84,12 @@ const OPEN_MAX: usize = 8;
 impl Trains {
     /// Hands every open train to the kernel, oldest first.
     fn send_all(&mut self, backend: &mut dyn Backend) -> std::io::Result<()> {
-        if self.open.len() == 1
-            && let Some(train) = self.open.pop()
+        if let [train] = &self.open[..]
+            && let Some(packet) = train.lone()
+            && backend.send_lone(PathId(train.way.path.0), packet)
         {
-            return backend.send(train.into_train());
+            self.vacant = true;
+            return Ok(());
         }
         self.send_several(backend)
     }
@@ -94,7 +115,23 @@ pub(super) struct TrainSink<'a> {
 impl TrainSink<'_> {
     #[inline(always)]
     fn place(&mut self, way: Way, size: usize) -> Option<usize> {
-        if rarely(!self.trains.open.is_empty()) {
+        let last = self.trains.last.0;
+        if let Some(train) = self.trains.open.get_mut(last) {
+            if std::mem::take(&mut self.trains.vacant) {
+                train.begin(way, size);
+                return Some(last);
+            }
+            if train.takes(way, size) {
+                return Some(last);
+            }
+        }
+        self.place_beside(way, size)
+    }
+
+    /// [`TrainSink::place`] when there is an open train, or no memory yet.
+    #[inline(never)]
+    fn place_beside(&mut self, way: Way, size: usize) -> Option<usize> {
+        if !self.trains.open.is_empty() {
             let found = self.trains.open.iter().position(|train| train.takes(way, size));
             if found.is_some() {
                 return found;
@@ -102,14 +139,7 @@ impl TrainSink<'_> {
             self.make_way(way);
         }
         let buffer = self.lend()?;
-        self.trains.open.push(OpenTrain {
-            buffer,
-            way,
-            segment_size: size,
-            length: 0,
-            packets: 0,
-            closed: false,
-        });
+        self.trains.open.push(OpenTrain::new(buffer, way, size));
         Some(self.trains.open.len() - 1)
     }
 
@@ -169,7 +199,7 @@ impl TrainSink<'_> {
 
 impl PacketSink for TrainSink<'_> {
     fn has_room(&mut self, way: Way, size: usize) -> bool {
-        if self.trains.open.iter().any(|train| train.takes(way, size)) {
+        if self.trains.vacant || self.trains.open.iter().any(|train| train.takes(way, size)) {
             return true;
         }
         self.trains.spare = self.lend();

@@ -303,8 +303,8 @@ impl Backend for SteeredBackend {
         self.inner.flush()
     }
 
-    fn send(&mut self, train: Train) -> io::Result<()> {
-        self.inner.send(train)
+    fn send_lone(&mut self, path: PathId, packet: &[u8]) -> bool {
+        self.inner.send_lone(path, packet)
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
