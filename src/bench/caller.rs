@@ -170,6 +170,11 @@ impl Caller {
     /// Issues, within a turn, what the outcome just taken made room for.
     #[inline]
     pub fn issue_next(&mut self, via: &mut impl Issue) {
+        // A call's time begins where it is issued: what the outcome that was just taken cost to check and to record is
+        // no call's. Those that share its reading are issued by the new one, too.
+        if self.readings_left == OUTCOMES_PER_READING - 1 {
+            self.reading = self.config.clock.now();
+        }
         self.issue_at(via, self.reading);
     }
 
