@@ -5,7 +5,7 @@
 
 mod recovery_support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -244,4 +244,27 @@ fn an_idle_session_goes_silent_and_gives_its_memory_back() {
     assert!(after.idle_returns >= 1);
     scene.call(1, Duration::from_secs(1));
     scene.until(Duration::from_secs(1), |s| s.client.app().outcomes.len() == 1);
+}
+
+#[test]
+fn what_is_sealed_is_padded_to_whole_blocks_of_the_cipher_and_what_is_not_is_not() {
+    for (config, is_padded) in [(Config::default(), true), (insecure(), false)] {
+        let mut scene = Scene::new(Duration::from_micros(5), config);
+        let odd = Rc::new(Cell::new(0));
+        let counted = odd.clone();
+        scene.line.borrow_mut().drop = Box::new(move |_, packet| {
+            // What is small holds an ack alone.
+            let odd = packet.len() > 64 && !(packet.len() - 36).is_multiple_of(16);
+            counted.set(counted.get() + u32::from(odd));
+            false
+        });
+        let deadline = scene.clock.now().after(Duration::from_secs(5));
+        for size in [1, 60, 64, 1_000, 20_000] {
+            scene.client.call(scene.session, 0, &vec![7; size], deadline, size as u64).expect("room");
+            scene.until(Duration::from_secs(1), |s| s.client.app().outcomes.len() == 1);
+            assert_eq!(scene.client.app().outcomes[0].1, "replied");
+            scene.client.app_mut().outcomes.clear();
+        }
+        assert_eq!(odd.get() == 0, is_padded, "{} packets end in a part of a block", odd.get());
+    }
 }

@@ -14,7 +14,7 @@
 //! transports without acks).
 
 use super::passed::PassedSizes;
-use crate::bounds::PACKET_SIZE_MIN;
+use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE};
 use crate::time::Timestamp;
 
 /// Sizes worth trying before halving what is unknown, in bytes of UDP payload: jumbo frames over IPv4,
@@ -39,10 +39,17 @@ const BLACK_HOLE_LOSSES: u8 = 3;
 /// As many do when a probe timer had to fire: nothing at all passed before something small did.
 const BLACK_HOLE_LOSSES_PROBED: u8 = 2;
 
+/// Of AES, and of Poly1305.
+const CIPHER_BLOCK_SIZE: usize = 16;
+/// What is not sealed of a packet, or is the seal.
+const AROUND: usize = HEADER_SIZE + TAG_SIZE;
+
 /// One path's packet size.
 #[derive(Debug, Clone, Copy)]
 pub struct PathMtu {
     current: usize,
+    /// The bits of what lies between header and tag that a packet's size may have: see [`PathMtu::in_blocks`].
+    grain: usize,
     /// When the next probe may leave: for ever away while one is in flight, or nothing is to be found out.
     probe_at: Timestamp,
     candidate: Option<usize>,
@@ -75,6 +82,7 @@ impl PathMtu {
         let current = PACKET_SIZE_MIN.min(size_max);
         let mut mtu = Self {
             current,
+            grain: usize::MAX,
             probe_at: Timestamp::NEVER,
             candidate: None,
             attempts: 0,
@@ -90,6 +98,21 @@ impl PathMtu {
         };
         mtu.search(Timestamp(0));
         mtu
+    }
+
+    /// The same path for packets whose inside, between header and tag, is to come in whole blocks of a cipher: it takes
+    /// longer over a part of one than over a block.
+    #[must_use]
+    pub fn in_blocks(self) -> Self {
+        Self { grain: !(CIPHER_BLOCK_SIZE - 1), ..self }
+    }
+
+    /// The size of a packet that needs `size` bytes, padded to whole blocks where that is wanted.
+    #[inline(always)]
+    #[must_use]
+    pub fn padded(&self, size: usize) -> usize {
+        let inside = size - AROUND + !self.grain;
+        (AROUND + (inside & self.grain)).min(self.current)
     }
 
     /// The route turned out to carry up to `size`.
@@ -108,6 +131,13 @@ impl PathMtu {
     #[must_use]
     pub fn size(&self) -> usize {
         self.current
+    }
+
+    /// The size of packets that are filled: the largest whose inside comes in whole blocks, where that is wanted.
+    #[inline]
+    #[must_use]
+    pub fn filled_size(&self) -> usize {
+        AROUND + ((self.current - AROUND) & self.grain)
     }
 
     /// The size of the probe to send now, if any. A session that says nothing asks nothing: this is
@@ -273,6 +303,23 @@ fn watched(size: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sealed_comes_in_whole_blocks_that_fit_the_path() {
+        for size_max in [1_200, 1_452, 1_472, 8_972, 16_368] {
+            let mut mtu = PathMtu::new(size_max).in_blocks();
+            mtu.on_probe_acked(Timestamp(0), size_max);
+            let filled = mtu.filled_size();
+            assert!(filled <= size_max && filled + CIPHER_BLOCK_SIZE > size_max, "{size_max}");
+            for size in AROUND..=filled {
+                let padded = mtu.padded(size);
+                assert!((size..size + CIPHER_BLOCK_SIZE).contains(&padded) && padded <= filled, "{size}");
+                assert_eq!((padded - AROUND) % CIPHER_BLOCK_SIZE, 0, "{size}");
+            }
+        }
+        let plain = PathMtu::new(1_200);
+        assert_eq!((plain.filled_size(), plain.padded(777)), (1_200, 777));
+    }
 
     const NOW: Timestamp = Timestamp(1_000);
 

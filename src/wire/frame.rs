@@ -128,11 +128,11 @@ impl<'a> Frames<'a> {
         self.reader.position()
     }
 
-    /// True when nothing follows, not even padding.
+    /// True when no frame follows: nothing, or padding (P-3.5).
     #[inline]
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.done || self.reader.remaining() == 0
+    pub fn is_over(&self) -> bool {
+        self.done || self.reader.rest().first().is_none_or(|kind| *kind == kind::PADDING)
     }
 
     /// The next frame if it is an ACK, with which most packets begin: [`Frames::next`] for one kind, without the choice.
@@ -354,7 +354,7 @@ mod tests {
         row.extend(rest.next_ack().map(|ack| ack.map(Frame::Ack)));
         row.extend(rest.next_ack_request().then_some(Ok(Frame::AckRequest)));
         row.extend(rest.next_messages().map(|unit| unit.map(Frame::Messages)));
-        assert!(!rest.is_empty() || rest.clone().next().is_none(), "{bytes:x?}");
+        assert!(!rest.is_over() || rest.clone().next().is_none(), "{bytes:x?}");
         row.extend(rest);
         assert_eq!(row, Frames::new(bytes).collect::<Vec<_>>(), "{bytes:x?}");
     }

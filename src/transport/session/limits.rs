@@ -1,10 +1,12 @@
 //! What holds packets back or bounds them: the pace, the room beside a unit, the marks a path takes.
 
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
+use crate::crypto::Protector;
 use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::congestion::Controller;
 use crate::transport::pacer::Pace;
+use crate::transport::path_mtu::PathMtu;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::{Pick, Plan};
 use crate::transport::sink::{Marking, PacketSink};
@@ -50,9 +52,15 @@ impl Session {
         }
     }
 
+    /// A path that should carry packets of `size_max` bytes, and is still to be asked.
+    pub(super) fn unproven_path(protector: &Protector, size_max: usize) -> PathMtu {
+        let mtu = PathMtu::new(size_max);
+        if protector.is_secure() { mtu.in_blocks() } else { mtu }
+    }
+
     /// The largest unit that leaves room to ask for an ack.
     pub(super) fn unit_size_max(&self) -> usize {
-        self.mtu.size() - HEADER_SIZE - TAG_SIZE - SIGNALS_SIZE
+        self.mtu.filled_size() - HEADER_SIZE - TAG_SIZE - SIGNALS_SIZE
     }
 
     /// Bytes of data in each fragment of a message of `total` bytes: all alike, so that they travel in packets of
@@ -68,7 +76,7 @@ impl Session {
     #[inline(never)]
     pub(super) fn full_packet_size(&self, body: Body, unit_size: usize) -> usize {
         let size = match body {
-            Body::Packed(_) => self.mtu.size(),
+            Body::Packed(_) => self.mtu.filled_size(),
             Body::Fragment { large, .. } => self.fragment_packet_size(self.large.total(large)),
         };
         let filled = unit_size + CONTROL_SIZE_RESERVED + HEADER_SIZE + TAG_SIZE;
@@ -78,7 +86,7 @@ impl Session {
     /// The size of the packets that a message of `total` bytes travels in, control frames or none.
     fn fragment_packet_size(&self, total: u64) -> usize {
         let around = HEADER_SIZE + CONTROL_SIZE_RESERVED + FRAGMENT_HEAD_SIZE + TAG_SIZE;
-        (self.even_share(total) + around).min(self.mtu.size())
+        (self.even_share(total) + around).min(self.mtu.filled_size())
     }
 
     /// A message's bytes shared out evenly among as few fragments as can hold them, where those are few: a last one

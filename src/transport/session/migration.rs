@@ -28,7 +28,6 @@ use crate::transport::delivery::Deliveries;
 use crate::transport::ecn::EcnPath;
 use crate::transport::engine::Meta;
 use crate::transport::pacer::Pacer;
-use crate::transport::path_mtu::PathMtu;
 use crate::transport::path_validation::{CHALLENGES_MAX, Candidate};
 use crate::transport::resume::Resume;
 use crate::transport::rtt::Rtt;
@@ -232,7 +231,7 @@ impl Session {
 
     /// RFC 9000 §9.4: round trip, window and packet size are the path's, and this is another.
     fn forget_path(&mut self, now: Timestamp, rtt_ns: u64) {
-        self.mtu = PathMtu::new(PACKET_SIZE_MIN.min(self.packet_size_max));
+        self.mtu = Self::unproven_path(&self.protector, PACKET_SIZE_MIN.min(self.packet_size_max));
         self.congestion.restart(CongestionConfig::new(self.mtu.size() as u64));
         self.resume = Resume::new(self.congestion.window(), now);
         self.pacer = Pacer::new();

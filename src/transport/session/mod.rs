@@ -253,7 +253,7 @@ impl Session {
         shared: &mut Shared,
     ) -> Self {
         let Opening { config, now, peer, .. } = *opening;
-        let Start { tuning, mtu, congestion, rate } = Start::of(opening);
+        let Start { tuning, mtu, congestion, rate } = Start::of(opening, &protector);
         Self {
             phase: Phase::Open,
             path: opening.path,
@@ -430,9 +430,9 @@ struct Start {
 }
 
 impl Start {
-    fn of(opening: &Opening<'_>) -> Self {
+    fn of(opening: &Opening<'_>, protector: &Protector) -> Self {
         let tuning = Tuning::new(opening.config, &opening.peer, opening.handshake_rtt_ns);
-        let mtu = PathMtu::new(opening.route_size_max.min(opening.packet_size_max()));
+        let mtu = Session::unproven_path(protector, opening.route_size_max.min(opening.packet_size_max()));
         let kind = tuning.congestion.resolve(tuning.is_dc);
         // What the path carries now, not what it may turn out to: windows are counted in packets.
         let congestion = Congestion::new(kind, CongestionConfig::new(mtu.size() as u64));

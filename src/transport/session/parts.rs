@@ -31,7 +31,7 @@ impl Session {
 
     /// Bytes of a unit in a full part.
     pub(super) fn part_size_max(&self) -> usize {
-        self.mtu.size() - HEADER_SIZE - TAG_SIZE - CONTROL_SIZE_RESERVED - UNIT_PART_HEAD_SIZE
+        self.mtu.filled_size() - HEADER_SIZE - TAG_SIZE - CONTROL_SIZE_RESERVED - UNIT_PART_HEAD_SIZE
     }
 
     /// Large packets vanish, or the kernel refuses them: from now on they are cut smaller. Datagrams that

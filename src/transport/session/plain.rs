@@ -116,7 +116,8 @@ impl Session {
         let acks = self.acks.wanted();
         let asks = fill_to == 0 && self.queue.full_units() == 0 && self.ends_burst(shared);
         let control_size = ACK_FIXED_SIZE * usize::from(acks) + ACK_REQUEST_SIZE * usize::from(asks);
-        let size = (HEADER_SIZE + control_size + unit_size + TAG_SIZE).max(fill_to);
+        let exact = HEADER_SIZE + control_size + unit_size + TAG_SIZE;
+        let size = self.mtu.padded(exact.max(fill_to));
         let packet = sink.packet(self.way(), size)?;
 
         let number = self.next_number(now);

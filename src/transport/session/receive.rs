@@ -132,7 +132,7 @@ impl Session {
                 return None;
             }
         }
-        if rarely(!rest.is_empty()) {
+        if rarely(!rest.is_over()) {
             return self.handle_rest(now, frames, rest, seen, shared, deliveries);
         }
         Some(seen)

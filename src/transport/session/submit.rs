@@ -51,7 +51,7 @@ impl Session {
     /// Bytes of records that fit one unit now.
     #[inline]
     fn capacity(&self) -> usize {
-        self.mtu.size() - HEADER_SIZE - TAG_SIZE - CONTROL_SIZE_RESERVED - MESSAGES_HEAD_SIZE
+        self.mtu.filled_size() - HEADER_SIZE - TAG_SIZE - CONTROL_SIZE_RESERVED - MESSAGES_HEAD_SIZE
     }
 
     /// The largest payload that goes into a packed unit with this record head; a larger one is cut

@@ -169,7 +169,7 @@ impl Session {
             }
             Pick::Part(part, _) => {
                 let goes_on = part.end < part.total && part.size() == self.part_size_max();
-                let fill_to = if goes_on { self.mtu.size() } else { 0 };
+                let fill_to = if goes_on { self.mtu.filled_size() } else { 0 };
                 return Plan { pick, unit_size: UNIT_PART_HEAD_SIZE + part.size(), fill_to, is_probe };
             }
             Pick::Again(_, body) | Pick::New(body) => (body, unit_size(body)),
@@ -326,6 +326,8 @@ impl Session {
         let exact = HEADER_SIZE + control_size + datagram_size + plan.unit_size + TAG_SIZE;
         let least = if plan.is_probe { PROBE_SIZE_MIN } else { 0 };
         let size = exact.max(plan.fill_to).max(least);
+        // Little is sealed of what holds no unit.
+        let size = if plan.unit_size > 0 { self.mtu.padded(size) } else { size };
         let Some(packet) = sink.packet(self.way(), size) else { return Sent::NoMemory };
 
         let number = self.next_number(now);
