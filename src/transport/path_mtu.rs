@@ -41,7 +41,7 @@ const BLACK_HOLE_LOSSES_PROBED: u8 = 2;
 
 /// Of AES, and of Poly1305.
 const CIPHER_BLOCK_SIZE: usize = 16;
-/// What is not sealed of a packet, or is the seal.
+/// Header and tag.
 const AROUND: usize = HEADER_SIZE + TAG_SIZE;
 
 /// One path's packet size.
@@ -317,8 +317,7 @@ mod tests {
                 assert_eq!((padded - AROUND) % CIPHER_BLOCK_SIZE, 0, "{size}");
             }
         }
-        let plain = PathMtu::new(1_200);
-        assert_eq!((plain.filled_size(), plain.padded(777)), (1_200, 777));
+        assert_eq!((PathMtu::new(1_200).filled_size(), PathMtu::new(1_200).padded(777)), (1_200, 777));
     }
 
     const NOW: Timestamp = Timestamp(1_000);
