@@ -17,10 +17,9 @@ use crate::transport::{Marking, PacketSink, PathIndex, Way};
 /// The trains of one worker that are being built.
 #[derive(Debug, Default)]
 pub(super) struct Trains {
+    /// One without packets is the only one: its packet has left, and its memory waits for the next, since a round trip
+    /// waits for memory that changes hands.
     open: Vec<OpenTrain>,
-    /// The only open train is none: its packet has left, and its memory waits for the next. A round trip waits for
-    /// memory that changes hands.
-    vacant: bool,
     /// Lent when room was asked for, and used by the next train.
     spare: Option<TrainBuffer>,
     /// What the backend said when a train left early; the worker reports it.
@@ -51,7 +50,17 @@ impl OpenTrain {
     #[inline]
     fn begin(&mut self, way: Way, segment_size: usize) {
         (self.way, self.segment_size) = (way, segment_size);
+    }
+
+    /// Its packets have left, and it has its memory still.
+    #[inline]
+    fn empty(&mut self) {
         (self.length, self.packets, self.closed) = (0, 0, false);
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.packets == 0
     }
 
     /// Its only packet, if all of it lies here.
@@ -84,11 +93,11 @@ const OPEN_MAX: usize = 8;
 impl Trains {
     /// Hands every open train to the kernel, oldest first.
     fn send_all(&mut self, backend: &mut dyn Backend) -> std::io::Result<()> {
-        if let [train] = &self.open[..]
+        if let [train] = &mut self.open[..]
             && let Some(packet) = train.lone()
             && backend.send_lone(PathId(train.way.path.0), packet)
         {
-            self.vacant = true;
+            train.empty();
             return Ok(());
         }
         self.send_several(backend)
@@ -115,15 +124,15 @@ pub(super) struct TrainSink<'a> {
 impl TrainSink<'_> {
     #[inline(always)]
     fn place(&mut self, way: Way, size: usize) -> Option<usize> {
+        if let [train] = &mut self.trains.open[..]
+            && train.is_empty()
+        {
+            train.begin(way, size);
+            return Some(0);
+        }
         let last = self.trains.last.0;
-        if let Some(train) = self.trains.open.get_mut(last) {
-            if std::mem::take(&mut self.trains.vacant) {
-                train.begin(way, size);
-                return Some(last);
-            }
-            if train.takes(way, size) {
-                return Some(last);
-            }
+        if self.trains.open.get(last).is_some_and(|train| train.takes(way, size)) {
+            return Some(last);
         }
         self.place_beside(way, size)
     }
@@ -199,7 +208,7 @@ impl TrainSink<'_> {
 
 impl PacketSink for TrainSink<'_> {
     fn has_room(&mut self, way: Way, size: usize) -> bool {
-        if self.trains.vacant || self.trains.open.iter().any(|train| train.takes(way, size)) {
+        if self.trains.open.iter().any(|train| train.is_empty() || train.takes(way, size)) {
             return true;
         }
         self.trains.spare = self.lend();
@@ -248,5 +257,85 @@ impl PacketSink for TrainSink<'_> {
             Marking::Ect0 => Ecn::Ect0,
         };
         self.backend.mark(PathId(path.0), ecn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::io::{Doorbell, Event, IoCounters, Received};
+
+    /// Lends `left` times, and keeps the bytes of what leaves.
+    #[derive(Default)]
+    struct Lender {
+        left: usize,
+        sent: Vec<Vec<u8>>,
+    }
+
+    impl Backend for Lender {
+        fn name(&self) -> &'static str {
+            "lender"
+        }
+        fn local_addr(&self) -> SocketAddr {
+            SocketAddr::from(([10, 0, 0, 1], 1))
+        }
+        fn register_path(&mut self, _: PathId, _: SocketAddr) {}
+        fn receive(&mut self, _: &mut Vec<Received>) -> std::io::Result<bool> {
+            Ok(false)
+        }
+        fn buffer_mut(&mut self, _: u32) -> &mut [u8] {
+            &mut []
+        }
+        fn release(&mut self) {}
+        fn lend(&mut self) -> Option<TrainBuffer> {
+            self.left = self.left.checked_sub(1)?;
+            Some(TrainBuffer::new())
+        }
+        fn give_back(&mut self, _: TrainBuffer) {}
+        fn submit(&mut self, train: Train) {
+            self.sent.push(train.buffer.bytes()[..train.length].to_vec());
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn send_lone(&mut self, _: PathId, packet: &[u8]) -> bool {
+            self.sent.push(packet.to_vec());
+            true
+        }
+        fn wait(&mut self, _: Option<Duration>) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn doorbell(&self) -> Doorbell {
+            Doorbell::new(|| {})
+        }
+        fn poll_events(&mut self, _: &mut Vec<Event>) {}
+        fn counters(&mut self, _: bool) -> IoCounters {
+            IoCounters::default()
+        }
+        fn receive_buffer_size(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_packet_that_left_alone_does_not_leave_again_with_the_next_after_memory_ran_out() {
+        let (mut trains, mut backend) = (Trains::default(), Lender { left: 2, ..Lender::default() });
+        let way = |path| Way { path: PathIndex(path), worker: 0 };
+        let mut sink = TrainSink { trains: &mut trains, backend: &mut backend };
+        for (path, size, mark) in [(1, 100, 1), (2, 100, 2), (2, 60, 3), (2, 50, 4)] {
+            sink.packet(way(path), size).expect("memory").fill(mark);
+            if mark == 2 {
+                // The first way's train leaves for this one, for which there is no memory.
+                assert!(sink.packet(way(1), 200).is_none());
+            }
+            if mark > 1 {
+                sink.depart();
+            }
+        }
+        let expected = [vec![1; 100], vec![2; 100], vec![3; 60], vec![4; 50]];
+        assert_eq!(backend.sent, expected);
     }
 }
