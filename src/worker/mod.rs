@@ -212,12 +212,7 @@ impl<A: App> Worker<A> {
     }
 
     fn path_to(&mut self, remote: SocketAddr) -> PathIndex {
-        let Self { paths, backend, engine, .. } = self;
-        paths.index_of(
-            &remote,
-            |path, remote| backend.register_path(path, remote),
-            |path| engine.is_path_used(path),
-        )
+        self.paths.path_to(&remote, &mut *self.backend, &self.engine)
     }
 
     /// Issues a call; its outcome comes to [`App::on_outcome`] with `token`, exactly once.

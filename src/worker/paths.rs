@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use rustc_hash::FxHashMap;
 
-use crate::io::PathId;
-use crate::transport::PathIndex;
+use crate::io::{Backend, PathId};
+use crate::transport::{Engine, PathIndex};
 
 /// Addresses without a session that are remembered at once.
 const STRANGERS_MAX: usize = 256;
@@ -26,10 +26,22 @@ pub(super) struct PathTable {
 }
 
 impl PathTable {
+    /// The index of `remote`, of which `backend` is told when it is new.
+    #[inline]
+    pub(super) fn path_to(
+        &mut self,
+        remote: &SocketAddr,
+        backend: &mut dyn Backend,
+        engine: &Engine,
+    ) -> PathIndex {
+        let register = |path, remote| backend.register_path(path, remote);
+        self.index_of(remote, register, |path| engine.is_path_used(path))
+    }
+
     /// The index of `remote`. A new one is told to `register`; `is_used` says whether a session
     /// lives on an index, so that it may not be given to another address.
     #[inline]
-    pub(super) fn index_of(
+    fn index_of(
         &mut self,
         remote: &SocketAddr,
         register: impl FnOnce(PathId, SocketAddr),

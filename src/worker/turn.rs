@@ -191,11 +191,7 @@ impl<A: App> Worker<A> {
     fn take_buffer(&mut self, index: usize) {
         let Self { batch, paths, backend, engine, deliveries, now, .. } = self;
         let received = &batch[index];
-        let path = paths.index_of(
-            &received.from,
-            |path, remote| backend.register_path(path, remote),
-            |path| engine.is_path_used(path),
-        );
+        let path = paths.path_to(&received.from, &mut **backend, engine);
         let meta = Meta { path, remote: received.from, mark: mark_of(received.ecn) };
         let length = received.length as usize;
         let segment = (received.segment_size as usize).max(1);
