@@ -52,6 +52,10 @@ impl<A: App> Issue for Worker<A> {
             self.call_owned(session, method, payload.clone(), deadline, token)
         }
     }
+
+    fn is_full(&self) -> bool {
+        self.engine().is_full()
+    }
 }
 
 impl Issue for Cx<'_> {
@@ -64,6 +68,10 @@ impl Issue for Cx<'_> {
         } else {
             self.call_owned(session, method, payload.clone(), deadline, token)
         }
+    }
+
+    fn is_full(&self) -> bool {
+        Cx::is_full(self)
     }
 }
 

@@ -16,7 +16,8 @@
 //! burst nothing is allocated per packet. The free lists are last-in first-out, so that a lightly used
 //! slab stays in cache.
 //!
-//! Invariant: no more than `slots_max` slots are lent, small and full together.
+//! Invariant: what is lent is no more memory than the slab's full slots are, however it is cut: where ten thousand sessions
+//! have a call each, that is ten thousand small slots and not as many packets.
 
 use crate::bounds::{PACKET_SIZE_MAX, SLOT_SIZE_SMALL};
 
@@ -53,8 +54,9 @@ pub struct Slab {
     small: Vec<Box<Chunk>>,
     free_full: Vec<SlotId>,
     free_small: Vec<SlotId>,
+    /// Memory lent, and the most that may be, in small slots.
     taken: usize,
-    slots_max: usize,
+    room: usize,
 }
 
 /// Small slots that lie side by side, on lines of their own.
@@ -64,9 +66,11 @@ struct Chunk([[u8; SLOT_SIZE_SMALL]; CHUNK_SLOTS]);
 
 /// Small slots allocated at once.
 const CHUNK_SLOTS: usize = 128;
+/// What a full slot takes, in small ones.
+const FULL_COST: usize = PACKET_SIZE_MAX / SLOT_SIZE_SMALL;
 
 impl Slab {
-    /// A slab of at most `slots_max` slots; none is allocated yet.
+    /// A slab of at most `slots_max` full slots, or of small ones in their memory; none is allocated yet.
     #[must_use]
     pub fn new(slots_max: usize) -> Self {
         Self {
@@ -75,38 +79,45 @@ impl Slab {
             free_full: Vec::new(),
             free_small: Vec::new(),
             taken: 0,
-            slots_max,
+            room: slots_max.saturating_mul(FULL_COST),
         }
     }
 
-    /// A slot of at least `size` bytes for the caller alone, with whatever bytes its last holder left; `None` when all
-    /// `slots_max` are taken.
+    /// A slot of at least `size` bytes for the caller alone, with whatever bytes its last holder left; `None` when that is
+    /// more memory than is left.
     pub fn take(&mut self, size: usize) -> Option<SlotId> {
         debug_assert!(size <= PACKET_SIZE_MAX);
-        if self.taken >= self.slots_max {
+        let is_small = size <= SLOT_SIZE_SMALL;
+        let taken = self.taken + if is_small { 1 } else { FULL_COST };
+        if taken > self.room {
             return None;
         }
-        let slot = if size <= SLOT_SIZE_SMALL { self.take_small() } else { self.take_full() };
-        self.taken += 1;
-        Some(slot)
+        self.taken = taken;
+        Some(if is_small { self.take_small() } else { self.take_full() })
     }
 
-    /// A full slot that begins with the first `size` bytes of `slot`, which its holder forgets: he holds one slot as before, so
-    /// that this never fails.
+    /// A full slot that begins with the first `size` bytes of `slot`, which its holder forgets; `None`, and he keeps it,
+    /// when that is more memory than is left.
     #[inline(never)]
     #[must_use]
-    pub fn widen(&mut self, slot: SlotId, size: usize) -> SlotId {
+    pub fn widen(&mut self, slot: SlotId, size: usize) -> Option<SlotId> {
         debug_assert!(slot.is_small());
+        let taken = self.taken - 1 + FULL_COST;
+        if taken > self.room {
+            return None;
+        }
+        self.taken = taken;
         let wide = self.take_full();
         self.full[wide.index()][..size].copy_from_slice(&small_slot(&self.small, slot)[..size]);
         self.free_small.push(slot);
-        wide
+        Some(wide)
     }
 
     /// Makes sure that the next `take` succeeds, beyond the maximum if need be: for what is bounded
     /// elsewhere and must not be refused.
+    #[inline]
     pub fn ensure_one(&mut self) {
-        self.slots_max = self.slots_max.max(self.taken + 1);
+        self.room = self.room.max(self.taken + FULL_COST);
     }
 
     fn take_full(&mut self) -> SlotId {
@@ -140,8 +151,9 @@ impl Slab {
 
     /// Gives a slot back. The holder forgets it.
     pub fn put(&mut self, slot: SlotId) {
-        self.taken -= 1;
-        let free = if slot.is_small() { &mut self.free_small } else { &mut self.free_full };
+        let (free, cost) =
+            if slot.is_small() { (&mut self.free_small, 1) } else { (&mut self.free_full, FULL_COST) };
+        self.taken -= cost;
         debug_assert!(!free.contains(&slot) || free.len() > 64, "a slot comes back once");
         free.push(slot);
     }
@@ -173,16 +185,17 @@ impl Slab {
         &mut self.full[slot.0 as usize]
     }
 
-    /// Slots lent out now.
+    /// Memory lent out now, in small slots.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.taken
     }
 
-    /// Slots that can still be taken.
+    /// True when a slot of any size can be taken.
+    #[inline]
     #[must_use]
-    pub fn available(&self) -> usize {
-        self.slots_max - self.taken
+    pub fn has_one(&self) -> bool {
+        self.taken + FULL_COST <= self.room
     }
 }
 
@@ -199,41 +212,49 @@ mod tests {
     #[test]
     fn a_slab_lends_each_slot_once_and_stops_at_its_maximum() {
         let mut slab = Slab::new(2);
-        let (a, b) = (slab.take(1).expect("first"), slab.take(1).expect("second"));
+        let large = SLOT_SIZE_SMALL + 1;
+        let (a, b) = (slab.take(large).expect("first"), slab.take(large).expect("second"));
         assert_ne!(a, b);
-        assert!(slab.take(1).is_none());
+        assert!(slab.take(large).is_none());
         slab.put(a);
-        assert_eq!(slab.take(1), Some(a));
-        assert_eq!(slab.taken(), 2);
+        assert_eq!(slab.take(large), Some(a));
+        assert_eq!(slab.taken(), 2 * FULL_COST);
     }
 
     #[test]
-    fn small_and_full_slots_count_together() {
+    fn small_and_full_slots_share_the_memory() {
         let mut slab = Slab::new(2);
+        let all: Vec<SlotId> = (0..2 * FULL_COST).map(|_| slab.take(1).expect("as many as fit")).collect();
+        assert!(slab.take(1).is_none() && !slab.has_one());
+        all.into_iter().for_each(|slot| slab.put(slot));
         let small = slab.take(SLOT_SIZE_SMALL).expect("first");
         let full = slab.take(SLOT_SIZE_SMALL + 1).expect("second");
         assert_eq!((small.size(), full.size()), (SLOT_SIZE_SMALL, PACKET_SIZE_MAX));
         assert_eq!(slab.bytes(small).len(), small.size());
         assert_eq!(slab.bytes_mut(full).len(), full.size());
         assert_eq!(slab.full_bytes_mut(full).len(), full.size());
-        assert_eq!(slab.available(), 0);
+        assert!(slab.take(PACKET_SIZE_MAX).is_none() && !slab.has_one());
         slab.ensure_one();
-        assert!(slab.take(PACKET_SIZE_MAX).is_some());
+        assert!(slab.has_one() && slab.take(PACKET_SIZE_MAX).is_some());
         assert!(slab.take(1).is_none());
-        assert_eq!(slab.taken(), 3);
+        assert_eq!(slab.taken(), 1 + 2 * FULL_COST);
     }
 
     #[test]
-    fn a_widened_slot_keeps_its_bytes_and_takes_nobody_elses_place() {
+    fn a_widened_slot_keeps_its_bytes_and_takes_no_more_memory_than_there_is() {
         let mut slab = Slab::new(1);
         let small = slab.take(100).expect("the only one");
         slab.bytes_mut(small)[..100].fill(7);
-        let wide = slab.widen(small, 100);
+        let other = slab.take(1).expect("as many as fit");
+        assert_eq!(slab.widen(small, 100), None, "another has some of it");
+        assert_eq!(slab.bytes(small)[..100], [7; 100]);
+        slab.put(other);
+        let wide = slab.widen(small, 100).expect("it is all there");
         assert_eq!(wide.size(), PACKET_SIZE_MAX);
         assert_eq!(slab.bytes(wide)[..100], [7; 100]);
-        assert_eq!((slab.taken(), slab.available()), (1, 0));
+        assert_eq!((slab.taken(), slab.has_one()), (FULL_COST, false));
         slab.put(wide);
-        assert_eq!(slab.take(1), Some(small), "it came back when its bytes moved");
+        let small = slab.take(1).expect("it came back when its bytes moved");
         slab.put(small);
         assert_eq!(slab.take(PACKET_SIZE_MAX), Some(wide));
     }

@@ -245,7 +245,7 @@ fn transport(rng: &mut Rng, delay_ns: u64) -> Config {
             _ => Profile::Dc,
         },
         congestion: congestion(wan, delay_ns),
-        slab_slots: some(rng, &[256, 2_048, 8_192]),
+        slab_slots: some(rng, &[8, 256, 8_192]),
         // Keys that wear out within the run, in half of the sealed ones: some so soon that bad weather lasts
         // longer than a key.
         key_update_packets: some(rng, &[10, 300, 2_000, defaults.key_update_packets]),

@@ -45,7 +45,9 @@ pub struct Config {
     pub profile: Profile,
     /// Which congestion controller to use.
     pub congestion: CongestionKind,
-    /// Slab slots of one worker: units that may be queued or unacknowledged at once.
+    /// Memory of one worker for units that are queued or unacknowledged, in full packets of
+    /// [`PACKET_SIZE_MAX`](crate::bounds::PACKET_SIZE_MAX) bytes: so many large units, or 32 times as many of at most
+    /// [`SLOT_SIZE_SMALL`](crate::bounds::SLOT_SIZE_SMALL) bytes.
     pub slab_slots: usize,
     /// The socket's receive buffer as the kernel reports it, in bytes of true size.
     pub receive_buffer_size: u64,

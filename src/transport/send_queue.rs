@@ -74,16 +74,21 @@ impl SendQueue {
                 self.close();
             }
         }
+        if let Some(open) = &mut self.open
+            && MESSAGES_HEAD_SIZE + usize::from(open.size) + record_size > open.slot.size()
+        {
+            // Nobody else knows of the slot before the unit has its number.
+            match slab.widen(open.slot, MESSAGES_HEAD_SIZE + usize::from(open.size)) {
+                Some(wide) => open.slot = wide,
+                None => self.close(),
+            }
+        }
         if self.open.is_none() {
             let slot = slab.take(MESSAGES_HEAD_SIZE + record_size)?;
             self.open = Some(Packed { slot, size: 0, first_ordinal: 0 });
             self.open_messages = 0;
         }
         let open = self.open.as_mut()?;
-        // Nobody else knows of the slot before the unit has its number.
-        if MESSAGES_HEAD_SIZE + usize::from(open.size) + record_size > open.slot.size() {
-            open.slot = slab.widen(open.slot, MESSAGES_HEAD_SIZE + usize::from(open.size));
-        }
         if let Some(ordinal) = ordinal {
             if self.open_messages == 0 {
                 open.first_ordinal = ordinal;
@@ -178,10 +183,29 @@ mod tests {
             slots.dedup();
             let fits = MESSAGES_HEAD_SIZE + size <= SLOT_SIZE_SMALL;
             assert_eq!(slots.len(), 1 + usize::from(fits), "records of {size} bytes");
-            assert_eq!((slab.taken(), queue.full_units()), (1, 0));
+            let memory = slots[slots.len() - 1].size() / SLOT_SIZE_SMALL;
+            assert_eq!((slab.taken(), queue.full_units()), (memory, 0));
             let packed = queue.pop().expect("it is open");
             assert!(records(&slab, packed) == expected, "records of {size} bytes");
         }
+    }
+
+    #[test]
+    fn a_unit_that_may_not_grow_for_want_of_memory_leaves_as_it_is_and_the_next_begins() {
+        let (mut queue, mut slab) = (SendQueue::default(), Slab::new(1));
+        let other = slab.take(1).expect("it is all there");
+        (0..6).for_each(|mark| push(&mut queue, &mut slab, 100, mark, None));
+        assert_eq!(queue.full_units(), 1);
+        let (first, second) = (queue.pop().expect("closed"), queue.pop().expect("open"));
+        assert_eq!((first.size, second.size), (500, 100));
+        assert!(first.slot.is_small() && second.slot.is_small());
+        assert_eq!(records(&slab, second), [5; 100]);
+        assert!(
+            queue.reserve(&mut slab, CAPACITY, 1_000, None).is_none(),
+            "a full slot is more than is left"
+        );
+        [other, first.slot, second.slot].into_iter().for_each(|slot| slab.put(slot));
+        assert_eq!(slab.taken(), 0);
     }
 
     #[test]

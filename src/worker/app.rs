@@ -182,6 +182,12 @@ impl Cx<'_> {
         self.now
     }
 
+    /// After [`SendError::WouldBlock`]: no session takes anything now, not only the one that was asked.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.engine.is_full()
+    }
+
     /// Issues a call: either side may.
     ///
     /// # Errors

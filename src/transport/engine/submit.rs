@@ -41,8 +41,13 @@ impl Engine {
         deadline: Timestamp,
         token: u64,
     ) -> Result<(), SendError> {
-        let (session, shared) = self.active(key)?;
-        session.call(method, Payload::Copied(payload), deadline, token, shared)
+        let (session, shared) = self.parts(key)?;
+        session.call(method, Payload::Copied(payload), deadline, token, shared)?;
+        // Not before: thousands of sessions that are refused for want of memory have nothing to say.
+        if !std::mem::replace(&mut session.listed.ready, true) {
+            self.ready.push_back(key.index);
+        }
+        Ok(())
     }
 
     /// [`Engine::call`] with a buffer that is kept, not copied, when it is large.
@@ -57,8 +62,18 @@ impl Engine {
         deadline: Timestamp,
         token: u64,
     ) -> Result<(), SendError> {
-        let (session, shared) = self.active(key)?;
-        session.call(method, Payload::Owned(payload), deadline, token, shared)
+        let (session, shared) = self.parts(key)?;
+        session.call(method, Payload::Owned(payload), deadline, token, shared)?;
+        self.touch(key.index);
+        Ok(())
+    }
+
+    /// After [`SendError::WouldBlock`]: no session takes anything now, not only the one that was asked. The worker's memory
+    /// for what is queued or unacknowledged is used up.
+    #[inline]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        !self.shared.slab.has_one()
     }
 
     /// Sends a one-way message, in order on `channel` or in none. Returns its ordinal, by which an

@@ -118,7 +118,7 @@ impl Session {
     ) -> Result<u64, SendError> {
         self.may_submit(payload.len())?;
         // Before a sequence number is drawn: one that is not used would leave a gap for ever.
-        if shared.slab.available() == 0 {
+        if !shared.slab.has_one() {
             return Err(SendError::WouldBlock);
         }
         let header = match channel {
