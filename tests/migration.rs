@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ringwire::bounds::PACKET_SIZE_MIN;
 use ringwire::endpoint::AllowList;
 use ringwire::sim::world::World;
 use ringwire::testing::bare::{BarePeer, BareServer, identity};
@@ -12,8 +13,8 @@ use ringwire::time::Timestamp;
 use ringwire::transport::security::Security;
 use ringwire::transport::{Config, Counters};
 use ringwire::wire::{
-    CallId, Frame, Frames, MESSAGES_HEAD_SIZE, RecordHeader, UnitNumber, encode_messages_head,
-    encode_path_response, encode_ping,
+    AckHead, CallId, Frame, Frames, Header, MESSAGES_HEAD_SIZE, RecordHeader, UnitNumber, encode_ack,
+    encode_messages_head, encode_path_response, encode_ping,
 };
 use ringwire::worker::{
     App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, WorkerConfig,
@@ -275,6 +276,36 @@ fn who_answers_from_a_new_address_is_followed_there_and_is_sent_nothing_but_chal
     assert_eq!(scene.counters().paths_changed, 1);
     scene.is_at(away);
     assert_eq!(scene.said(home).bytes, 0, "nothing goes to the old address any more");
+}
+
+#[test]
+fn an_ack_of_the_old_paths_size_probe_that_comes_late_says_nothing_of_the_new_path() {
+    let mut scene = Scene::new();
+    let (home, away) = (scene.home(), elsewhere());
+    let packet = scene.call();
+    scene.hears(home, packet);
+    let sent = scene.server.sent_to(home);
+    let probe =
+        sent.iter().find(|packet| packet.len() > PACKET_SIZE_MIN).expect("it asks for the size at once");
+    let probe = Header::decode(probe).expect("it is one of ours").number;
+    let packet = scene.call();
+    scene.hears(away, packet);
+    let challenge = scene.said(away).challenges[0];
+    let packet = scene.answer(challenge);
+    scene.hears(away, packet);
+    assert_eq!(scene.counters().paths_changed, 1);
+    let head = AckHead {
+        unit_floor: UnitNumber(0),
+        ack_delay_ns: 0,
+        duplicate_seen: false,
+        ecn_ce: 0,
+        ecn_intact: true,
+    };
+    let packet = scene.peer.say(|writer| {
+        encode_ack(writer, &head, std::iter::once((probe, probe)));
+    });
+    scene.hears(away, packet);
+    assert_eq!(scene.server.worker().engine().packet_size_max(), Some(PACKET_SIZE_MIN));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::transport::counters::Counters;
 use crate::transport::credit;
 use crate::transport::lane::LaneNote;
 use crate::transport::late_ack::LateAck;
-use crate::transport::path_rtts::PathRtts;
+use crate::transport::path_facts::PathFacts;
 use crate::transport::peer_workers::PeerWorkers;
 use crate::transport::quota::Quota;
 use crate::transport::reassembly::{Grant, Reserve};
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) reserve: Reserve,
     pub(crate) accounts: Accounts,
     pub(crate) peer_workers: PeerWorkers,
-    pub(crate) path_rtts: PathRtts,
+    pub(crate) paths: PathFacts,
     /// The ack that is read when the packets of this turn have left.
     pub(crate) late_ack: LateAck,
     /// Scratch for loss detection, kept to avoid allocation.
@@ -63,7 +63,7 @@ impl Shared {
             reserve: Reserve::new(REASSEMBLY_BYTES_MAX.max(config.message_size_max)),
             accounts: Accounts::default(),
             peer_workers: PeerWorkers::default(),
-            path_rtts: PathRtts::default(),
+            paths: PathFacts::default(),
             late_ack: LateAck::default(),
             lost: Vec::new(),
             acked_units: Vec::new(),

@@ -212,7 +212,7 @@ impl<A: App> Worker<A> {
     }
 
     fn path_to(&mut self, remote: SocketAddr) -> PathIndex {
-        self.paths.path_to(&remote, &mut *self.backend, &self.engine)
+        self.paths.path_to(&remote, &mut *self.backend, &mut self.engine)
     }
 
     /// Issues a call; its outcome comes to [`App::on_outcome`] with `token`, exactly once.

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use rustc_hash::FxHashMap;
 
+use crate::hint::rarely;
 use crate::io::{Backend, PathId};
 use crate::transport::{Engine, PathIndex};
 
@@ -32,32 +33,36 @@ impl PathTable {
         &mut self,
         remote: &SocketAddr,
         backend: &mut dyn Backend,
-        engine: &Engine,
+        engine: &mut Engine,
     ) -> PathIndex {
         let register = |path, remote| backend.register_path(path, remote);
-        self.index_of(remote, register, |path| engine.is_path_used(path))
+        let (path, is_new) = self.index_of(remote, register, |path| engine.is_path_used(path));
+        if rarely(is_new) {
+            engine.forget_path(path);
+        }
+        path
     }
 
-    /// The index of `remote`. A new one is told to `register`; `is_used` says whether a session
-    /// lives on an index, so that it may not be given to another address.
+    /// The index of `remote`, and whether it is new. A new one is told to `register`; `is_used` says whether a
+    /// session lives on an index, so that it may not be given to another address.
     #[inline]
     fn index_of(
         &mut self,
         remote: &SocketAddr,
         register: impl FnOnce(PathId, SocketAddr),
         is_used: impl Fn(PathIndex) -> bool,
-    ) -> PathIndex {
+    ) -> (PathIndex, bool) {
         if let Some((address, path)) = &self.last
             && address == remote
         {
-            return *path;
+            return (*path, false);
         }
-        let path = match self.by_remote.get(remote) {
-            Some(path) => *path,
-            None => self.insert(*remote, register, is_used),
+        let (path, is_new) = match self.by_remote.get(remote) {
+            Some(path) => (*path, false),
+            None => (self.insert(*remote, register, is_used), true),
         };
         self.last = Some((*remote, path));
-        path
+        (path, is_new)
     }
 
     #[cold]
@@ -138,14 +143,31 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_not_taken_for_the_one_that_had_its_index_before() {
+        let hub = std::rc::Rc::new(std::cell::RefCell::new(crate::io::memory::Switch::default()));
+        let mut backend = crate::io::memory::MemoryBackend::new(address(1), hub);
+        let mut engine = Engine::new(crate::transport::Config::default(), crate::time::Timestamp(0));
+        let mut table = PathTable::default();
+        let old = table.path_to(&address(2), &mut backend, &mut engine);
+        engine.set_route_size(old, 1_472);
+        assert_eq!(table.path_to(&address(2), &mut backend, &mut engine), old);
+        assert_eq!(engine.known_route_size(old), Some(1_472));
+        let newcomer = (3..u16::MAX)
+            .find(|port| table.path_to(&address(*port), &mut backend, &mut engine) == old)
+            .expect("the index of a stranger comes round");
+        assert_eq!(table.remote(old), address(newcomer));
+        assert_eq!(engine.known_route_size(old), None, "its route has to be asked for");
+    }
+
+    #[test]
     fn a_flood_of_strangers_does_not_grow_the_table_nor_take_a_used_index() {
         let mut table = PathTable::default();
-        let friend = table.index_of(&address(1), |_, _| {}, |_| false);
+        let friend = table.index_of(&address(1), |_, _| {}, |_| false).0;
         for port in 2..5_000 {
             table.index_of(&address(port), |_, _| {}, |path| path == friend);
         }
         assert!(table.remotes.len() <= STRANGERS_MAX + 2, "{}", table.remotes.len());
-        assert_eq!(table.index_of(&address(1), |_, _| {}, |_| false), friend);
+        assert_eq!(table.index_of(&address(1), |_, _| {}, |_| false), (friend, false));
         assert_eq!(table.remote(friend), address(1));
     }
 }

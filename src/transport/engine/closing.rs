@@ -85,7 +85,7 @@ impl Engine {
                 self.forget_origin(index);
                 self.closings += 1;
                 self.table.fill(index, Slot::Closing(Box::new(closing)));
-                self.wheel.arm(index, due);
+                self.timers.arm(index, due);
             }
             _ => self.remove(index),
         }
@@ -108,7 +108,7 @@ impl Engine {
         let packet = closing.packet;
         closing.said(now);
         let at = closing.due.min(closing.until);
-        self.wheel.arm(index, at);
+        self.timers.arm(index, at);
         // Without memory now it is said at the next expiry.
         self.send_close(&packet, sink);
     }

@@ -34,7 +34,10 @@ impl Engine {
                 self.accepted.remove(&origin);
                 self.accepted.insert(moved, index);
             }
-            self.routes_wanted.push(path);
+            let route_size = self.route_size(path).min(self.config.packet_size_max);
+            if let Slot::Open(session) = self.table.slot_mut(index) {
+                session.set_route_size(route_size);
+            }
         }
     }
 
@@ -47,7 +50,7 @@ impl Engine {
 
     /// Nothing is awaited of a session any more: no timer, and no INIT that would find it.
     pub(super) fn forget_origin(&mut self, index: u32) {
-        self.wheel.cancel(index);
+        self.timers.cancel(index);
         if let Slot::Open(session) = self.table.slot(index)
             && session.accepted
             // A lane has no INIT, and its peer may call it as it called another session.

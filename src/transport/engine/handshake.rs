@@ -40,8 +40,8 @@ impl Engine {
     }
 
     pub(super) fn route_size(&mut self, path: PathIndex) -> usize {
-        match self.route_sizes.get(&path) {
-            Some(size) => *size,
+        match self.shared.paths.get(path).route_size {
+            Some(size) => size,
             None => {
                 self.routes_wanted.push(path);
                 PACKET_SIZE_MIN
@@ -51,7 +51,7 @@ impl Engine {
 
     /// A session that was asked for will not open.
     pub(super) fn end_unopened(&mut self, index: u32, reason: CloseReason) {
-        self.wheel.cancel(index);
+        self.timers.cancel(index);
         if let Some(session) = self.table.remove(index) {
             self.shared.events.push(Event::Closed { session, reason });
         }

@@ -52,7 +52,7 @@ impl Engine {
         let lane = key.id(self.config.worker_index);
         let give_up_at = now.after_ns(GIVE_UP_NS);
         self.table.fill(key.index, Slot::Joining(Box::new(Joining { parent, give_up_at })));
-        self.wheel.arm(key.index, give_up_at);
+        self.timers.arm(key.index, give_up_at);
         let (token, wanted) = (self.token_of(lane), wanted.unwrap_or(ANY_WORKER));
         self.tell(parent.worker, None, Says::Ask { parent: parent.session, lane, token, wanted });
         Ok(key)
@@ -283,7 +283,7 @@ impl Engine {
             session.say_hello();
         }
         session.announce(&mut self.shared);
-        self.wheel.cancel(key.index);
+        self.timers.cancel(key.index);
         self.table.fill(key.index, Slot::Open(Box::new(session)));
         self.touch(key.index);
     }

@@ -11,6 +11,7 @@ mod opening;
 mod reset;
 mod submit;
 mod table;
+mod timers;
 mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,10 +24,10 @@ use crate::crypto::{CookieJar, Csprng, PublicKey};
 use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::asking::Asking;
+use crate::transport::path_size::PathSize;
 use crate::transport::security::{Denied, Security};
 use crate::transport::session::Session;
 use crate::transport::shared::Shared;
-use crate::transport::timer_wheel::TimerWheel;
 use crate::transport::{Config, Deliveries, Event, Mark, PathIndex, SendError};
 use crate::wire::{Header, PacketKind};
 
@@ -36,6 +37,7 @@ pub use jobs::{Job, JobDone};
 use reset::Stateless;
 pub use table::SessionKey;
 use table::{Slot, Table};
+use timers::Timers;
 
 /// What is known of a received packet beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +61,7 @@ pub struct Engine {
     heard: Vec<u32>,
     /// Sessions that were let speak in this transmit.
     spoke: Vec<transmit::Spoke>,
-    wheel: TimerWheel,
+    timers: Timers,
     expired: Vec<u32>,
     config: Config,
     asking: Asking,
@@ -81,8 +83,6 @@ pub struct Engine {
     /// The same by (the client's id, its boot id), for one that proved its key from another address.
     // A tree, not a hash table: the peer chooses the keys (S11).
     attempts: BTreeMap<(u64, u64), u32>,
-    /// Largest packet the route of each path carries.
-    route_sizes: FxHashMap<PathIndex, usize>,
     /// Paths of new sessions whose route size nobody has told yet.
     routes_wanted: Vec<PathIndex>,
     /// The endpoint's workers, of which this is one's engine; 0 for a worker on its own.
@@ -104,7 +104,7 @@ impl Engine {
             ready: VecDeque::new(),
             heard: Vec::new(),
             spoke: Vec::new(),
-            wheel: TimerWheel::new(),
+            timers: Timers::new(),
             expired: Vec::new(),
             asking: Asking::default(),
             cookies: CookieJar::new(now, secrets),
@@ -118,7 +118,6 @@ impl Engine {
             last_reset: Timestamp(0),
             accepted: FxHashMap::default(),
             attempts: BTreeMap::new(),
-            route_sizes: FxHashMap::default(),
             routes_wanted: Vec::new(),
             workers: 0,
             next_granter: 0,
@@ -204,7 +203,7 @@ impl Engine {
         self.shared.receive_full = receive_full;
         self.settle_ack(now);
         let mut expired = std::mem::take(&mut self.expired);
-        self.wheel.expired(now, &mut expired);
+        self.timers.expired(now, &self.shared.paths, &mut expired);
         for index in expired.drain(..) {
             match self.table.slot_mut(index) {
                 Slot::Open(session) => {
@@ -227,7 +226,7 @@ impl Engine {
     /// The next moment at which [`Engine::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.wheel.next()
+        self.timers.next()
     }
 
     fn touch(&mut self, index: u32) {
@@ -262,7 +261,12 @@ impl Engine {
     /// `path`'s route carries packets of at most `size_max` bytes of UDP payload.
     pub fn set_route_size(&mut self, path: PathIndex, size_max: usize) {
         let size_max = size_max.max(PACKET_SIZE_MIN);
-        self.route_sizes.insert(path, size_max);
+        let facts = self.shared.paths.of(path);
+        if facts.route_size.replace(size_max) == Some(size_max) {
+            return;
+        }
+        // What did not pass may do so by another route.
+        facts.size = PathSize::default();
         let packet_size_max = self.config.packet_size_max;
         for index in 0..self.table.len() {
             if let Slot::Open(session) = self.table.slot_mut(index)
@@ -272,6 +276,11 @@ impl Engine {
                 self.touch(index);
             }
         }
+    }
+
+    /// `path` is another address from now on, which nothing is known of.
+    pub fn forget_path(&mut self, path: PathIndex) {
+        self.shared.paths.forget(path);
     }
 
     /// The kernel refused a packet of `size` on `path`.

@@ -6,6 +6,12 @@ use crate::transport::engine::table::{SessionKey, Slot};
 use crate::transport::session::Session;
 
 impl Engine {
+    /// What is known of the route of `path`.
+    #[cfg(test)]
+    pub(crate) fn known_route_size(&self, path: crate::transport::PathIndex) -> Option<usize> {
+        self.shared.paths.get(path).route_size
+    }
+
     /// Smoothed round-trip time of a session, in nanoseconds.
     #[must_use]
     pub fn rtt_ns(&self, key: SessionKey) -> Option<u64> {

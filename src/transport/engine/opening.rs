@@ -253,7 +253,7 @@ impl Engine {
             if secure {
                 connecting.on_refused(now, refuse.code);
                 let at = connecting.next_timeout();
-                self.wheel.arm(index, at);
+                self.timers.arm(index, at);
             } else {
                 self.end_connecting(now, index, CloseReason::Refused(refuse.code));
             }
@@ -305,7 +305,7 @@ impl Engine {
         }
         let (at, path) = (connecting.next_timeout(), connecting.path());
         let gives_place = connecting.gives_place(self.asking.answers(now, path));
-        self.wheel.arm(index, at);
+        self.timers.arm(index, at);
         if gives_place {
             self.give_place(now, path);
         }

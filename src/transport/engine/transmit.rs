@@ -124,8 +124,8 @@ impl Engine {
         if rarely(session.is_closed()) {
             return self.end_session(now, index, sink);
         }
-        if let Some(at) = session.next_timeout() {
-            self.wheel.arm(index, at);
+        if let Some(due) = session.due() {
+            self.timers.arm_session(index, due);
         }
     }
 

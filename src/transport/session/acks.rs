@@ -5,6 +5,7 @@ use crate::time::Timestamp;
 use crate::transport::congestion::{AckInfo, Controller, LossInfo};
 use crate::transport::ecn::EcnNews;
 use crate::transport::late_ack::Waiting;
+use crate::transport::path_mtu::CROWDED_WAIT_NS;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::{Acked, NO_UNIT, SentPacket, Thresholds, carried};
 use crate::transport::session::Session;
@@ -196,7 +197,11 @@ impl Session {
                 };
                 news.note(number, &packet);
                 probes.note(&packet);
-                mtu.on_passed(number, packet.size.into());
+                // RFC 9000 §9.4: what was sent on another path says nothing of this one's size.
+                if number >= path_began {
+                    probes.note_size(&packet);
+                    mtu.on_passed(number, packet.size.into());
+                }
                 if packet.carried & carried::PART != 0 {
                     parts.push((packet.unit, number));
                 } else if packet.unit != NO_UNIT {
@@ -213,7 +218,7 @@ impl Session {
         if rarely(!parts.is_empty()) {
             self.on_parts_acked(&parts, shared);
         }
-        self.note_sizes(now, &probes);
+        self.note_sizes(now, &probes, shared);
         if probes.grants_arrived && self.reassemblies.is_empty() {
             self.control.granted.clear();
         }
@@ -221,9 +226,10 @@ impl Session {
     }
 
     /// What was acknowledged shows which packet sizes pass.
-    fn note_sizes(&mut self, now: Timestamp, probes: &ProbeNews) {
+    fn note_sizes(&mut self, now: Timestamp, probes: &ProbeNews, shared: &mut Shared) {
         if let Some(size) = probes.size_probe {
             self.mtu.on_probe_acked(now, size);
+            shared.paths.of(self.path).size.note(now, self.mtu.sizes());
             self.congestion.set_packet_size(self.mtu.size() as u64);
         }
     }
@@ -262,7 +268,7 @@ impl Session {
         let latest_ns = now.since_ns(packet.sent_at);
         self.rtt.on_sample(now, latest_ns, u64::from(ack.head.ack_delay_ns), self.tuning.peer_ack_delay_ns);
         self.loss.others_pto_ns = 0;
-        shared.path_rtts.on_sample(self.path, self.key.index, now, latest_ns);
+        shared.paths.of(self.path).rtt.on_sample(self.key.index, now, latest_ns);
         self.follow_rtt();
         self.acks.on_rtt(self.rtt.smoothed_ns());
     }
@@ -322,6 +328,9 @@ impl Session {
             if packet.carried & carried::SIZE_PROBE != 0 {
                 // RFC 8899 §3: the loss of a probe is no sign of congestion.
                 self.mtu.on_probe_lost(now, usize::from(packet.size), crowded);
+                let path = &mut shared.paths.of(self.path).size;
+                path.note(now, self.mtu.sizes());
+                path.wait_until(if crowded { now.after_ns(CROWDED_WAIT_NS) } else { now });
                 continue;
             }
             self.ecn.on_lost(1);
@@ -336,7 +345,9 @@ impl Session {
         if bytes == 0 {
             return;
         }
+        let used = self.mtu.size();
         if self.mtu.is_black_hole(now) {
+            shared.paths.of(self.path).size.on_fell(used);
             self.on_shrunk(shared);
         }
         if newest >= self.loss.recovery_start {
@@ -407,6 +418,9 @@ struct ProbeNews {
 impl ProbeNews {
     fn note(&mut self, packet: &SentPacket) {
         self.grants_arrived |= packet.carried & carried::GRANT != 0;
+    }
+
+    fn note_size(&mut self, packet: &SentPacket) {
         if packet.carried & carried::SIZE_PROBE != 0 {
             self.size_probe = Some(usize::from(packet.size));
         }

@@ -271,7 +271,12 @@ impl Session {
 
     /// The kernel refused a packet of `size` on this session's path.
     pub(crate) fn on_packet_refused(&mut self, now: Timestamp, size: usize, shared: &mut Shared) {
-        if self.mtu.on_refused(now, size) {
+        let path = &mut shared.paths.of(self.path).size;
+        path.on_fell(size);
+        let in_use = self.mtu.on_refused(now, size);
+        // A probe that never left is nobody's turn any more.
+        path.note(now, self.mtu.sizes());
+        if in_use {
             self.on_shrunk(shared);
         }
     }

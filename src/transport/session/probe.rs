@@ -2,6 +2,7 @@
 
 use crate::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE};
 use crate::time::Timestamp;
+use crate::transport::congestion::Controller;
 use crate::transport::sent::{NO_UNIT, carried};
 use crate::transport::session::transmit::{Pick, Sent, encode_header};
 use crate::transport::session::write_unit::unit_size;
@@ -44,9 +45,32 @@ impl Session {
         })
     }
 
-    pub(super) fn size_probe_wanted(&self, now: Timestamp) -> Option<usize> {
+    #[inline]
+    pub(super) fn size_probe_wanted(&mut self, now: Timestamp, shared: &mut Shared) -> Option<usize> {
         let open = matches!(self.phase, Phase::Open);
-        if open { self.mtu.probe(now) } else { None }
+        if open && self.mtu.is_probe_due(now) { self.probe_if_nobody_knows(now, shared) } else { None }
+    }
+
+    /// P-13.27: sessions with one remote ask for its packet size one after the other, and take what another found.
+    #[cold]
+    fn probe_if_nobody_knows(&mut self, now: Timestamp, shared: &mut Shared) -> Option<usize> {
+        let path = &mut shared.paths.of(self.path).size;
+        if let Some(sizes) = path.found(now) {
+            let before = self.mtu.size();
+            self.mtu.take(now, sizes);
+            // A window below one packet is what a queue has left of it: the same size again would lift it.
+            if self.mtu.size() != before {
+                self.congestion.set_packet_size(self.mtu.size() as u64);
+            }
+        }
+        let size = self.mtu.probe(now)?;
+        match path.take_turn(now, self.rtt.smoothed_ns()) {
+            None => Some(size),
+            Some(until) => {
+                self.mtu.wait_until(until);
+                None
+            }
+        }
     }
 
     /// RFC 8899 §4.1: a PING padded to the size in question.

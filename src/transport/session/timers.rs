@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::hint::rarely;
 use crate::time::Timestamp;
-use crate::transport::path_rtts::wait_ns;
+use crate::transport::due::{Due, ProbeDue};
+use crate::transport::path_rtt::wait_ns;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::{GRANULARITY_DC_NS, Phase, Session, Tuning};
 use crate::transport::shared::Shared;
@@ -221,9 +222,9 @@ impl Session {
             && !self.acks.wanted()
     }
 
-    /// The next moment at which [`Session::on_timeout`] has something to do.
+    /// When [`Session::on_timeout`] has something to do next.
     #[inline(never)]
-    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+    pub(crate) fn due(&self) -> Option<Due> {
         let phase = match self.phase {
             Phase::Closed => return None,
             Phase::Flushing { until, .. } => Some(until),
@@ -235,7 +236,6 @@ impl Session {
         at = earliest(at, phase);
         at = earliest(at, self.path_dead_at());
         at = earliest(at, self.loss.time);
-        at = earliest(at, self.probe_at());
         at = earliest(at, self.acks.deadline());
         at = earliest(at, self.timers.pacing);
         at = earliest(at, self.timers.blocked_probe);
@@ -244,7 +244,14 @@ impl Session {
         at = earliest(at, self.watch_at());
         at = earliest(at, self.lanes.repeat_at());
         at = earliest(at, self.migration_at());
-        Some(earliest(at, self.origin_at()))
+        at = earliest(at, self.origin_at());
+        let probe = self.probe_at().map(|at| ProbeDue {
+            at,
+            path: self.path,
+            since: self.sent.last_eliciting_at(),
+            most_ns: self.others_wait_max_ns(),
+        });
+        Some(Due { at, probe })
     }
 
     /// Does what is due at `now`. Idempotent: nothing is due twice.
@@ -306,11 +313,16 @@ impl Session {
     /// longer than this session expects: it is set anew (P-13.26).
     fn waits_as_others_do(&mut self, now: Timestamp, shared: &Shared) -> bool {
         let since = self.sent.last_eliciting_at();
-        let Some(rtt_ns) = shared.path_rtts.of_others(self.path, self.key.index, since) else { return false };
-        // No further than the doubling goes (P-13.20): whoever is asked too late dies of its idle timeout.
-        let most_ns = self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE;
-        self.loss.others_pto_ns = self.loss.others_pto_ns.max(wait_ns(rtt_ns, most_ns));
+        let Some(rtt_ns) = shared.paths.get(self.path).rtt.of_others(self.key.index, since) else {
+            return false;
+        };
+        self.loss.others_pto_ns = self.loss.others_pto_ns.max(wait_ns(rtt_ns, self.others_wait_max_ns()));
         self.probe_at().is_some_and(|at| at > now)
+    }
+
+    /// No further than the doubling goes (P-13.20): whoever is asked too late dies of its idle timeout.
+    fn others_wait_max_ns(&self) -> u64 {
+        self.tuning.idle_timeout_ns / PROBES_BEFORE_IDLE
     }
 
     /// Two packets rather than one from the second expiry on, until they come at moments of chance: by then it is

@@ -135,7 +135,7 @@ impl Session {
     }
 
     fn transmit_one(&mut self, now: Timestamp, shared: &mut Shared, sink: &mut impl PacketSink) -> Sent {
-        if let Some(size) = self.size_probe_wanted(now) {
+        if let Some(size) = self.size_probe_wanted(now, shared) {
             return self.send_size_probe(now, size, shared, sink);
         }
         let mut plan = self.plan(now, shared);
