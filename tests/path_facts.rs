@@ -1,13 +1,15 @@
 //! What one session finds out about a path, the others on it need not ask for (P-13.27).
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ringwire::bounds::PACKET_SIZE_MIN;
+use ringwire::bounds::{HEADER_SIZE, PACKET_SIZE_MIN, TAG_SIZE};
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, Switch};
 use ringwire::time::Clock;
+use ringwire::wire::{Frame, Frames, Header, PacketKind, SessionId};
 use ringwire::worker::SessionKey;
 
 #[allow(dead_code, reason = "other tests use more of it")]
@@ -29,6 +31,11 @@ struct Seen {
     /// The kernel refuses longer ones.
     takes: Cell<usize>,
     from_client: RefCell<Vec<usize>>,
+    /// Packets that the kernel dropped at the server's socket.
+    drops: Cell<u64>,
+    from_server: Cell<usize>,
+    /// Sessions that the server told of drops.
+    told: RefCell<BTreeSet<SessionId>>,
 }
 
 impl Seen {
@@ -40,9 +47,26 @@ impl Seen {
     }
 }
 
+impl Seen {
+    fn note_said(&self, packet: &[u8]) {
+        self.from_server.set(self.from_server.get() + 1);
+        let header = Header::decode(packet).expect("it is one of ours");
+        if header.kind != PacketKind::Data {
+            return;
+        }
+        let frames = Frames::new(&packet[HEADER_SIZE..packet.len() - TAG_SIZE]);
+        let tells = |frame: Frame<'_>| matches!(frame, Frame::Stats(stats) if stats.socket_drops > 0);
+        if frames.into_iter().any(|frame| tells(frame.expect("the server speaks well"))) {
+            self.told.borrow_mut().insert(header.session);
+        }
+    }
+}
+
 impl Hub for Narrow {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
-        if from != SERVER {
+        if from == SERVER {
+            self.seen.note_said(packet);
+        } else {
             self.seen.from_client.borrow_mut().push(packet.len());
         }
         if packet.len() <= self.seen.carries.get() {
@@ -56,6 +80,10 @@ impl Hub for Narrow {
 
     fn packet_size_max(&self, _from: SocketAddr, _to: SocketAddr) -> usize {
         self.seen.takes.get()
+    }
+
+    fn drops(&self, at: SocketAddr) -> u64 {
+        if at == SERVER { self.seen.drops.get() } else { 0 }
     }
 }
 
@@ -153,4 +181,27 @@ fn a_probe_that_the_kernel_refuses_holds_nobody_up() {
     pair.turn_until(|pair| packet_sizes(pair)[0] == 1_472);
     let took_ns = pair.clock.now().since_ns(began);
     assert!(took_ns < 1_000_000, "{took_ns} ns");
+}
+
+#[test]
+fn a_full_socket_is_not_filled_again_by_a_packet_for_each_session_that_tells_of_it() {
+    // Ten thousand sessions said a million packets a second about the drops that these made.
+    let (mut pair, seen) = on_a_path_that_carries(65_000);
+    open(&mut pair, SESSIONS);
+    call_on_each(&mut pair);
+    (0..100_000).for_each(|_| pair.round());
+    let before = seen.from_server.get();
+    for drops in [100, 150] {
+        seen.drops.set(drops);
+        (0..10_000).for_each(|_| pair.round());
+    }
+    assert_eq!(seen.from_server.get() - before, 2, "one says it for all");
+    assert_eq!(
+        pair.client.counters().peer_socket_drops,
+        50,
+        "the first that is heard is where counting begins"
+    );
+    call_on_each(&mut pair);
+    assert_eq!(seen.told.borrow().len(), SESSIONS + 1, "and each with its next answer");
+    assert_eq!(pair.client.counters().peer_socket_drops, 50, "that counts once");
 }

@@ -9,6 +9,8 @@ use crate::transport::sink::PathIndex;
 pub(crate) struct Facts {
     pub(crate) rtt: NewestRtt,
     pub(crate) size: PathSize,
+    /// The drops at our socket that one of its sessions told the other end of.
+    pub(crate) drops_told: u64,
     /// The largest packet its route carries, in bytes of UDP payload, once that was asked for.
     pub(crate) route_size: Option<usize>,
 }

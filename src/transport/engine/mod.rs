@@ -303,8 +303,13 @@ impl Engine {
         self.shared.socket_drops = drops;
         for index in 0..self.table.len() {
             if let Slot::Open(session) = self.table.slot_mut(index) {
-                session.note_socket_drops(drops);
-                self.touch(index);
+                // One of those with a remote says it at once, the others with whatever they say next: a packet for each
+                // of ten thousand every ten milliseconds fills what was full.
+                let told = std::mem::replace(&mut self.shared.paths.of(session.path).drops_told, drops);
+                session.note_socket_drops(drops, told != drops);
+                if told != drops {
+                    self.touch(index);
+                }
             }
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct Control {
     pub(super) granted: Vec<(MessageId, u64)>,
     /// STATS is due.
     pub(super) stats: bool,
+    /// And at once, if nothing else leaves.
+    pub(super) stats_alone: bool,
     /// What it tells.
     pub(super) arrivals: Arrivals,
     /// A duplicate was seen since the last ack.
@@ -48,7 +50,7 @@ impl Control {
     #[inline]
     pub(super) fn wants_packet(&self) -> bool {
         // Nearly always false: one test of all is less than six in turn.
-        self.ping | self.credit | self.blocked | self.stats | self.lanes | !self.grants.is_empty()
+        self.ping | self.credit | self.blocked | self.stats_alone | self.lanes | !self.grants.is_empty()
     }
 
     /// Message `id` may be sent up to `offset`.

@@ -46,7 +46,7 @@ impl Session {
             frames.add(carried::GRANT);
         }
         if (self.control.stats || self.tells_damage(now)) && writer.remaining() >= wire::STATS_SIZE {
-            self.control.stats = false;
+            (self.control.stats, self.control.stats_alone) = (false, false);
             (self.control.arrivals.untold, self.control.arrivals.told_at) = (false, now);
             self.write_stats(writer, shared);
         }

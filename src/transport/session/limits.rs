@@ -67,7 +67,8 @@ impl Session {
     /// one size, which one train carries. Beside what waits to be said there may be room for less.
     #[inline(never)]
     pub(super) fn fragment_size(&self, total: u64) -> usize {
-        let speaks = self.acks.wanted() || self.control.duplicate_seen || self.control.wants_packet();
+        let control = &self.control;
+        let speaks = self.acks.wanted() || control.duplicate_seen || control.stats || control.wants_packet();
         let control = if speaks { CONTROL_SIZE_RESERVED - SIGNALS_SIZE } else { 0 };
         self.even_share(total).min(self.unit_size_max() - control - FRAGMENT_HEAD_SIZE)
     }

@@ -81,7 +81,11 @@ impl Session {
     #[inline(always)]
     fn wants_other(&self, now: Timestamp) -> bool {
         let control = &self.control;
-        let speaks = control.wants_packet() | control.ask | control.duplicate_seen | control.arrivals.untold;
+        let speaks = control.wants_packet()
+            | control.stats
+            | control.ask
+            | control.duplicate_seen
+            | control.arrivals.untold;
         let repeats = (self.loss.probes_due > 0) | self.units.has_lost();
         let path = self.path_change.parts_out.is_some() | self.mtu.is_probe_due(now);
         speaks | repeats | path | !self.datagrams.is_empty() | self.received.one_range().is_none()

@@ -389,11 +389,12 @@ impl Session {
         self.control.arrivals.untold && now.since_ns(self.control.arrivals.told_at) >= TELL_INTERVAL_NS
     }
 
-    /// Tells the peer when our socket dropped packets, so that it slows down.
-    pub(crate) fn note_socket_drops(&mut self, drops: u64) {
+    /// Tells the peer when our socket dropped packets, so that it slows down: with the next packet, or `alone`.
+    pub(crate) fn note_socket_drops(&mut self, drops: u64, alone: bool) {
         if drops != self.timers.stats_drops {
             self.timers.stats_drops = drops;
             self.control.stats = true;
+            self.control.stats_alone |= alone;
         }
     }
 
