@@ -203,7 +203,7 @@ impl Engine {
         self.shared.receive_full = receive_full;
         self.settle_ack(now);
         let mut expired = std::mem::take(&mut self.expired);
-        self.timers.expired(now, &self.shared.paths, &mut expired);
+        self.timers.expired(now, receive_full, &self.shared.paths, &mut expired);
         for index in expired.drain(..) {
             match self.table.slot_mut(index) {
                 Slot::Open(session) => {

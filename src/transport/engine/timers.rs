@@ -21,6 +21,10 @@ struct Patience {
     otherwise: Timestamp,
 }
 
+/// While batches come back full, probe timers that are due are looked at again after this for each of them: a few in the next
+/// turn; of ten thousand, which would take longer than it takes a socket to fill, all after five milliseconds.
+const LOOK_AGAIN_NS: u64 = 500;
+
 const NONE: Patience =
     Patience { path: PathIndex(0), since: Timestamp(0), most_ns: 0, otherwise: Timestamp(0) };
 
@@ -64,15 +68,28 @@ impl Timers {
         self.wheel.next()
     }
 
-    /// Appends every slot whose moment has come to `expired`.
-    pub(super) fn expired(&mut self, now: Timestamp, paths: &PathFacts, expired: &mut Vec<u32>) {
+    /// Appends every slot whose moment has come to `expired`. Where the receive batch came back full no probe timer fires.
+    pub(super) fn expired(
+        &mut self,
+        now: Timestamp,
+        receive_full: bool,
+        paths: &PathFacts,
+        expired: &mut Vec<u32>,
+    ) {
         let from = expired.len();
         self.wheel.expired(now, expired);
+        let look_again = now.after_ns((expired.len() - from) as u64 * LOOK_AGAIN_NS);
         let Self { wheel, patience } = self;
         let mut kept = from;
         for at in from..expired.len() {
             let index = expired[at];
-            match patience[index as usize].held_until(index, now, paths) {
+            let patience = &patience[index as usize];
+            let until = if receive_full && patience.otherwise > now {
+                Some(look_again.min(patience.otherwise))
+            } else {
+                patience.held_until(index, now, paths)
+            };
+            match until {
                 Some(until) => wheel.arm(index, until),
                 None => {
                     expired[kept] = index;
@@ -127,7 +144,7 @@ mod tests {
         timers.arm_session(3, due);
         paths.of(PATH).rtt.on_sample(4, Timestamp(5_000_000), 10_000_000);
         let mut expired = Vec::new();
-        timers.expired(Timestamp(now), &paths, &mut expired);
+        timers.expired(Timestamp(now), false, &paths, &mut expired);
         (expired == [3], timers.wheel.armed(3))
     }
 
@@ -160,7 +177,23 @@ mod tests {
         timers.arm(3, Timestamp(6_000_000));
         paths.of(PATH).rtt.on_sample(4, Timestamp(5_000_000), 10_000_000);
         let mut expired = Vec::new();
-        timers.expired(Timestamp(6_000_000), &paths, &mut expired);
+        timers.expired(Timestamp(6_000_000), false, &paths, &mut expired);
         assert_eq!(expired, [3]);
+    }
+
+    #[test]
+    fn while_batches_come_back_full_thousands_of_probe_timers_cost_a_look_each_in_milliseconds() {
+        let (mut timers, paths) = (Timers::new(), PathFacts::default());
+        for index in 0..10_000 {
+            timers.arm_session(index, Due { at: Timestamp(900_000_000), probe: Some(probe_at(6_000_000)) });
+        }
+        let mut expired = Vec::new();
+        for at in (6_000_000..10_900_000).step_by(20_000) {
+            timers.expired(Timestamp(at), true, &paths, &mut expired);
+            assert!(timers.next() >= Some(Timestamp(10_900_000)), "nothing is due in every turn");
+        }
+        assert!(expired.is_empty());
+        timers.expired(Timestamp(11_100_000), false, &paths, &mut expired);
+        assert_eq!(expired.len(), 10_000);
     }
 }
