@@ -91,6 +91,40 @@ fn sessions_in_line_that_nobody_wants_any_more_are_passed_over() {
     assert!(keys[..50].iter().chain(&keys[250..]).all(|key| opened.contains(key)));
 }
 
+#[test]
+fn calls_of_many_sessions_find_memory_by_their_size_and_who_is_refused_has_nothing_to_say() {
+    // Two full packets' memory, or 64 small units: thousands of sessions with a call each found none in as many slots.
+    let clock = VirtualClock::new(Timestamp(1_000_000_000));
+    let mut pair = Pair::with_slots(2, clock, Switch::default(), Echo::default());
+    for _ in 1..100 {
+        pair.client.connect(SERVER).expect("room for all");
+    }
+    pair.turn_until(|pair| pair.client.app().sessions.len() == 100);
+    (0..2_000).for_each(|_| pair.round());
+    let sessions = pair.client.app().sessions.clone();
+    let deadline = pair.clock.now().after_ns(1_000_000_000);
+    let call = |pair: &mut Pair, at: usize| pair.client.call(sessions[at], 0, b"question", deadline, 0);
+    for at in 0..64 {
+        assert_eq!(call(&mut pair, at), Ok(()), "{at}");
+    }
+    // They leave, and are not answered: nothing is to be said.
+    for _ in 0..4 {
+        pair.client.turn();
+    }
+    assert!(pair.client.engine().is_full() && !pair.client.wants_turn());
+    for at in 64..100 {
+        assert_eq!(call(&mut pair, at), Err(SendError::WouldBlock), "{at}");
+    }
+    assert!(!pair.client.wants_turn(), "a session whose call was refused is not let speak");
+    pair.turn_until(|pair| pair.client.app().replied == 64);
+    (0..2_000).for_each(|_| pair.round());
+    assert!(!pair.client.engine().is_full(), "it came back");
+    for at in 64..100 {
+        assert_eq!(call(&mut pair, at), Ok(()), "{at}");
+    }
+    pair.turn_until(|pair| pair.client.app().replied == 100);
+}
+
 /// Once it is slow it hands the server one packet in so many nanoseconds, however many wait.
 struct Till {
     clock: VirtualClock,

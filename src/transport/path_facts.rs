@@ -22,8 +22,13 @@ pub(crate) struct PathFacts {
 }
 
 impl PathFacts {
-    pub(crate) fn get(&self, path: PathIndex) -> Facts {
-        self.facts.get(path.0 as usize).copied().unwrap_or_default()
+    /// What is known of `path`, if anything ever was.
+    pub(crate) fn get(&self, path: PathIndex) -> Option<&Facts> {
+        self.facts.get(path.0 as usize)
+    }
+
+    pub(crate) fn route_size(&self, path: PathIndex) -> Option<usize> {
+        self.get(path)?.route_size
     }
 
     #[inline]
@@ -57,10 +62,10 @@ mod tests {
     fn each_path_has_facts_of_its_own_and_none_once_its_index_belongs_to_another_address() {
         let mut facts = PathFacts::default();
         facts.of(PathIndex(7)).route_size = Some(1_472);
-        assert_eq!(facts.get(PathIndex(7)).route_size, Some(1_472));
-        assert_eq!((facts.get(PathIndex(0)).route_size, facts.get(PathIndex(9)).route_size), (None, None));
+        assert_eq!(facts.route_size(PathIndex(7)), Some(1_472));
+        assert_eq!((facts.route_size(PathIndex(0)), facts.route_size(PathIndex(9))), (None, None));
         facts.forget(PathIndex(7));
         facts.forget(PathIndex(9));
-        assert_eq!(facts.get(PathIndex(7)).route_size, None);
+        assert_eq!(facts.route_size(PathIndex(7)), None);
     }
 }

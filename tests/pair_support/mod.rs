@@ -81,6 +81,16 @@ impl Pair {
 
     /// Two workers on `hub`, which may look at their clock, too.
     pub fn with_clock<H: Hub + 'static>(clock: VirtualClock, hub: H, client: Echo) -> Self {
+        Self::with_slots(Config::default().slab_slots, clock, hub, client)
+    }
+
+    /// The same with so much memory for units at each end.
+    pub fn with_slots<H: Hub + 'static>(
+        slab_slots: usize,
+        clock: VirtualClock,
+        hub: H,
+        client: Echo,
+    ) -> Self {
         let (at, target) = (SocketAddr::from(([10, 0, 0, 1], 1)), SERVER);
         let hub = Rc::new(RefCell::new(hub));
         let worker = |seed: u64, at, app| {
@@ -88,6 +98,7 @@ impl Pair {
                 entropy: Rng::entropy(seed),
                 boot_id: seed,
                 security: Security::insecure_anywhere(),
+                slab_slots,
                 ..Config::default()
             };
             let config = WorkerConfig { transport, ..WorkerConfig::default() };

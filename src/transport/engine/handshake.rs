@@ -40,7 +40,7 @@ impl Engine {
     }
 
     pub(super) fn route_size(&mut self, path: PathIndex) -> usize {
-        match self.shared.paths.get(path).route_size {
+        match self.shared.paths.route_size(path) {
             Some(size) => size,
             None => {
                 self.routes_wanted.push(path);

@@ -9,7 +9,7 @@ impl Engine {
     /// What is known of the route of `path`.
     #[cfg(test)]
     pub(crate) fn known_route_size(&self, path: crate::transport::PathIndex) -> Option<usize> {
-        self.shared.paths.get(path).route_size
+        self.shared.paths.route_size(path)
     }
 
     /// Smoothed round-trip time of a session, in nanoseconds.

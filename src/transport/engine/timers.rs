@@ -122,7 +122,7 @@ impl Patience {
         if self.otherwise <= now {
             return None;
         }
-        let rtt_ns = paths.get(self.path).rtt.of_others(index, self.since)?;
+        let rtt_ns = paths.get(self.path)?.rtt.of_others(index, self.since)?;
         let until = self.since.after_ns(wait_ns(rtt_ns, self.most_ns)).min(self.otherwise);
         (until > now).then_some(until)
     }

@@ -58,7 +58,7 @@ impl Session {
         if let Some(sizes) = path.found(now) {
             let before = self.mtu.size();
             self.mtu.take(now, sizes);
-            // A window below one packet is what a queue has left of it: the same size again would lift it.
+            // CUBIC begins a new curve with each size that it is told (RFC 9438 §4.2): not with one that it has.
             if self.mtu.size() != before {
                 self.congestion.set_packet_size(self.mtu.size() as u64);
             }

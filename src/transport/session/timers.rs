@@ -313,7 +313,8 @@ impl Session {
     /// longer than this session expects: it is set anew (P-13.26).
     fn waits_as_others_do(&mut self, now: Timestamp, shared: &Shared) -> bool {
         let since = self.sent.last_eliciting_at();
-        let Some(rtt_ns) = shared.paths.get(self.path).rtt.of_others(self.key.index, since) else {
+        let facts = shared.paths.get(self.path);
+        let Some(rtt_ns) = facts.and_then(|facts| facts.rtt.of_others(self.key.index, since)) else {
             return false;
         };
         self.loss.others_pto_ns = self.loss.others_pto_ns.max(wait_ns(rtt_ns, self.others_wait_max_ns()));
