@@ -3,13 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crc_fast::crc32_iscsi;
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::DHChoice;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::Dh;
 use zeroize::Zeroizing;
 
+use super::crc32c;
 use super::kdf::expand;
 use super::{Csprng, ResetKey};
 
@@ -210,7 +210,7 @@ fn curve(private: &[u8; KEY_SIZE]) -> Box<dyn Dh> {
 fn to_text(prefix: &str, key: &[u8; KEY_SIZE]) -> String {
     let mut bytes = Zeroizing::new([0; KEY_SIZE + CHECKSUM_SIZE]);
     bytes[..KEY_SIZE].copy_from_slice(key);
-    bytes[KEY_SIZE..].copy_from_slice(&crc32_iscsi(key).to_le_bytes());
+    bytes[KEY_SIZE..].copy_from_slice(&crc32c(key).to_le_bytes());
     format!("{prefix}{}", BASE64URL_NOPAD.encode(&*bytes))
 }
 
@@ -219,7 +219,7 @@ fn from_text(prefix: &'static str, text: &str) -> Result<Zeroizing<[u8; KEY_SIZE
     let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| KeyError::Malformed)?);
     let (key, checksum) = bytes.split_first_chunk::<KEY_SIZE>().ok_or(KeyError::Malformed)?;
     let checksum: [u8; CHECKSUM_SIZE] = checksum.try_into().map_err(|_| KeyError::Malformed)?;
-    if crc32_iscsi(key) != u32::from_le_bytes(checksum) {
+    if crc32c(key) != u32::from_le_bytes(checksum) {
         return Err(KeyError::Checksum);
     }
     Ok(Zeroizing::new(*key))

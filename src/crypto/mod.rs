@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod cookie;
+mod crc32c;
 mod csprng;
 mod handshake;
 mod kdf;
@@ -25,6 +26,7 @@ mod protector;
 mod reset;
 
 pub use cookie::{COOKIE_SIZE, CookieError, CookieHolder, CookieJar};
+pub(crate) use crc32c::crc32c;
 pub use csprng::Csprng;
 pub use handshake::{
     Answered, Finished, Handshake, HandshakeError, Initiator, Keys, NullHandshake, Opened, Responder,

@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 
 use super::Options;
 use super::duel::{Watch, duel, histogram};
+use crate::crypto::crc32c;
 use crate::sys::Bell;
 use crate::sys::uring::NopRing;
 use crate::sys::wait::{set_timer_slack_min, wait_readable};
@@ -124,7 +125,7 @@ pub(super) fn crc_byte_s(options: &Options) -> f64 {
     let mut watch = Watch::new(options.duration_each);
     loop {
         for _ in 0..32 {
-            black_box(crc_fast::crc32_iscsi(black_box(&bytes)));
+            black_box(crc32c(black_box(&bytes)));
         }
         if !watch.done(32 * CRC_SIZE as u64) {
             return watch.per_s().unwrap_or(0.0);
