@@ -134,6 +134,9 @@ fn cpu_seconds() -> f64 {
     s(u.ru_utime) + s(u.ru_stime)
 }
 
+/// How long a sender of bulk waits for credit before it asks whether the other end is done.
+pub const LOOK_UP: Duration = Duration::from_millis(2);
+
 /// Pins the calling thread to core `n`.
 pub fn pin(n: usize) {
     core_affinity::set_for_current(core_affinity::CoreId { id: n });

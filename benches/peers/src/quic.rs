@@ -9,7 +9,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use quinn::{ClientConfig, Endpoint, ServerConfig, TransportConfig};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
-use crate::{Load, Scenario, Tally, open_loop, pin, runtime};
+use crate::{LOOK_UP, Load, Scenario, Tally, open_loop, pin, runtime};
 
 fn transport() -> Arc<TransportConfig> {
     let mut t = TransportConfig::default();
@@ -72,7 +72,12 @@ pub fn run(load: Load, datagrams: bool) -> anyhow::Result<Tally> {
         let body = Bytes::from(vec![7u8; load.bytes]);
         if load.scenario == Scenario::Bulk {
             let mut send = conn.open_uni().await?;
-            while send.write_chunk(body.clone()).await.is_ok() && !server.is_finished() {}
+            // The server stops without a word: a write that waits for its credit looks up now and then.
+            while !server.is_finished() {
+                if let Ok(Err(_)) = tokio::time::timeout(LOOK_UP, send.write_chunk(body.clone())).await {
+                    break;
+                }
+            }
             return anyhow::Ok(None);
         }
         let mut tally = Tally::new(load);
