@@ -5,6 +5,10 @@
 
 #[path = "readme/figures.rs"]
 mod figures;
+#[path = "readme/rounds.rs"]
+mod rounds;
+#[path = "readme/targets.rs"]
+mod targets;
 
 use std::fs;
 use std::path::Path;
@@ -19,17 +23,19 @@ const PENDING: &str = "*Figures are pending measurement.*\n";
 
 #[test]
 fn every_block_is_what_its_source_makes_of_it() {
-    let old = read(README).expect("the README is there");
-    let mut new = old.clone();
-    for (name, content) in [("output", output()), ("echo", echo()), ("figures", figures())] {
-        new = replace(&new, name, &content);
-    }
+    check_or_write(README, &[("output", output()), ("echo", echo()), ("figures", figures())]);
+    check_or_write("docs/PERFORMANCE.md", &[("targets", targets())]);
+}
+
+fn check_or_write(page: &str, blocks: &[(&str, String)]) {
+    let old = read(page).unwrap_or_else(|| panic!("{page} is there"));
+    let new = blocks.iter().fold(old.clone(), |text, (name, content)| replace(&text, name, content));
     if std::env::var_os("RINGWIRE_WRITE").is_some() {
-        fs::write(root().join(README), new).expect("the README can be written");
+        fs::write(root().join(page), new).unwrap_or_else(|error| panic!("{page}: {error}"));
         return;
     }
     let differs = old.lines().zip(new.lines()).find(|(old, new)| old != new);
-    assert!(old == new, "README.md is not up to date: run scripts/readme-figures. First: {differs:#?}");
+    assert!(old == new, "{page} is not up to date: run scripts/readme-figures. First: {differs:#?}");
 }
 
 #[test]
@@ -106,11 +112,18 @@ fn echo() -> String {
     format!("```rust\n{}\n```\n", code.collect::<Vec<&str>>().join("\n"))
 }
 
+/// What is aimed at, and what processor time a call takes.
+fn targets() -> String {
+    let Some(run) = json("docs/figures/peers.json") else { return PENDING.into() };
+    format!("{}\n{}", targets::reached(&run), targets::processor_time(&run))
+}
+
+fn json(path: &str) -> Option<Value> {
+    read(path).map(|text| serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}")))
+}
+
 /// Beside others, then beside the host's limits.
 fn figures() -> String {
-    let json = |path: &str| {
-        read(path).map(|text| serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{path}: {e}")))
-    };
     let (bench, peers) = (json("docs/figures/bench.json"), json("docs/figures/peers.json"));
     let mut parts = Vec::new();
     parts.extend(bench.as_ref().and_then(figures::host).map(|host| host + "\n"));
@@ -128,8 +141,8 @@ fn figures() -> String {
 /// `page` with `content` between the marks of `name`.
 fn replace(page: &str, name: &str, content: &str) -> String {
     let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->"));
-    let start = page.find(&begin).unwrap_or_else(|| panic!("the README has the mark {begin}")) + begin.len();
-    let stop = start + page[start..].find(&end).unwrap_or_else(|| panic!("the README has the mark {end}"));
+    let start = page.find(&begin).unwrap_or_else(|| panic!("a page has the mark {begin}")) + begin.len();
+    let stop = start + page[start..].find(&end).unwrap_or_else(|| panic!("a page has the mark {end}"));
     format!("{}{content}{}", &page[..start], &page[stop..])
 }
 

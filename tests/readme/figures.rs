@@ -1,13 +1,13 @@
 //! The README's figures, from the result files in `docs/figures`.
 //!
-//! `bench.json` is what `ringwire bench --json` printed. `peers.json` holds medians of interleaved
-//! rounds: `{"command", "rounds", "seconds", "rows": [{"peer", "scenario", "bytes", "window",
-//! "per_s", "gbit_s", "p50_us", "p999_us"}]}`, ringwire's own rows among them.
+//! `bench.json` is what `ringwire bench --json` printed; `peers.json` is read by [`super::rounds`].
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use serde_json::Value;
+
+use super::rounds::{Ratio, Rounds};
 
 /// Rows that guarantee nothing: bounds of the host, not alternatives.
 const FLOORS: &[&str] = &["udp", "packed", "packed-sealed"];
@@ -47,13 +47,13 @@ struct Row {
     theirs: f64,
     ours: f64,
     /// Above 1 when ringwire is better.
-    ratio: f64,
+    ratio: Ratio,
 }
 
 /// Ringwire beside what a user would take instead; what it loses against stands first.
 pub fn beside_others(run: &Value) -> String {
     let mut rows = rows(run);
-    rows.sort_by(|a, b| a.ratio.partial_cmp(&b.ratio).unwrap_or(Ordering::Equal));
+    rows.sort_by(|a, b| a.ratio.median.partial_cmp(&b.ratio.median).unwrap_or(Ordering::Equal));
     let (sealed, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.peer == SEALED);
     let (floors, peers): (Vec<Row>, Vec<Row>) =
         rows.into_iter().partition(|row| FLOORS.contains(&row.peer.as_str()));
@@ -62,22 +62,23 @@ pub fn beside_others(run: &Value) -> String {
     let seconds = run["seconds"].as_f64().unwrap_or(0.0);
     writeln!(
         text,
-        "Medians of {rounds} interleaved rounds of {seconds} s, client and server on a core each:\n"
+        "Medians of {rounds} interleaved rounds of {seconds} s, client and server on a core each. How many times better or worse \
+         is the median of the rounds' own ratios, and behind it their spread; above 1 ringwire is better.\n"
     )
     .expect("memory");
     if let Some(command) = run["command"].as_str() {
         writeln!(text, "    {command}\n").expect("memory");
     }
-    let losing = peers.iter().filter(|row| row.ratio < 1.0).count();
+    let losing = peers.iter().filter(|row| row.ratio.median < 1.0).count();
     writeln!(text, "Ringwire loses {losing} of these {} comparisons; they stand first.\n", peers.len())
         .expect("memory");
     text.push_str(&table(&peers));
     if !floors.is_empty() {
-        text.push_str("\nBeside what the host allows when nothing at all is guaranteed:\n\n");
+        text.push_str("\nBeside what the host allows when nothing at all is guaranteed (`packed-sealed` beside ringwire sealed):\n\n");
         text.push_str(&table(&floors));
     }
     if !sealed.is_empty() {
-        text.push_str("\nBoth tables are without sealing (`--insecure`), as most of the others are. What sealing costs, in the same rounds:\n\n");
+        text.push_str("\nElse both tables are without sealing (`--insecure`), as most of the others are. What sealing costs, in the same rounds:\n\n");
         text.push_str(&sealing(&sealed));
     }
     text
@@ -88,27 +89,24 @@ fn sealing(rows: &[Row]) -> String {
     for row in rows {
         let show = |figure| show(figure, row.load.unit);
         let (title, insecure, sealed) = (row.load.title, show(row.ours), show(row.theirs));
-        writeln!(text, "| {title} | {insecure} | {sealed} | {:.2} × |", row.theirs / row.ours)
-            .expect("memory");
+        let share = if row.load.lower_wins { row.ratio.median } else { 1.0 / row.ratio.median };
+        writeln!(text, "| {title} | {insecure} | {sealed} | {share:.2} × |").expect("memory");
     }
     text
 }
 
 fn rows(run: &Value) -> Vec<Row> {
-    let empty = Vec::new();
-    let all = run["rows"].as_array().unwrap_or(&empty);
     let mut rows = Vec::new();
     for load in LOADS {
-        let is_of_load = |row: &&Value| {
-            row["scenario"] == load.scenario && row["bytes"] == load.bytes && row["window"] == load.window
-        };
-        let of_load = || all.iter().filter(is_of_load);
-        let figure = |row: &Value| row[load.field].as_f64().filter(|&figure| figure > 0.0);
-        let Some(ours) = of_load().find(|row| row["peer"] == "ringwire").and_then(figure) else { continue };
-        for row in of_load().filter(|row| row["peer"] != "ringwire") {
-            let (Some(peer), Some(theirs)) = (row["peer"].as_str(), figure(row)) else { continue };
-            let ratio = if load.lower_wins { theirs / ours } else { ours / theirs };
-            rows.push(Row { load, peer: peer.to_owned(), theirs, ours, ratio });
+        let rounds = Rounds::of(run, load.scenario, load.bytes, load.window, load.field);
+        for peer in rounds.peers().filter(|peer| *peer != "ringwire") {
+            // Like with like.
+            let us = if peer == "packed-sealed" { SEALED } else { "ringwire" };
+            let (above, below) = if load.lower_wins { (peer, us) } else { (us, peer) };
+            let figures = (rounds.median(peer), rounds.median(us), rounds.ratio(above, below));
+            if let (Some(theirs), Some(ours), Some(ratio)) = figures {
+                rows.push(Row { load, peer: peer.to_owned(), theirs, ours, ratio });
+            }
         }
     }
     rows
@@ -116,18 +114,18 @@ fn rows(run: &Value) -> Vec<Row> {
 
 fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| load | other | its figure | ringwire | ringwire is |\n| --- | --- | ---: | ---: | --- |\n",
+        "| load | other | its figure | ringwire | ringwire is | in its rounds |\n| --- | --- | ---: | ---: | --- | ---: |\n",
     );
     for row in rows {
-        let verdict = if row.ratio < 1.0 {
-            format!("**{:.2} × worse**", 1.0 / row.ratio)
+        let verdict = if row.ratio.median < 1.0 {
+            format!("**{:.2} × worse**", 1.0 / row.ratio.median)
         } else {
-            format!("{:.2} × better", row.ratio)
+            format!("{:.2} × better", row.ratio.median)
         };
         let show = |figure| show(figure, row.load.unit);
-        let (title, peer) = (row.load.title, &row.peer);
-        writeln!(text, "| {title} | {peer} | {} | {} | {verdict} |", show(row.theirs), show(row.ours))
-            .expect("memory");
+        let (title, peer, theirs, ours) = (row.load.title, &row.peer, show(row.theirs), show(row.ours));
+        let spread = format!("{:.2} to {:.2}", row.ratio.least, row.ratio.most);
+        writeln!(text, "| {title} | {peer} | {theirs} | {ours} | {verdict} | {spread} |").expect("memory");
     }
     text
 }
@@ -196,8 +194,8 @@ fn show(figure: f64, unit: &str) -> String {
 fn losing_rows_stand_first_and_floors_apart() {
     let row = |peer: &str, per_s: f64, p50: f64| {
         serde_json::json!([
-            {"peer": peer, "scenario": "rate", "bytes": 64, "window": 256, "per_s": per_s},
-            {"peer": peer, "scenario": "rtt", "bytes": 64, "window": 1, "p50_us": p50, "p999_us": null},
+            {"peer": peer, "scenario": "rate", "bytes": 64, "window": 256, "per_s": per_s, "runs": {"per_s": [per_s, per_s * 2.0]}},
+            {"peer": peer, "scenario": "rtt", "bytes": 64, "window": 1, "p50_us": p50, "p999_us": null, "runs": {"p50_us": [p50]}},
         ])
     };
     let all = [
@@ -210,10 +208,13 @@ fn losing_rows_stand_first_and_floors_apart() {
     let text = beside_others(&serde_json::json!({"rounds": 3, "seconds": 3.0, "rows": rows}));
     let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in\n{text}"));
     assert!(text.contains("loses 2 of these 4 comparisons"), "{text}");
-    assert!(at("| tcp-spin | 6.00 M/s | 4.00 M/s | **1.50 × worse** |") < at("| tcp-spin | 9.0 µs |"));
     assert!(
-        at("| tcp-spin | 9.0 µs | 10.0 µs | **1.11 × worse** |")
-            < at("| slow | 1.00 M/s | 4.00 M/s | 4.00 × better |")
+        at("| tcp-spin | 6.00 M/s | 4.00 M/s | **1.50 × worse** | 0.67 to 0.67 |")
+            < at("| tcp-spin | 9.0 µs |")
+    );
+    assert!(
+        at("| tcp-spin | 9.0 µs | 10.0 µs | **1.11 × worse** | 0.90 to 0.90 |")
+            < at("| slow | 1.00 M/s | 4.00 M/s | 4.00 × better | 4.00 to 4.00 |")
     );
     assert!(at("nothing at all is guaranteed") < at("| packed |"));
 }

@@ -74,6 +74,8 @@ pub struct Tally {
     start: Instant,
     deadline: Instant,
     warm: Instant,
+    /// Processor time of both ends when the window began.
+    cpu_before: f64,
 }
 
 impl Tally {
@@ -87,6 +89,7 @@ impl Tally {
             start: warm,
             deadline: warm + load.time,
             warm,
+            cpu_before: 0.0,
         }
     }
 
@@ -97,7 +100,7 @@ impl Tally {
 
     /// The same where one clock read serves a whole batch.
     pub fn done_at(&mut self, now: Instant, sent: Instant, bytes: usize) -> bool {
-        if now >= self.warm {
+        if self.counts(now) {
             self.hist.saturating_record((now - sent).as_nanos() as u64);
             self.done += 1;
             self.bytes += bytes as u64;
@@ -105,10 +108,17 @@ impl Tally {
         now < self.deadline
     }
 
+    fn counts(&mut self, now: Instant) -> bool {
+        if now >= self.warm && self.done == 0 {
+            self.cpu_before = cpu_seconds();
+        }
+        now >= self.warm
+    }
+
     /// Counts bytes that arrived one way; false when the run is over.
     pub fn arrived(&mut self, bytes: usize) -> bool {
         let now = Instant::now();
-        if now >= self.warm {
+        if self.counts(now) {
             self.done += 1;
             self.bytes += bytes as u64;
         }
@@ -122,7 +132,7 @@ impl Tally {
             "{{\"peer\":\"{peer}\",\"scenario\":\"{:?}\",\"bytes\":{},\"window\":{},\"per_s\":{:.0},\"gbit_s\":{:.3},\"p50_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"cpu_s\":{:.2}}}",
             load.scenario, load.bytes, load.window,
             self.done as f64 / secs, self.bytes as f64 * 8.0 / secs / 1e9,
-            q(0.5), q(0.99), q(0.999), cpu_seconds(),
+            q(0.5), q(0.99), q(0.999), cpu_seconds() - self.cpu_before,
         );
     }
 }
