@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::app::{ClientApp, STATUS_TOKEN};
-use super::client::{Client, RunError};
+use super::client::{Client, RunError, START_LOOK};
 use super::echo::{METHOD_STATUS, Status, packets_of};
 use super::host::any_address_for;
 use super::line::Line;
+use super::quiet::{self, Quiet};
 use super::report::{Choice, Packets};
 use crate::io::Config as SocketConfig;
 use crate::sys::process::thread_cpu_seconds;
@@ -27,14 +28,14 @@ pub struct Connected {
     /// What moves the packets.
     pub backend: Choice,
     asked: u64,
+    /// Both ends' counters before the load, where the server tells them.
+    before_load: Option<Quiet>,
 }
 
 /// A handshake has the calls' deadline, and at least this.
 pub(super) const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
 /// Sessions are closed in this time, or left to the peer's idle timeout.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(200);
-/// A worker looks at its socket's drops every ten milliseconds, and posts what it saw a millisecond later.
-pub(super) const LOOK_TIME: Duration = Duration::from_millis(12);
 /// Beyond its deadline a call's outcome is told within this; a worker that is later is broken.
 pub const OUTCOME_GRACE: Duration = Duration::from_millis(500);
 
@@ -54,6 +55,7 @@ impl Connected {
             worker: made.worker,
             sessions: Vec::new(),
             asked: 0,
+            before_load: None,
         };
         let wanted = client.plan.sessions_of(usize::from(client.place.index), client.workers);
         for _ in 0..wanted {
@@ -67,6 +69,7 @@ impl Connected {
             }
         }
         connected.await_sessions(client, target, wanted * client.plan.lanes)?;
+        connected.before_load = quiet::look(&mut connected, client.plan.deadline).and_then(|look| look.quiet);
         Ok(connected)
     }
 
@@ -134,13 +137,6 @@ impl Connected {
         None
     }
 
-    fn turn_for(&mut self, time: Duration) {
-        let end = self.worker.clock_now().after(time);
-        while self.worker.clock_now() < end {
-            self.turn();
-        }
-    }
-
     /// Closes every session, so that the server need not wait for its idle timeout.
     pub fn close(mut self) {
         let end = self.worker.clock_now().after(CLOSE_TIME_MAX);
@@ -162,8 +158,7 @@ impl Connected {
     }
 
     fn books(&mut self, server: ServerStart) -> Books {
-        let (packets, losses) = (packets_of(&self.worker.counters()), self.worker.loss_counters_as_seen());
-        Books { packets, losses, cpu_s: thread_cpu_seconds(), server }
+        Books { packets: packets_of(&self.worker.counters()), cpu_s: thread_cpu_seconds(), server }
     }
 }
 
@@ -189,6 +184,20 @@ impl Line for Connected {
 
     fn step(&mut self) {
         self.turn();
+    }
+
+    fn pause(&mut self, time: Duration) {
+        let end = self.worker.clock_now().after(time);
+        while self.worker.clock_now() < end {
+            // Not `turn()`: a parked worker would sleep beyond the end.
+            if self.worker.turn().idle {
+                self.worker.wait(START_LOOK);
+            }
+        }
+    }
+
+    fn losses(&mut self) -> Option<LossCounters> {
+        Some(self.worker.loss_counters())
     }
 
     fn messages_not_sent(&mut self) -> u64 {
@@ -228,7 +237,6 @@ impl Line for Connected {
 #[derive(Clone, Debug)]
 pub struct Books {
     packets: Packets,
-    losses: LossCounters,
     cpu_s: f64,
     server: ServerStart,
 }
@@ -247,8 +255,8 @@ enum ServerStart {
 pub struct Balance {
     /// This end's packets.
     pub packets: Packets,
-    /// What was lost on this end's part of the way.
-    pub losses: LossCounters,
+    /// What both ends had counted once the sessions were open, and at the end; `None` where the server does not tell.
+    pub losses: Option<(Quiet, Quiet)>,
     /// Processor seconds of the worker's thread, and of the thread that calls where that is another.
     pub cpu_s: f64,
     /// Of these, the worker's.
@@ -265,20 +273,12 @@ impl Books {
             ServerStart::Asked(token) => connected.worker.app_mut().take_answer(token).flatten(),
             ServerStart::Told(answer) => answer.map(|answer| *answer),
         };
-        let end = if start.is_some() {
-            connected.turn_for(LOOK_TIME);
-            connected.ask_and_wait(0, within)
-        } else {
-            None
-        };
         let cpu_s = thread_cpu_seconds() - self.cpu_s;
-        Balance {
-            packets: packets_of(&connected.worker.counters()).since(self.packets),
-            losses: connected.worker.loss_counters().since(self.losses),
-            cpu_s,
-            worker_cpu_s: cpu_s,
-            server: start.zip(end),
-        }
+        let packets = packets_of(&connected.worker.counters()).since(self.packets);
+        let end = quiet::look(connected, within);
+        let (status, quiet) = end.map_or((None, None), |look| (Some(look.status), look.quiet));
+        let losses = connected.before_load.zip(quiet);
+        Balance { packets, losses, cpu_s, worker_cpu_s: cpu_s, server: start.zip(status) }
     }
 }
 

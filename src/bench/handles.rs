@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::client::{Client, RunError, Shared};
-use super::connected::{Balance, CONNECT_TIME_MIN, LOOK_TIME, OUTCOME_GRACE, show_reason};
+use super::connected::{Balance, CONNECT_TIME_MIN, OUTCOME_GRACE, show_reason};
 use super::echo::{METHOD_STATUS, Status, packets_of};
 use super::host::{HostError, any_address_for};
 use super::line::Line;
+use super::quiet::{self, Quiet};
 use super::report::{Choice, Packets};
 use crate::endpoint::{
     Call, Connect, Endpoint, OpenError, Outcome, Peer, PeerEvent, Sending, WorkerStats, before, block_on,
@@ -34,6 +35,8 @@ pub struct Handled<'a> {
     /// Messages that no session has accepted yet, the oldest first.
     sending: VecDeque<Sending>,
     messages_not_sent: u64,
+    /// Both ends' counters before the load, where the server tells them.
+    before_load: Option<Quiet>,
     // Last: its drop ends what the handles above are of.
     endpoint: Endpoint,
 }
@@ -61,8 +64,10 @@ impl<'a> Handled<'a> {
             sending: VecDeque::new(),
             messages_not_sent: 0,
             endpoint,
+            before_load: None,
         };
         handled.connect(client)?;
+        handled.before_load = quiet::look(&mut handled, client.plan.deadline).and_then(|look| look.quiet);
         let stats = handled.stats()?;
         handled.backend = Choice {
             name: stats.backend.to_owned(),
@@ -132,7 +137,6 @@ impl<'a> Handled<'a> {
         let stats = self.peers[0].stats().wait();
         Books {
             packets: stats.as_ref().map(|stats| packets_of(&stats.counters)).unwrap_or_default(),
-            losses: stats.as_ref().map(|stats| stats.losses).unwrap_or_default(),
             worker_cpu_s: stats.map_or(0.0, |stats| stats.cpu_s),
             caller_cpu_s: thread_cpu_seconds(),
             server,
@@ -183,7 +187,6 @@ fn collect(
 /// The counts of both ends at the start of a measurement.
 pub struct Books {
     packets: Packets,
-    losses: LossCounters,
     worker_cpu_s: f64,
     caller_cpu_s: f64,
     server: ServerStart,
@@ -243,6 +246,15 @@ impl Line for Handled<'_> {
         }
     }
 
+    fn pause(&mut self, time: Duration) {
+        // The worker is another thread, which goes on.
+        std::thread::park_timeout(time);
+    }
+
+    fn losses(&mut self) -> Option<LossCounters> {
+        Some(self.peers[0].stats().wait()?.losses)
+    }
+
     fn messages_not_sent(&mut self) -> u64 {
         let events = self.endpoint.events();
         while let Some(event) = events.try_next() {
@@ -269,16 +281,14 @@ impl Line for Handled<'_> {
             ServerStart::Told(answer) => answer.map(|answer| *answer),
         };
         let caller_cpu_s = thread_cpu_seconds() - books.caller_cpu_s;
-        let end = if start.is_some() {
-            std::thread::park_timeout(LOOK_TIME);
-            self.ask_and_wait(0, within)
-        } else {
-            None
-        };
-        let mut balance = Balance { server: start.zip(end), cpu_s: caller_cpu_s, ..Balance::default() };
-        if let Some(stats) = self.peers[0].stats().wait() {
+        let stats = self.peers[0].stats().wait();
+        let end = quiet::look(self, within);
+        let (status, quiet) = end.map_or((None, None), |look| (Some(look.status), look.quiet));
+        let losses = self.before_load.zip(quiet);
+        let mut balance =
+            Balance { server: start.zip(status), losses, cpu_s: caller_cpu_s, ..Balance::default() };
+        if let Some(stats) = stats {
             balance.packets = packets_of(&stats.counters).since(books.packets);
-            balance.losses = stats.losses.since(books.losses);
             balance.worker_cpu_s = stats.cpu_s - books.worker_cpu_s;
             balance.cpu_s += balance.worker_cpu_s;
         }

@@ -9,6 +9,7 @@ use super::echo::Status;
 use super::report::Choice;
 use crate::time::Timestamp;
 use crate::transport::SendError;
+use crate::worker::LossCounters;
 
 /// Open sessions, and the thread that has them.
 pub trait Line {
@@ -32,6 +33,12 @@ pub trait Line {
 
     /// Lets what is on its way go on, and waits where there is nothing else to do.
     fn step(&mut self);
+
+    /// Lets what is on its way arrive for `time`, with nothing new.
+    fn pause(&mut self, time: Duration);
+
+    /// What this end has counted; `None` when its worker is gone.
+    fn losses(&mut self) -> Option<LossCounters>;
 
     /// Of the messages that were sent, those that never left.
     fn messages_not_sent(&mut self) -> u64;

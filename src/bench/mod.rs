@@ -33,6 +33,7 @@ pub mod one_way;
 pub mod payload;
 pub mod placement;
 pub mod plan;
+pub mod quiet;
 pub mod recorder;
 pub mod report;
 pub mod run;

@@ -59,7 +59,7 @@ pub struct Report {
     pub service: Option<Percentiles>,
     /// Packet counts of both ends together.
     pub packets: Packets,
-    /// Where packets were lost, over both ends; `None` where the server does not tell.
+    /// Where packets were lost, over both ends, since the sessions were open; `None` where the server does not tell.
     pub losses: Option<Ledger>,
     /// The raw limit of this host that this scenario runs against.
     pub limit: Option<LimitRatio>,

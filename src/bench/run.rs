@@ -8,12 +8,12 @@ use super::client::{Client, Measured, Note, RunError, Shared};
 use super::env::{Environment, stolen_ns};
 use super::host::{Host, Place, random_u64};
 use super::plan::{Over, Plan, Scenario};
+use super::quiet::{self, Quiet};
 use super::recorder::Window;
 use super::report::{Packets, Report, Sides};
 use super::validity::{Circumstances, reasons};
 use crate::time::{Clock, MonotonicClock};
 use crate::worker::IdlePolicy;
-use crate::worker::{Ledger, LossCounters};
 
 /// A run and who watches it.
 pub struct Run<'a> {
@@ -192,7 +192,7 @@ impl Run<'_> {
             delivered = delivered.zip(other.delivered).map(|(a, b)| a.plus(b));
             cut_short = cut_short.or(other.cut_short);
         }
-        take_server(&mut report, &first, losses);
+        take_server(&mut report, &first, &losses);
         report.tally = *first.recorder.tally();
         report.seconds =
             delivered.map_or_else(|| first.recorder.window().seconds(), |delivered| delivered.seconds);
@@ -229,16 +229,14 @@ impl Run<'_> {
 }
 
 /// The server's part: what it counted between its two answers. Unknown where it gave none.
-fn take_server(report: &mut Report, measured: &Measured, mut losses: Vec<LossCounters>) {
+fn take_server(report: &mut Report, measured: &Measured, losses: &[Option<(Quiet, Quiet)>]) {
     let Some((start, end)) = &measured.balance.server else {
         report.packets = Packets::default();
         return;
     };
     report.packets = report.packets.plus(end.packets.since(start.packets));
-    report.losses = end.losses.zip(start.losses).map(|(end, start)| {
-        losses.push(end.since(start));
-        Ledger::of(losses)
-    });
+    let looks: Option<Vec<(Quiet, Quiet)>> = losses.iter().copied().collect();
+    report.losses = looks.map(|looks| quiet::ledger(&looks));
     report.cpu_s.server = end.cpu_s.zip(start.cpu_s).map(|(end, start)| end - start);
     report.cores.server = end.cores.clone();
 }

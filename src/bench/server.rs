@@ -17,7 +17,7 @@ use crate::time::{Clock, MonotonicClock, Timestamp};
 use crate::transport::Counters;
 use crate::worker::front_door::{Doorkeeper, FrontDoor};
 use crate::worker::mailbox::{Exchange, Sleep};
-use crate::worker::{LossCounters, SessionKey, Worker};
+use crate::worker::{IdlePolicy, LossCounters, SessionKey, Worker};
 
 /// A server that runs until it is told to stop.
 pub struct Server {
@@ -117,8 +117,9 @@ impl Server {
             if let Some(shared) = &shared {
                 shared.sleep.install(worker.doorbell());
             }
+            let sleeps = matches!(host.idle, IdlePolicy::Adaptive | IdlePolicy::Park);
             if sender.send(Ok(up)).is_ok() {
-                serve(&mut worker, &board, place.index, (&stop, shared.as_ref()));
+                serve(&mut worker, &board, place.index, (&stop, shared.as_ref()), sleeps);
             }
         });
         self.threads.push(thread.map_err(HostError::Thread)?);
@@ -196,12 +197,16 @@ fn serve(
     board: &Board,
     index: u8,
     (stop, shared): (&AtomicBool, Option<&Shared>),
+    sleeps: bool,
 ) {
-    let mut posted = Timestamp(0);
+    let (mut posted, mut unposted) = (Timestamp(0), false);
     while !stop.load(Ordering::Relaxed) {
         let idle = worker.turn().idle;
-        if worker.now().since_ns(posted) >= POST_INTERVAL_NS {
-            posted = worker.now();
+        unposted |= !idle;
+        // Who sleeps next would leave old counts for as long as nobody calls.
+        let before_sleep = idle && sleeps && unposted;
+        if before_sleep || worker.now().since_ns(posted) >= POST_INTERVAL_NS {
+            (posted, unposted) = (worker.now(), false);
             board.post(usize::from(index), worker.counters(), worker.loss_counters_as_seen());
         }
         if idle {
