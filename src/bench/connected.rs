@@ -196,8 +196,8 @@ impl Line for Connected {
         }
     }
 
-    fn losses(&mut self) -> Option<LossCounters> {
-        Some(self.worker.loss_counters())
+    fn counts(&mut self) -> Option<(Packets, LossCounters)> {
+        Some((packets_of(&self.worker.counters()), self.worker.loss_counters()))
     }
 
     fn messages_not_sent(&mut self) -> u64 {
@@ -274,11 +274,13 @@ impl Books {
             ServerStart::Told(answer) => answer.map(|answer| *answer),
         };
         let cpu_s = thread_cpu_seconds() - self.cpu_s;
-        let packets = packets_of(&connected.worker.counters()).since(self.packets);
-        let end = quiet::look(connected, within);
-        let (status, quiet) = end.map_or((None, None), |look| (Some(look.status), look.quiet));
-        let losses = connected.before_load.zip(quiet);
-        Balance { packets, losses, cpu_s, worker_cpu_s: cpu_s, server: start.zip(status) }
+        let mut balance = Balance { cpu_s, worker_cpu_s: cpu_s, ..Balance::default() };
+        if let Some(look) = quiet::look(connected, within) {
+            balance.packets = look.packets.since(self.packets);
+            balance.losses = connected.before_load.zip(look.quiet);
+            balance.server = start.map(|start| (start, look.status));
+        }
+        balance
     }
 }
 

@@ -251,8 +251,9 @@ impl Line for Handled<'_> {
         std::thread::park_timeout(time);
     }
 
-    fn losses(&mut self) -> Option<LossCounters> {
-        Some(self.peers[0].stats().wait()?.losses)
+    fn counts(&mut self) -> Option<(Packets, LossCounters)> {
+        let stats = self.peers[0].stats().wait()?;
+        Some((packets_of(&stats.counters), stats.losses))
     }
 
     fn messages_not_sent(&mut self) -> u64 {
@@ -281,16 +282,15 @@ impl Line for Handled<'_> {
             ServerStart::Told(answer) => answer.map(|answer| *answer),
         };
         let caller_cpu_s = thread_cpu_seconds() - books.caller_cpu_s;
-        let stats = self.peers[0].stats().wait();
-        let end = quiet::look(self, within);
-        let (status, quiet) = end.map_or((None, None), |look| (Some(look.status), look.quiet));
-        let losses = self.before_load.zip(quiet);
-        let mut balance =
-            Balance { server: start.zip(status), losses, cpu_s: caller_cpu_s, ..Balance::default() };
-        if let Some(stats) = stats {
-            balance.packets = packets_of(&stats.counters).since(books.packets);
+        let mut balance = Balance { cpu_s: caller_cpu_s, ..Balance::default() };
+        if let Some(stats) = self.peers[0].stats().wait() {
             balance.worker_cpu_s = stats.cpu_s - books.worker_cpu_s;
             balance.cpu_s += balance.worker_cpu_s;
+        }
+        if let Some(look) = quiet::look(self, within) {
+            balance.packets = look.packets.since(books.packets);
+            balance.losses = self.before_load.zip(look.quiet);
+            balance.server = start.map(|start| (start, look.status));
         }
         balance
     }

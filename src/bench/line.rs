@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::connected::Balance;
 use super::echo::Status;
-use super::report::Choice;
+use super::report::{Choice, Packets};
 use crate::time::Timestamp;
 use crate::transport::SendError;
 use crate::worker::LossCounters;
@@ -38,7 +38,7 @@ pub trait Line {
     fn pause(&mut self, time: Duration);
 
     /// What this end has counted; `None` when its worker is gone.
-    fn losses(&mut self) -> Option<LossCounters>;
+    fn counts(&mut self) -> Option<(Packets, LossCounters)>;
 
     /// Of the messages that were sent, those that never left.
     fn messages_not_sent(&mut self) -> u64;

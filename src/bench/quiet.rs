@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::echo::Status;
 use super::line::Line;
+use super::report::Packets;
 use crate::worker::{Ledger, LossCounters};
 
 /// A worker looks at its socket's drops every ten milliseconds, and posts what it saw a millisecond later.
@@ -28,11 +29,13 @@ impl Quiet {
     }
 }
 
-/// The server's account of itself at the first look, and what both ends had counted at the last.
+/// What both ends said at the first look, and what they had counted as lost at the last.
 #[derive(Clone, Debug)]
 pub struct Look {
-    /// The server's account.
+    /// The server's account of itself.
     pub status: Status,
+    /// This end's packets.
+    pub packets: Packets,
     /// `None` from a server that does not tell.
     pub quiet: Option<Quiet>,
 }
@@ -49,27 +52,29 @@ pub fn ledger(looks: &[(Quiet, Quiet)]) -> Ledger {
     Ledger::of(own.chain(server.map(|(behind, before)| behind.since(before))))
 }
 
-/// Looks until as many packets are missing as at the look before. `None` from a server that does not answer.
+/// Looks until as many packets are missing as at the look before, or `within` is over. `None` from a server that does
+/// not answer.
 pub fn look(line: &mut impl Line, within: Duration) -> Option<Look> {
-    let (status, mut quiet) = look_once(line, within)?;
+    let end = line.now().after(within);
+    let mut look = look_once(line, within)?;
     for _ in 1..LOOKS_MAX {
-        let Some(last) = quiet else { break };
-        let Some((_, again)) = look_once(line, within) else { break };
-        quiet = again;
-        if again.is_some_and(|again| again.missing() == last.missing()) {
+        let Some(last) = look.quiet.filter(|_| line.now() < end) else { break };
+        let Some(again) = look_once(line, within) else { break };
+        look.quiet = again.quiet;
+        if again.quiet.is_some_and(|again| again.missing() == last.missing()) {
             break;
         }
     }
-    Some(Look { status, quiet })
+    Some(look)
 }
 
-fn look_once(line: &mut impl Line, within: Duration) -> Option<(Status, Option<Quiet>)> {
+fn look_once(line: &mut impl Line, within: Duration) -> Option<Look> {
     line.pause(LOOK_TIME);
     // Read before the server is asked: so neither end's counters have the question, nor the answer or its ack.
-    let own = line.losses();
+    let (packets, own) = line.counts()?;
     let status = line.ask_and_wait(0, within)?;
-    let quiet = own.zip(status.losses).map(|(own, server)| Quiet { own, server });
-    Some((status, quiet))
+    let quiet = status.losses.map(|server| Quiet { own, server });
+    Some(Look { status, packets, quiet })
 }
 
 #[cfg(test)]
@@ -106,9 +111,10 @@ mod tests {
         fn step(&mut self) {}
         fn pause(&mut self, _: Duration) {}
         /// Each question is a packet, and each answer.
-        fn losses(&mut self) -> Option<LossCounters> {
+        fn counts(&mut self) -> Option<(Packets, LossCounters)> {
             let asked = self.asked as u64;
-            Some(LossCounters { sent: 100 + asked, taken_in: asked, ..LossCounters::default() })
+            let losses = LossCounters { sent: 100 + asked, taken_in: asked, ..LossCounters::default() };
+            Some((Packets { sent: Some(asked), ..Packets::default() }, losses))
         }
         fn messages_not_sent(&mut self) -> u64 {
             0
@@ -134,7 +140,11 @@ mod tests {
     fn lost(taken_in: &[u64]) -> (u64, usize) {
         let mut line = Waiting { taken_in: taken_in.to_vec(), asked: 0 };
         let look = look(&mut line, Duration::from_secs(1)).expect("it answers");
-        assert_eq!(look.status.now_ns, 0, "the account is of the first look");
+        assert_eq!(
+            (look.status.now_ns, look.packets.sent),
+            (0, Some(0)),
+            "both accounts are of the first look"
+        );
         (ledger(&[(Quiet::default(), look.quiet.expect("it tells"))]).lost(), line.asked)
     }
 
