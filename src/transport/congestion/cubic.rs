@@ -218,9 +218,12 @@ impl Controller for Cubic {
     }
 
     fn set_packet_size(&mut self, bytes: u64) {
-        self.config.packet_size = bytes;
-        self.state.window = self.config.clamp(self.state.window);
-        self.state.epoch = None;
+        // A new curve begins with a new size (RFC 9438 §4.2), not with the answer that it is still the same.
+        if bytes != self.config.packet_size {
+            self.config.packet_size = bytes;
+            self.state.window = self.config.clamp(self.state.window);
+            self.state.epoch = None;
+        }
     }
 
     fn window(&self) -> u64 {

@@ -101,6 +101,21 @@ fn growth_is_concave_to_the_old_maximum_then_convex() {
 }
 
 #[test]
+fn a_packet_size_that_is_told_again_and_is_the_same_begins_no_new_curve() {
+    // A path is asked for its size anew every ten minutes; curve and Reno's estimate (RFC 9438 §4.3) once began anew
+    // with each answer.
+    let windows = |told: &[u64]| {
+        let mut cubic = at_window(1_000);
+        cubic.on_loss(&loss(1_000, 960, 1));
+        rounds(&mut cubic, 1_041, 100);
+        told.iter().for_each(|&bytes| cubic.set_packet_size(bytes));
+        rounds(&mut cubic, 5_041, 200)
+    };
+    assert_eq!(windows(&[PACKET, PACKET]), windows(&[]));
+    assert_ne!(windows(&[PACKET + 16]), windows(&[]));
+}
+
+#[test]
 fn a_small_window_grows_no_slower_than_reno() {
     // L38, RFC 9438 §4.3: at 10 packets and 40 ms the cubic alone would add next to nothing.
     let mut cubic = at_window(10);

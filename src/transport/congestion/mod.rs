@@ -78,7 +78,7 @@ pub trait Controller {
     fn on_persistent_congestion(&mut self);
     /// The peer's kernel dropped `count` packets for want of room since it last said so.
     fn on_peer_drops(&mut self, now: Timestamp, count: u64);
-    /// The path's packet size changed.
+    /// The path's packet size, changed or not.
     fn set_packet_size(&mut self, bytes: u64);
     /// Bytes that may be in flight (L40).
     fn window(&self) -> u64;

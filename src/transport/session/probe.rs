@@ -56,12 +56,8 @@ impl Session {
     fn probe_if_nobody_knows(&mut self, now: Timestamp, shared: &mut Shared) -> Option<usize> {
         let path = &mut shared.paths.of(self.path).size;
         if let Some(sizes) = path.found(now) {
-            let before = self.mtu.size();
             self.mtu.take(now, sizes);
-            // CUBIC begins a new curve with each size that it is told (RFC 9438 §4.2): not with one that it has.
-            if self.mtu.size() != before {
-                self.congestion.set_packet_size(self.mtu.size() as u64);
-            }
+            self.congestion.set_packet_size(self.mtu.size() as u64);
         }
         let size = self.mtu.probe(now)?;
         match path.take_turn(now, self.rtt.smoothed_ns()) {
