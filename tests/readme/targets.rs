@@ -16,71 +16,57 @@ enum Aim {
 }
 use Aim::{AtLeast, AtMost};
 
-struct Target {
-    title: &'static str,
-    load: (&'static str, u64, u64),
-    field: &'static str,
-    ours: &'static str,
-    other: &'static str,
-    aim: Aim,
-}
+/// Scenario, bytes, window (or rate), as `measure-figures` names them.
+type Load = (&'static str, u64, u64);
 
-const fn target(
-    title: &'static str,
-    load: (&'static str, u64, u64),
-    field: &'static str,
-    ours: &'static str,
-    other: &'static str,
-    aim: Aim,
-) -> Target {
-    Target { title, load, field, ours, other, aim }
-}
+/// Title, load, field, and the aim of ours over another's.
+struct Target(&'static str, Load, &'static str, &'static str, &'static str, Aim);
 
-const RTT: (&str, u64, u64) = ("rtt", 64, 1);
-const RATE_256: (&str, u64, u64) = ("rate", 64, 256);
-const RATE_4096: (&str, u64, u64) = ("rate", 64, 4_096);
-const RATE_1_KIB: (&str, u64, u64) = ("rate", 1_024, 64);
-const RATE_64_KIB: (&str, u64, u64) = ("rate", 65_536, 16);
-const RATE_1_MIB: (&str, u64, u64) = ("rate", 1 << 20, 4);
-const BULK: (&str, u64, u64) = ("bulk", 65_536, 1);
-const FAST: (&str, u64, u64) = ("load", 64, 500_000);
-const SLOW: (&str, u64, u64) = ("load", 64, 20_000);
+const RTT: Load = ("rtt", 64, 1);
+const RATE_256: Load = ("rate", 64, 256);
+const RATE_4096: Load = ("rate", 64, 4_096);
+const RATE_1_KIB: Load = ("rate", 1_024, 64);
+const RATE_64_KIB: Load = ("rate", 65_536, 16);
+const RATE_1_MIB: Load = ("rate", 1 << 20, 4);
+const BULK: Load = ("bulk", 65_536, 1);
+const FAST: Load = ("load", 64, 500_000);
+const SLOW: Load = ("load", 64, 20_000);
 
 #[rustfmt::skip]
 const TARGETS: &[Target] = &[
-    target("64 B round trip, p50", RTT, "p50_us", OURS, "udp", AtMost(1.15)),
-    target("64 B round trip, p50", RTT, "p50_us", SEALED, "udp", AtMost(1.2)),
-    target("64 B round trip, p50", RTT, "p50_us", SEALED, "tcp-spin", AtMost(0.95)),
-    target("64 B calls, window 256", RATE_256, "per_s", OURS, "packed", AtLeast(0.45)),
-    target("64 B calls, window 256", RATE_256, "per_s", SEALED, "packed-sealed", AtLeast(0.5)),
-    target("64 B calls, window 4,096", RATE_4096, "per_s", OURS, "packed", AtLeast(0.45)),
-    target("64 B calls, window 4,096", RATE_4096, "per_s", SEALED, "packed-sealed", AtLeast(0.5)),
-    target("64 B calls, window 256", RATE_256, "per_s", OURS, "tcp-spin", AtLeast(1.0)),
-    target("64 B calls, window 256", RATE_256, "per_s", SEALED, "quinn-dgram", AtLeast(3.0)),
-    target("64 B calls, window 256", RATE_256, "per_s", SEALED, "quinn", AtLeast(3.0)),
-    target("64 B calls, window 256", RATE_256, "per_s", SEALED, "s2n", AtLeast(3.0)),
-    target("64 B calls, window 256", RATE_256, "per_s", SEALED, "kcp", AtLeast(1.5)),
-    target("64 KiB one way", BULK, "gbit_s", OURS, "packed", AtLeast(0.75)),
-    target("64 KiB one way", BULK, "gbit_s", OURS, "tcp-spin", AtLeast(1.5)),
-    target("64 KiB one way", BULK, "gbit_s", SEALED, "packed-sealed", AtLeast(0.75)),
-    target("64 KiB one way", BULK, "gbit_s", SEALED, "tcp-spin", AtLeast(1.0)),
-    target("64 KiB one way", BULK, "gbit_s", SEALED, "quinn", AtLeast(3.0)),
-    target("64 KiB one way", BULK, "gbit_s", SEALED, "s2n", AtLeast(3.0)),
-    target("1 KiB calls, window 64", RATE_1_KIB, "per_s", OURS, "tcp-spin", AtLeast(1.2)),
-    target("1 KiB calls, window 64", RATE_1_KIB, "per_s", SEALED, "tcp-spin", AtLeast(0.8)),
-    target("64 KiB calls, window 16", RATE_64_KIB, "per_s", OURS, "tcp-spin", AtLeast(1.0)),
-    target("64 KiB calls, window 16", RATE_64_KIB, "per_s", SEALED, "tcp-spin", AtLeast(0.8)),
-    target("1 MiB calls, window 4", RATE_1_MIB, "per_s", OURS, "tcp-spin", AtLeast(0.9)),
-    target("1 MiB calls, window 4", RATE_1_MIB, "per_s", SEALED, "tcp-spin", AtLeast(0.8)),
-    target("64 B at 500,000/s, p99.9", FAST, "p999_us", OURS, "tcp-spin", AtMost(1.0)),
-    target("64 B at 20,000/s, p99.9", SLOW, "p999_us", SEALED, "quinn", AtMost(0.2)),
-    target("64 B at 20,000/s, p99.9", SLOW, "p999_us", SEALED, "tonic", AtMost(0.2)),
+    Target("64 B round trip, p50", RTT, "p50_us", OURS, "udp", AtMost(1.15)),
+    Target("64 B round trip, p50", RTT, "p50_us", SEALED, "udp", AtMost(1.2)),
+    Target("64 B round trip, p50", RTT, "p50_us", SEALED, "tcp-spin", AtMost(0.95)),
+    Target("64 B calls, window 256", RATE_256, "per_s", OURS, "packed", AtLeast(0.45)),
+    Target("64 B calls, window 256", RATE_256, "per_s", SEALED, "packed-sealed", AtLeast(0.5)),
+    Target("64 B calls, window 4,096", RATE_4096, "per_s", OURS, "packed", AtLeast(0.45)),
+    Target("64 B calls, window 4,096", RATE_4096, "per_s", SEALED, "packed-sealed", AtLeast(0.5)),
+    Target("64 B calls, window 256", RATE_256, "per_s", OURS, "tcp-spin", AtLeast(1.0)),
+    Target("64 B calls, window 256", RATE_256, "per_s", SEALED, "quinn-dgram", AtLeast(3.0)),
+    Target("64 B calls, window 256", RATE_256, "per_s", SEALED, "quinn", AtLeast(3.0)),
+    Target("64 B calls, window 256", RATE_256, "per_s", SEALED, "s2n", AtLeast(3.0)),
+    Target("64 B calls, window 256", RATE_256, "per_s", SEALED, "kcp", AtLeast(1.5)),
+    Target("64 KiB one way", BULK, "gbit_s", OURS, "packed", AtLeast(0.75)),
+    Target("64 KiB one way", BULK, "gbit_s", OURS, "tcp-spin", AtLeast(1.5)),
+    Target("64 KiB one way", BULK, "gbit_s", SEALED, "packed-sealed", AtLeast(0.75)),
+    Target("64 KiB one way", BULK, "gbit_s", SEALED, "tcp-spin", AtLeast(1.0)),
+    Target("64 KiB one way", BULK, "gbit_s", SEALED, "quinn", AtLeast(3.0)),
+    Target("64 KiB one way", BULK, "gbit_s", SEALED, "s2n", AtLeast(3.0)),
+    Target("1 KiB calls, window 64", RATE_1_KIB, "per_s", OURS, "tcp-spin", AtLeast(1.2)),
+    Target("1 KiB calls, window 64", RATE_1_KIB, "per_s", SEALED, "tcp-spin", AtLeast(0.8)),
+    Target("64 KiB calls, window 16", RATE_64_KIB, "per_s", OURS, "tcp-spin", AtLeast(1.0)),
+    Target("64 KiB calls, window 16", RATE_64_KIB, "per_s", SEALED, "tcp-spin", AtLeast(0.8)),
+    Target("1 MiB calls, window 4", RATE_1_MIB, "per_s", OURS, "tcp-spin", AtLeast(0.9)),
+    Target("1 MiB calls, window 4", RATE_1_MIB, "per_s", SEALED, "tcp-spin", AtLeast(0.8)),
+    Target("64 B at 500,000/s, p99.9", FAST, "p999_us", OURS, "tcp-spin", AtMost(1.0)),
+    Target("64 B at 20,000/s, p99.9", SLOW, "p999_us", SEALED, "quinn", AtMost(0.2)),
+    Target("64 B at 20,000/s, p99.9", SLOW, "p999_us", SEALED, "tonic", AtMost(0.2)),
 ];
 
 /// Each target with what was reached, what misses first.
 pub fn reached(run: &Value) -> String {
     let (mut missed, mut held) = (String::new(), String::new());
-    for Target { title, load, field, ours, other, aim } in TARGETS {
+    for Target(title, load, field, ours, other, aim) in TARGETS {
         let rounds = Rounds::of(run, load.0, load.1, load.2, field);
         let Some(ratio) = rounds.ratio(ours, other) else { continue };
         let (wanted, holds) = match aim {
@@ -131,7 +117,7 @@ struct Spent<'a> {
 }
 
 impl<'a> Spent<'a> {
-    fn of(run: &'a Value, load: (&str, u64, u64), field: &'a str, scale: f64) -> Self {
+    fn of(run: &'a Value, load: Load, field: &'a str, scale: f64) -> Self {
         let all = |field| Rounds::of(run, load.0, load.1, load.2, field);
         Self { time: all("cpu_s"), done: all(field), scale: scale * run["seconds"].as_f64().unwrap_or(1.0) }
     }
