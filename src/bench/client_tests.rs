@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::mpsc;
 
 use super::*;
+use crate::bench::quiet;
 use crate::bench::server::Server;
 use crate::io::select::Selection;
 use crate::sys::cores::allowed;
@@ -35,8 +36,8 @@ fn ping(target: SocketAddr) -> Plan {
 }
 
 /// One run whose start is told `HESITATION` after the client has connected, as when another thread of it is
-/// slower. Returns the calls that completed.
-fn late_start(host: &Host, plan: &Plan) -> u64 {
+/// slower.
+fn late_start(host: &Host, plan: &Plan) -> Box<Measured> {
     let shared = Shared::default();
     let clock = MonotonicClock;
     let place = Place { index: 0, core: None, boot_id: 7 };
@@ -50,7 +51,7 @@ fn late_start(host: &Host, plan: &Plan) -> u64 {
         let start = clock.now().after(WARMUP);
         shared.window.set(Window { start, end: start.after(LENGTH) }).expect("set once");
         match notes.recv() {
-            Ok(Note::Done(measured)) => measured.recorder.tally().completed,
+            Ok(Note::Done(measured)) => measured,
             other => panic!("no measurement: {other:?}"),
         }
     })
@@ -60,8 +61,20 @@ fn late_start(host: &Host, plan: &Plan) -> u64 {
 fn a_parked_client_that_waits_for_its_start_does_not_sleep_through_it() {
     let server = Server::start(&host(), (Ipv4Addr::LOCALHOST, 0).into(), &allowed()[..1]).expect("a server");
     let plan = ping(server.address());
-    let completed: Vec<u64> = (0..ROUNDS).map(|_| late_start(&host(), &plan)).collect();
+    let completed: Vec<u64> =
+        (0..ROUNDS).map(|_| late_start(&host(), &plan).recorder.tally().completed).collect();
     // A host that takes the core for one window empties that one; the sleep emptied all.
     let empty = completed.iter().filter(|calls| **calls == 0).count();
     assert!(empty <= ROUNDS / 3, "{empty} of {ROUNDS} windows without a call: {completed:?}");
+}
+
+#[test]
+fn a_run_against_a_parked_server_names_no_packet_lost_that_was_not() {
+    let server = Server::start(&host(), (Ipv4Addr::LOCALHOST, 0).into(), &allowed()[..1]).expect("a server");
+    let plan = ping(server.address());
+    for round in 0..ROUNDS {
+        let looks = late_start(&host(), &plan).balance.losses.expect("the server tells");
+        let ledger = quiet::ledger(&[looks]);
+        assert_eq!(ledger.network(), 0, "round {round}: {ledger:?}");
+    }
 }
