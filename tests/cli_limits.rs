@@ -100,6 +100,18 @@ fn a_link_that_the_command_makes_is_measured_beside_loopback_and_nothing_of_it_i
 }
 
 #[test]
+fn only_the_limits_that_are_named_are_measured() {
+    let output = run_behind(&[], "limits --only syscall_ns,udp_rtt_p50_us --duration 10ms --json");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(names(&object["limits"]), ["syscall_ns", "udp_rtt_p50_us"].into_iter().collect(), "{object}");
+    let output = run_behind(&[], "limits --only udp");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("there is no limit 'udp'; there are syscall_ns, "), "{said}");
+}
+
+#[test]
 fn where_namespaces_are_forbidden_it_says_at_once_what_to_do() {
     let test = "where_namespaces_are_forbidden_it_says_at_once_what_to_do";
     // A user namespace has counts of its own: nothing outside of it is touched.

@@ -230,7 +230,8 @@ fn the_examples_of_limits_and_sim_run() {
             continue;
         }
         let told = run_in(&folder, &line);
-        assert!(told.contains("udp_packets_per_s"), "{told}");
+        let only = line.split_once("--only ").and_then(|(_, names)| names.split_whitespace().next());
+        assert!(told.contains(only.unwrap_or("udp_packets_per_s")), "{told}");
     }
     for line in lines_of("sim") {
         let short = if line.contains("--seeds 1000") { line.replace("1000", "3") } else { line.clone() };

@@ -30,6 +30,9 @@ pub struct LimitsArgs {
     /// 9216 bytes [default when named without a value: veth:1500]
     #[arg(long, value_name = "LINK", num_args = 0..=1, default_missing_value = "veth")]
     pub iface: Option<Link>,
+    /// Measure only these, by their names in the table, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
+    pub only: Vec<&'static str>,
     /// Print JSON on one line of stdout
     #[arg(long)]
     pub json: bool,
@@ -64,7 +67,14 @@ const EXAMPLES: &str = "\
 Examples:
   ringwire limits                                          every limit, half a second each
   ringwire limits --duration 3s --cores 2,3                steadier, between two cores of your choice
-  ringwire limits --iface veth:9000 --json | jq .veth      over a link with jumbo frames too, for a script";
+  ringwire limits --iface veth:9000 --json | jq .veth      over a link with jumbo frames too, for a script
+  ringwire limits --only cache_line_round_trip_ns          how far apart the two cores are just now";
+
+fn parse_name(text: &str) -> Result<&'static str, String> {
+    limits::names().find(|&name| name == text).ok_or_else(|| {
+        format!("there is no limit '{text}'; there are {}", limits::names().collect::<Vec<_>>().join(", "))
+    })
+}
 
 /// Measures and prints.
 ///
@@ -82,9 +92,11 @@ pub fn run(args: &LimitsArgs) -> Result<Status, Failure> {
         // Before loopback has taken its time.
         limits::veth_allowed().map_err(refused)?;
     }
-    let limits = limits::run(&options);
+    let wanted = |name: &str| args.only.is_empty() || args.only.contains(&name);
+    let limits = limits::run_only(&options, wanted);
     // Last: where a user namespace is needed, this process stays in it.
-    let veth = args.iface.map(|link| limits::run_veth(&options, link.mtu)).transpose().map_err(refused)?;
+    let veth =
+        args.iface.map(|link| limits::run_veth(&options, link.mtu, wanted)).transpose().map_err(refused)?;
     print_line(&match (args.json, &veth) {
         (true, None) => to_json(&limits).to_string(),
         (true, Some(veth)) => with_veth(to_json(&limits), veth).to_string(),
@@ -215,6 +227,13 @@ mod tests {
         for wrong in ["", "9000", "eth0", "veth:", "veth:1279", "veth:9217", "veth:-1", "veth:1500:1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn only_limits_that_there_are_can_be_asked_for() {
+        assert_eq!(parse_name("wake_p50_us"), Ok("wake_p50_us"));
+        let told = parse_name("wake").unwrap_err();
+        assert!(told.contains("'wake'") && told.contains("wake_p50_us, memcpy_byte_s"), "{told}");
     }
 
     #[test]

@@ -129,6 +129,11 @@ impl Times {
         };
         Times { p50: at(0.5), p99: at(0.99), p99_9: at(0.999) }
     }
+
+    /// p50, p99, p99.9.
+    pub fn all(self) -> [Option<f64>; 3] {
+        [self.p50, self.p99, self.p99_9]
+    }
 }
 
 /// Nanoseconds up to a minute, to three digits.

@@ -9,6 +9,7 @@ mod aead;
 mod copies;
 mod cores;
 mod duel;
+mod groups;
 mod packed;
 mod path;
 mod sealing;
@@ -18,12 +19,12 @@ mod udp;
 use std::time::Duration;
 
 pub use copies::{Copies, copies};
+pub use groups::names;
 pub use path::{VethError, veth_allowed};
 
 use super::plan::{Plan, Scenario};
-use copies::Destination;
+use groups::measure;
 use path::{Path, Veth};
-use sealing::Sealing::{self, Plain, Sealed};
 
 /// How the limits are measured.
 #[derive(Clone, Copy, Debug)]
@@ -71,33 +72,32 @@ impl Limits {
     pub fn value(&self, name: &str) -> Option<f64> {
         self.list.iter().find(|limit| limit.name == name)?.value
     }
-
-    fn push(&mut self, name: &'static str, value: Option<f64>, unit: &'static str) {
-        let value = value.filter(|value| value.is_finite() && *value > 0.0);
-        self.list.push(Limit { name, value, unit });
-    }
 }
 
 /// Measures every limit, over loopback.
 #[must_use]
 pub fn run(options: &Options) -> Limits {
-    measure(options, &Path::Loopback, &[CORES, UDP_RTT, UDP_RATE, TCP], &PACKED)
+    run_only(options, |_| true)
+}
+
+/// Measures those limits whose names are `wanted`, see [`names`], over loopback.
+#[must_use]
+pub fn run_only(options: &Options, wanted: impl Fn(&str) -> bool) -> Limits {
+    measure(options, &Path::Loopback, wanted)
 }
 
 /// Measures only what a run of `plan`, sealed where `secure`, may be a share of, see [`super::share`]: nothing for an
 /// open loop.
 #[must_use]
 pub fn quick(options: &Options, plan: &Plan, secure: bool) -> Limits {
-    let load = match plan.scenario {
-        Scenario::Ping => return measure(options, &Path::Loopback, &[UDP_RTT], &[]),
-        Scenario::Rate => Load::Calls(plan.window),
-        Scenario::Bulk => Load::Bulk,
+    let packed = if secure { "packed_sealed" } else { "packed" };
+    let limit = match plan.scenario {
+        Scenario::Ping => return run_only(options, |name| name.starts_with("udp_rtt")),
+        Scenario::Rate => format!("{packed}_calls_{}_per_s", plan.window),
+        Scenario::Bulk => format!("{packed}_bulk_bit_s"),
         Scenario::Load => return Limits::default(),
     };
-    let sealing = if secure { Sealed } else { Plain };
-    let fits = |packed: &&Packed| packed.load == load && packed.sealing == sealing;
-    let packed: Vec<Packed> = PACKED.iter().filter(fits).copied().collect();
-    measure(options, &Path::Loopback, &[], &packed)
+    run_only(options, |name| name == limit)
 }
 
 /// Limits over a veth pair.
@@ -114,7 +114,7 @@ pub struct VethLimits {
 /// The MTUs of a veth pair: from the least that IPv6 asks of a link to what jumbo frames of any card are.
 pub const VETH_MTU: std::ops::RangeInclusive<u32> = 1_280..=9_216;
 
-/// Measures the limits of UDP and TCP over a veth pair, whose ends stand in two network namespaces of their own.
+/// Measures the `wanted` limits of UDP and TCP over a veth pair, whose ends stand in two network namespaces of their own.
 /// The calling thread stays in one of them: see [`crate::sys::netns::NetNs::enter_new`].
 ///
 /// # Errors
@@ -122,97 +122,11 @@ pub const VETH_MTU: std::ops::RangeInclusive<u32> = 1_280..=9_216;
 ///
 /// # Panics
 /// When `mtu` is not within [`VETH_MTU`].
-pub fn run_veth(options: &Options, mtu: u32) -> Result<VethLimits, VethError> {
+pub fn run_veth(options: &Options, mtu: u32, wanted: impl Fn(&str) -> bool) -> Result<VethLimits, VethError> {
     assert!(VETH_MTU.contains(&mtu), "an MTU of {mtu} was asked for");
     let path = Path::Veth(Veth::new(mtu)?);
-    let limits = measure(options, &path, &[UDP_RTT, UDP_RATE, TCP], &PACKED);
+    let limits = measure(options, &path, wanted);
     Ok(VethLimits { mtu, packet_size: path.packet_size(), limits })
-}
-
-fn measure(options: &Options, path: &Path, groups: &[Group], packed: &[Packed]) -> Limits {
-    let mut limits = Limits::default();
-    for group in groups {
-        group(options, path, &mut limits);
-    }
-    for limit in packed {
-        limit.measure(options, path, &mut limits);
-    }
-    limits
-}
-
-/// Measures the limits of one kind and appends them.
-type Group = fn(&Options, &Path, &mut Limits);
-
-const CORES: Group = |options, _path, limits| {
-    limits.push("syscall_ns", Some(cores::syscall_ns(options)), "ns");
-    limits.push("uring_nop_ns", cores::uring_nop_ns(options, 1), "ns");
-    limits.push("uring_nop_batch_16_ns", cores::uring_nop_ns(options, 16), "ns");
-    limits.push("cache_line_round_trip_ns", cores::cache_line_round_trip_ns(options), "ns");
-    limits.push("wake_p50_us", cores::wake_us(options, 0.5), "us");
-    limits.push("memcpy_byte_s", Some(copies::memcpy_byte_s(options, Destination::Aligned)), "B/s");
-    limits.push("memcpy_near_byte_s", Some(copies::memcpy_byte_s(options, Destination::Near)), "B/s");
-    limits.push("crc_16_kib_byte_s", Some(cores::crc_byte_s(options)), "B/s");
-    limits.push("seal_1400_byte_s", Some(aead::seal_byte_s(options, 1_400)), "B/s");
-    limits.push("seal_16_kib_byte_s", Some(aead::seal_byte_s(options, 16_368)), "B/s");
-};
-
-const UDP_RTT: Group = |options, path, limits| {
-    let spinning = udp::round_trip(options, path, udp::Idle::Spin);
-    limits.push("udp_rtt_p50_us", spinning.p50, "us");
-    limits.push("udp_rtt_p99_us", spinning.p99, "us");
-    limits.push("udp_rtt_p99.9_us", spinning.p99_9, "us");
-    let parked = udp::round_trip(options, path, udp::Idle::Park);
-    limits.push("udp_rtt_parked_p50_us", parked.p50, "us");
-    limits.push("udp_rtt_parked_p99_us", parked.p99, "us");
-};
-
-const UDP_RATE: Group = |options, path, limits| {
-    limits.push("udp_packets_per_s", udp::packets_per_s(options, path), "1/s");
-    limits.push("gso_bulk_bit_s", udp::gso_bulk_bit_s(options, path), "bit/s");
-    limits.push("gso_64_byte_segments_per_s", udp::gso_segments_per_s(options, path), "1/s");
-};
-
-const TCP: Group = |options, path, limits| {
-    let times = tcp::round_trip(options, path);
-    limits.push("tcp_rtt_p50_us", times.p50, "us");
-    limits.push("tcp_rtt_p99_us", times.p99, "us");
-    limits.push("tcp_rtt_p99.9_us", times.p99_9, "us");
-};
-
-/// What packed packets carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Load {
-    /// Calls of 64 bytes with so many in flight.
-    Calls(usize),
-    /// Bytes one way.
-    Bulk,
-}
-
-/// A limit of packed packets.
-#[derive(Clone, Copy)]
-struct Packed {
-    name: &'static str,
-    load: Load,
-    sealing: Sealing,
-}
-
-const PACKED: [Packed; 6] = [
-    Packed { name: "packed_calls_256_per_s", load: Load::Calls(256), sealing: Plain },
-    Packed { name: "packed_calls_4096_per_s", load: Load::Calls(4_096), sealing: Plain },
-    Packed { name: "packed_bulk_bit_s", load: Load::Bulk, sealing: Plain },
-    Packed { name: "packed_sealed_calls_256_per_s", load: Load::Calls(256), sealing: Sealed },
-    Packed { name: "packed_sealed_calls_4096_per_s", load: Load::Calls(4_096), sealing: Sealed },
-    Packed { name: "packed_sealed_bulk_bit_s", load: Load::Bulk, sealing: Sealed },
-];
-
-impl Packed {
-    fn measure(self, options: &Options, path: &Path, limits: &mut Limits) {
-        let (value, unit) = match self.load {
-            Load::Calls(window) => (packed::calls_per_s(options, path, window, self.sealing), "1/s"),
-            Load::Bulk => (packed::bulk_bit_s(options, path, self.sealing), "bit/s"),
-        };
-        limits.push(self.name, value, unit);
-    }
 }
 
 #[cfg(test)]
@@ -227,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_has_a_figure_on_two_cores_and_a_name_of_its_own() {
+    fn every_limit_has_a_figure_on_two_cores() {
         let mut options = Options::here();
         let mut limits = Limits::default();
         // Where other work has the cores, a short run may get no turn at all: try longer ones.
@@ -238,11 +152,32 @@ mod tests {
                 break;
             }
         }
-        let mut names: Vec<_> = limits.list.iter().map(|limit| limit.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), limits.list.len());
+        let measured: Vec<_> = limits.list.iter().map(|limit| limit.name).collect();
+        assert_eq!(measured, names().collect::<Vec<_>>());
         assert!(options.cores.is_none() || missing(&limits).is_empty(), "{:?}", missing(&limits));
         assert!(limits.value("syscall_ns").unwrap() < 1e6);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_measured_and_shown() {
+        let options = Options { duration_each: Duration::from_millis(10), ..Options::here() };
+        let wanted = ["syscall_ns", "udp_rtt_p50_us"];
+        let limits = run_only(&options, |name| wanted.contains(&name));
+        assert_eq!(limits.list.iter().map(|limit| limit.name).collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn a_run_is_measured_against_the_one_limit_of_its_load() {
+        let options = Options { duration_each: Duration::from_millis(10), ..Options::here() };
+        let to = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let of = |plan: &Plan, secure| -> Vec<&str> {
+            quick(&options, plan, secure).list.iter().map(|limit| limit.name).collect()
+        };
+        let rate = Plan { window: 256, ..Plan::of(Scenario::Rate, to) };
+        assert_eq!(of(&rate, false), ["packed_calls_256_per_s"]);
+        assert_eq!(of(&rate, true), ["packed_sealed_calls_256_per_s"]);
+        assert_eq!(of(&Plan { window: 7, ..rate }, true), [""; 0]);
+        assert_eq!(of(&Plan::of(Scenario::Bulk, to), true), ["packed_sealed_bulk_bit_s"]);
+        assert_eq!(of(&Plan::of(Scenario::Load, to), true), [""; 0]);
     }
 }
