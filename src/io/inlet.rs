@@ -1,10 +1,13 @@
 //! A socket that packets come in by, and what is known of it.
 
+use std::io;
 use std::net::SocketAddr;
 
+use super::held::Held;
 use super::report::Report;
+use crate::hint::rarely;
 use crate::sys::Socket;
-use crate::sys::batch::Plain;
+use crate::sys::batch::{Plain, discard};
 
 /// A bound socket, connected or not.
 #[derive(Debug)]
@@ -15,15 +18,22 @@ pub(super) struct Inlet {
     /// Between its binding and its connecting anybody's packets may have come to it. False once it was
     /// found empty since: from then on whatever comes is its remote's.
     may_hold_strays: bool,
-    /// The packet that was received last is still in the socket.
-    stays: bool,
+    /// What was read and is still in the socket.
+    pub held: Held,
     /// The kernel's count of packets it dropped at the socket, as last read.
     drops_seen: u32,
 }
 
 impl Inlet {
     pub fn new(socket: Socket, remote: Option<SocketAddr>) -> Self {
-        Self { socket, remote, may_hold_strays: true, stays: false, drops_seen: 0 }
+        Self { socket, remote, may_hold_strays: true, held: Held::new(0), drops_seen: 0 }
+    }
+
+    /// Large packets may stay in the socket for a while, see [`held`](super::held).
+    pub fn let_packets_stay(&mut self) {
+        if self.socket.go_on_behind_peeked().is_ok() {
+            self.held = Held::new(self.socket.receive_buffer_size());
+        }
     }
 
     /// Who sent what comes in, if that is known without the kernel's word.
@@ -32,23 +42,29 @@ impl Inlet {
         self.remote.as_ref().filter(|_| !self.may_hold_strays)
     }
 
-    /// How packets are received here one by one. `alone`: one is expected, and the next not before it is
-    /// answered.
+    /// How packets are received here one by one; `stays` when what is found is left in the socket.
     #[inline]
-    pub fn plain(&self, alone: bool) -> Plain {
-        Plain { named: self.sender().is_none(), stays: alone }
+    pub fn plain(&self, stays: bool) -> Plain {
+        Plain { named: self.sender().is_none(), stays }
     }
 
-    /// A packet was received that stays in the socket.
-    #[inline]
-    pub fn stays(&mut self) {
-        self.stays = true;
-    }
-
-    /// Whether a packet that was received is still there, from now on no more.
-    #[inline]
-    pub fn take_staying(&mut self) -> bool {
-        std::mem::take(&mut self.stays)
+    /// Takes the `count` oldest of the packets that stay out of the socket.
+    ///
+    /// # Errors
+    /// An ICMP error that came meanwhile: it is told first, and packets are still there.
+    pub fn take_out(&mut self, count: usize) -> io::Result<()> {
+        let mut left = count.min(self.held.count());
+        while left > 0 {
+            let taken = discard(&self.socket, left)?;
+            self.held.taken_out(taken);
+            left -= taken;
+            if rarely(taken == 0) {
+                // There are fewer than were read: whatever comes next is read from its beginning.
+                self.held.taken_out(usize::MAX);
+                return self.socket.go_on_behind_peeked();
+            }
+        }
+        Ok(())
     }
 
     /// Nothing waited.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! submit -> Outbox (pieces) -> SendBatch -> sendmmsg    a piece is a train, or one packet without GSO
-//! ReceiveArena <- recvmmsg, or recvfrom after an empty look
+//! ReceiveArena <- recvmmsg, or recvfrom after an empty look; large packets stay in the socket for a while: see `held`
 //! ```
 
 use std::io;
@@ -19,7 +19,6 @@ use super::{Backend, Config, Doorbell, Ecn, Event, IoCounters, Kept, PathId, Rec
 use crate::bounds::RECEIVE_BATCH_MAX;
 use crate::hint::rarely;
 use crate::sys::ReceiveArena;
-use crate::sys::batch::discard;
 
 /// A port driven by batched system calls: its socket, and one for its regular.
 #[derive(Debug)]
@@ -40,7 +39,8 @@ impl Mmsg {
     /// # Errors
     /// The address cannot be bound or connected to, or the process is out of descriptors.
     pub fn open(config: &Config) -> io::Result<Self> {
-        let (port, gso) = Port::open(config)?;
+        let (mut port, gso) = Port::open(config)?;
+        port.let_packets_stay();
         Ok(Self {
             port,
             arena: ReceiveArena::new(RECEIVE_BATCH_MAX, RECEIVE_BUFFER_SIZE),
@@ -61,67 +61,69 @@ impl Mmsg {
         self.port.regular()
     }
 
+    #[cfg(test)]
+    pub(super) fn was_woken(&self) -> bool {
+        self.woken
+    }
+
+    #[cfg(test)]
+    pub(super) fn inlet(&self) -> &super::inlet::Inlet {
+        &self.port.inlet
+    }
+
     /// One look by the cheapest call there is; how many packets it found. Nearly every look finds nothing, and the next
     /// packet is met by half of one on average.
-    ///
-    /// `alone`: a packet that is found now is likely the only one, and someone waits for its answer. It is read and left
-    /// where it is, and taken out once the answer has left: then the kernel frees its memory while nobody waits for that.
     #[inline]
-    fn look_once(&mut self, regular: bool, alone: bool) -> io::Result<usize> {
-        let inlet = self.port.inlet_mut(regular);
-        match self.arena.receive_plain(0, &inlet.socket, inlet.plain(alone)) {
-            Ok(false) => Ok(0),
-            Ok(true) => {
-                if alone {
-                    inlet.stays();
-                }
-                Ok(1)
-            }
+    fn look_once(&mut self, from: From) -> io::Result<usize> {
+        let inlet = self.port.inlet(from.regular);
+        match self.arena.receive_plain(0, &inlet.socket, inlet.plain(from.stays)) {
+            Ok(found) => Ok(usize::from(found)),
             // Behind an earlier packet's error others may wait: what is not empty must not be taken for it.
-            Err(error) => self.on_error(error).and_then(|()| self.fill(regular, true, 0, 1)),
+            Err(error) => self.on_error(error).and_then(|()| self.fill(from, 0, 1)),
         }
     }
 
-    /// Takes out the packet that was read and left in a socket.
-    #[inline]
-    fn take_out(&mut self, regular: bool) {
-        if self.port.inlet_mut(regular).take_staying()
-            && let Err(error) = discard(&self.port.inlet(regular).socket)
-        {
-            self.take_out_behind(regular, error);
-        }
-    }
-
-    /// An error that came meanwhile was told first, and the packet is still there.
+    /// Takes the `count` oldest of the packets that were read and left in a socket out of it.
     #[cold]
-    fn take_out_behind(&mut self, regular: bool, mut error: io::Error) {
+    #[inline(never)]
+    fn take_out(&mut self, regular: bool, count: usize) {
         for _ in 0..PENDING_ERRORS_MAX {
+            let Err(error) = self.port.inlet_mut(regular).take_out(count) else { return };
             if self.on_error(error).is_err() {
                 return;
             }
-            match discard(&self.port.inlet(regular).socket) {
-                Ok(_) => return,
-                Err(next) => error = next,
-            }
+        }
+    }
+
+    /// Takes out what was to stay until its answer has left, and what has stayed for long enough.
+    #[inline]
+    fn take_out_due(&mut self, regular: bool) {
+        match self.port.inlet(regular).held.due() {
+            0 => (),
+            due => self.take_out(regular, due),
         }
     }
 
     /// What a receive that was not plain put into buffer `index`.
     #[inline(never)]
-    fn received(&mut self, index: usize) -> Option<Received> {
-        self.port.report.received(index as u32, &self.arena.arrived(index))
+    fn received(&mut self, from: From, index: usize) -> Option<Received> {
+        let arrived = self.arena.arrived(index);
+        let held = &mut self.port.inlet_mut(from.regular).held;
+        held.read(arrived.length, arrived.segment_size, from.stays);
+        self.port.report.received(index as u32, &arrived)
     }
 
     /// What a plain receive put into buffer `index`.
     #[inline(always)]
-    fn received_plain(&mut self, regular: bool, index: usize) -> Option<Received> {
+    fn received_plain(&mut self, from: From, index: usize) -> Option<Received> {
         let bytes = self.arena.plain_mut(index);
         let (length, segment_size) = (bytes.len() as u32, segment_size(bytes) as u32);
+        self.port.inlet_mut(from.regular).held.read(length, segment_size, from.stays);
         let packets = packets(length, segment_size)?;
         self.port.report.counters.packets_received += u64::from(packets);
         // An address that is known is copied from where it always lies. One that was just put together from its parts,
         // and then copied as a whole, waits for those stores.
-        let from = match self.port.inlet(regular).sender() {
+        let from = match self.port.inlet(from.regular).sender() {
             Some(sender) => *sender,
             None => self.arena.sender(index)?,
         };
@@ -141,17 +143,17 @@ impl Mmsg {
         }
     }
 
-    /// Fills receive buffers from the port's socket or the regular's, behind the `filled` ones, until `limit` are; how
-    /// many that is. `plain`: one by one, by calls that tell neither segment size nor ECN bits.
+    /// Fills receive buffers behind the `filled` ones until `limit` are; how many that is.
     #[inline(never)]
-    fn fill(&mut self, regular: bool, plain: bool, mut filled: usize, limit: usize) -> io::Result<usize> {
+    fn fill(&mut self, from: From, mut filled: usize, limit: usize) -> io::Result<usize> {
+        let From { regular, plain, stays } = from;
         let mut errors = 0;
         while filled < limit && errors < PENDING_ERRORS_MAX {
             let inlet = self.port.inlet(regular);
             let received = if plain {
-                self.arena.receive_plain(filled, &inlet.socket, inlet.plain(false)).map(usize::from)
+                self.arena.receive_plain(filled, &inlet.socket, inlet.plain(stays)).map(usize::from)
             } else {
-                self.arena.receive(&inlet.socket, limit)
+                self.arena.receive(&inlet.socket, limit, stays)
             };
             match received {
                 Ok(more) => {
@@ -203,23 +205,30 @@ impl Backend for Mmsg {
         let found = self.looks.last(regular);
         let plain = found <= FEW && !self.shows_ecn;
         let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
-        let filled = if plain && !self.woken {
-            let first = self.look_once(regular, limit == 1)?;
-            if first > 0 && limit > 1 { self.fill(regular, true, first, limit)? } else { first }
+        let looks = plain && !self.woken;
+        let stays = looks && limit == 1 || self.port.inlet(regular).held.goes_on();
+        let from = From { regular, plain, stays };
+        let filled = if looks {
+            let first = self.look_once(from)?;
+            if first > 0 && limit > 1 { self.fill(from, first, limit)? } else { first }
         } else {
-            self.fill(regular, plain, 0, limit)?
+            self.fill(from, 0, limit)?
         };
         self.looks.found(regular, filled);
         let more_there = self.port.has_regular() && self.looks.last(!regular) > 0;
         if filled == 0 {
             self.port.found_empty(regular);
+            let due = self.port.inlet_mut(regular).held.due_when_empty();
+            if rarely(due > 0) {
+                self.take_out(regular, due);
+            }
             return Ok(more_there);
         }
         self.woken = false;
         self.port.found(regular);
         self.port.report.counters.receive_calls += 1;
         for index in 0..filled {
-            let received = if plain { self.received_plain(regular, index) } else { self.received(index) };
+            let received = if plain { self.received_plain(from, index) } else { self.received(from, index) };
             batch.extend(received);
         }
         if rarely(batch.is_empty()) {
@@ -234,9 +243,9 @@ impl Backend for Mmsg {
     }
 
     fn release(&mut self) {
-        self.take_out(false);
+        self.take_out_due(false);
         if self.port.has_regular() {
-            self.take_out(true);
+            self.take_out_due(true);
         }
     }
 
@@ -270,6 +279,13 @@ impl Backend for Mmsg {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        // What stays in a socket would end the wait at once.
+        for regular in [false, true] {
+            let all = self.port.inlet(regular).held.count();
+            if all > 0 {
+                self.take_out(regular, all);
+            }
+        }
         let ready = self.port.wait(timeout)?;
         self.woken = ready & !BELL != 0;
         if self.woken {
@@ -298,8 +314,20 @@ impl Backend for Mmsg {
     }
 
     fn receive_buffer_size(&self) -> u64 {
-        self.port.inlet.socket.receive_buffer_size()
+        // What packets that stay may take is not there for others.
+        self.port.inlet.socket.receive_buffer_size() - self.port.inlet.held.budget()
     }
+}
+
+/// Where and how packets are received.
+#[derive(Clone, Copy, Debug)]
+struct From {
+    /// The regular's socket, or the port's own.
+    regular: bool,
+    /// One by one, by calls that tell neither segment size nor ECN bits.
+    plain: bool,
+    /// What is read is left in the socket, see [`held`](super::held).
+    stays: bool,
 }
 
 /// Packets, or buffers of joined ones, that are few.
@@ -367,91 +395,6 @@ mod tests {
         there.give_back(buffer);
         here.receive(&mut batch).unwrap();
         assert_eq!(batch.len(), 1, "what waits behind the error is taken in the same look");
-        let mut events = Vec::new();
-        here.poll_events(&mut events);
-        assert_eq!(events, [Event::Unreachable { path: Some(PathId(0)) }]);
-    }
-
-    /// Two ports that know each other, each having looked once and found nothing: the next packet is left in its
-    /// socket while it is handled.
-    fn pair() -> (Mmsg, Mmsg, Vec<Received>) {
-        let config = Config::new("127.0.0.1:0".parse().unwrap());
-        let (mut here, mut there) = (Mmsg::open(&config).unwrap(), Mmsg::open(&config).unwrap());
-        here.register_path(PathId(0), there.local_addr());
-        there.register_path(PathId(0), here.local_addr());
-        let mut batch = Vec::new();
-        there.receive(&mut batch).unwrap();
-        assert!(batch.is_empty());
-        (here, there, batch)
-    }
-
-    fn send(from: &mut Mmsg, length: usize, mark: u8) {
-        let mut buffer = from.lend().unwrap();
-        buffer.bytes_mut()[..length].fill(mark);
-        assert!(from.send_lone(PathId(0), &buffer.bytes()[..length]));
-        from.give_back(buffer);
-    }
-
-    #[test]
-    fn a_packet_that_stays_in_its_socket_while_it_is_handled_comes_once() {
-        let (mut here, mut there, mut batch) = pair();
-        let mut marks = Vec::new();
-        for mark in 0..9 {
-            send(&mut here, 40, mark);
-            if mark % 3 == 2 {
-                send(&mut here, 40, 100 + mark);
-            }
-            for _ in 0..3 {
-                there.receive(&mut batch).unwrap();
-                let mut seen: Vec<u8> =
-                    batch.iter().map(|got| there.arena.plain_mut(got.buffer as usize)[0]).collect();
-                marks.append(&mut seen);
-                if !batch.is_empty() {
-                    there.release();
-                }
-            }
-        }
-        assert_eq!(marks, [0, 1, 2, 102, 3, 4, 5, 105, 6, 7, 8, 108]);
-        assert_eq!(there.counters(false).packets_received, 12);
-    }
-
-    #[test]
-    fn a_packet_that_holds_nothing_does_not_stay_in_its_socket_for_ever() {
-        let (mut here, mut there, mut batch) = pair();
-        send(&mut here, 0, 0);
-        there.receive(&mut batch).unwrap();
-        assert!(batch.is_empty());
-        send(&mut here, 40, 7);
-        for _ in 0..3 {
-            there.receive(&mut batch).unwrap();
-            if let [received] = batch[..] {
-                assert_eq!(there.arena.plain_mut(received.buffer as usize), [7; 40]);
-                there.release();
-                return;
-            }
-        }
-        panic!("what came behind it was never seen");
-    }
-
-    #[test]
-    fn an_error_that_comes_while_a_packet_is_handled_does_not_have_it_come_twice() {
-        let config = Config::new("127.0.0.1:0".parse().unwrap());
-        let mut there = Mmsg::open(&config).unwrap();
-        let remote = there.local_addr();
-        let mut here = Mmsg::open(&Config { connect: Some(remote), ..config }).unwrap();
-        here.register_path(PathId(0), remote);
-        there.register_path(PathId(0), here.local_addr());
-        let mut batch = Vec::new();
-        here.receive(&mut batch).unwrap();
-        send(&mut there, 40, 1);
-        here.receive(&mut batch).unwrap();
-        assert_eq!(batch.len(), 1);
-        // Its sender goes, and the answer is refused: the kernel tells that to the next call.
-        drop(there);
-        send(&mut here, 40, 2);
-        here.release();
-        here.receive(&mut batch).unwrap();
-        assert!(batch.is_empty(), "it was taken out in spite of the error");
         let mut events = Vec::new();
         here.poll_events(&mut events);
         assert_eq!(events, [Event::Unreachable { path: Some(PathId(0)) }]);

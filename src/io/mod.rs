@@ -15,6 +15,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod held;
+#[cfg(test)]
+mod held_tests;
 mod inlet;
 pub mod memory;
 pub mod mmsg;

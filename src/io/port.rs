@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::regular::{Regular, Votes};
 use super::report::Report;
 use super::{Doorbell, Ecn, PathId};
-use crate::sys::probe::{Offloads, probe_offloads};
+use crate::sys::probe::{Offloads, probe_offloads, probe_peeks};
 use crate::sys::shed::{Kept, shed};
 use crate::sys::wait::{Ready, set_timer_slack_min, wait_readable};
 use crate::sys::{Bell, Socket, SocketOptions};
@@ -32,6 +32,8 @@ pub(super) struct Port {
     regular: Option<Regular>,
     /// What the worker has the kernel drop.
     kept: Option<Kept>,
+    /// Packets can be read behind others that stay.
+    peeks: bool,
 }
 
 impl Port {
@@ -65,8 +67,17 @@ impl Port {
             votes: Votes::default(),
             regular: None,
             kept: None,
+            peeks: false,
         };
         Ok((port, config.gso && offloads.gso))
+    }
+
+    /// What is received here may be read and left in its socket, where the kernel is seen to go on behind it.
+    pub fn let_packets_stay(&mut self) {
+        self.peeks = probe_peeks(self.inlet.socket.local_addr().is_ipv6()).unwrap_or(false);
+        if self.peeks {
+            self.inlet.let_packets_stay();
+        }
     }
 
     pub fn register_path(&mut self, path: PathId, remote: SocketAddr) {
@@ -175,7 +186,11 @@ impl Port {
         match made {
             Ok(socket) => {
                 let _ = shed(&socket, self.kept);
-                self.regular = Some(Regular::new(socket, path, remote));
+                let mut regular = Regular::new(socket, path, remote);
+                if self.peeks {
+                    regular.inlet.let_packets_stay();
+                }
+                self.regular = Some(regular);
             }
             // No port can be shared here, or no route leads there, or no descriptor is left: one socket does
             // for all, until as many trains have left again.

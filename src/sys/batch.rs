@@ -96,12 +96,12 @@ impl ReceiveArena {
     }
 
     /// Receives into the first `limit` buffers without waiting; how many were filled. A limit of 1 is
-    /// one recvmsg, cheaper than a recvmmsg that must find the queue empty to stop.
+    /// one recvmsg, cheaper than a recvmmsg that must find the queue empty to stop. `stays` as in [`Plain`].
     ///
     /// # Errors
     /// `WouldBlock` when nothing waits; a pending ICMP error of a connected socket.
-    pub fn receive(&mut self, socket: impl AsFd, limit: usize) -> io::Result<usize> {
-        let limit = limit.min(self.count());
+    pub fn receive(&mut self, socket: impl AsFd, limit: usize, stays: bool) -> io::Result<usize> {
+        let (limit, flags) = (limit.min(self.count()), flags(stays));
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: `headers` owns its slice, and &mut self makes this the only reference to it.
         let headers = unsafe { self.headers.as_mut() };
@@ -112,7 +112,7 @@ impl ReceiveArena {
         if limit == 1 {
             // SAFETY: the header's pointers lead to this arena's buffer, name and control memory of
             // exactly the sizes it states; &mut self keeps everyone else out during the call.
-            let size = unsafe { libc::recvmsg(fd, &raw mut headers[0].msg_hdr, libc::MSG_DONTWAIT) };
+            let size = unsafe { libc::recvmsg(fd, &raw mut headers[0].msg_hdr, flags) };
             if size < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -121,13 +121,7 @@ impl ReceiveArena {
         }
         // SAFETY: as above, for the `limit` headers passed; a null timeout is allowed.
         let filled = unsafe {
-            libc::recvmmsg(
-                fd,
-                headers.as_mut_ptr(),
-                limit as libc::c_uint,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
+            libc::recvmmsg(fd, headers.as_mut_ptr(), limit as libc::c_uint, flags, std::ptr::null_mut())
         };
         Ok(checked(filled)? as usize)
     }
@@ -159,7 +153,7 @@ impl ReceiveArena {
         } else {
             (std::ptr::null_mut(), std::ptr::null_mut())
         };
-        let flags = libc::MSG_DONTWAIT | if how.stays { libc::MSG_PEEK } else { 0 };
+        let flags = flags(how.stays);
         // SAFETY: the slot's iovec is its buffer in this arena, the name is RAW_ADDRESS_SIZE bytes of its
         // slot or null, which is allowed, and &mut self keeps everyone else out of both during the call.
         let size =
@@ -194,6 +188,7 @@ impl ReceiveArena {
     pub fn plain_mut(&mut self, index: usize) -> &mut [u8] {
         // SAFETY: the slice is owned by self, and &mut self allows no writer beside this reader.
         let length = unsafe { self.headers.as_ref()[index].msg_len } as usize;
+        let length = length.min(self.size);
         &mut self.buffer_mut(index)[..length]
     }
 
@@ -220,6 +215,11 @@ impl Drop for ReceiveArena {
             drop(Box::from_raw(self.slots.as_ptr()));
         }
     }
+}
+
+/// A packet that stays is left behind whole, also where the buffer was too small for it.
+fn flags(stays: bool) -> libc::c_int {
+    libc::MSG_DONTWAIT | if stays { libc::MSG_PEEK | libc::MSG_TRUNC } else { 0 }
 }
 
 fn leak<T: ?Sized>(memory: Box<T>) -> NonNull<T> {
@@ -355,22 +355,36 @@ pub fn send_plain(socket: impl AsFd, packet: &[u8], to: Option<&RawAddress>) -> 
     unsafe { sendto(socket.as_fd().as_raw_fd(), packet, name, name_size) }
 }
 
-/// Takes the packet that waits longest out of the socket, unread. False when none waits.
+/// Takes the packets that wait longest out of the socket, unread, up to `count` and to [`DISCARD_MAX`]; how many
+/// there were.
 ///
 /// # Errors
-/// A pending ICMP error of a connected socket: the packet is still there.
-pub fn discard(socket: impl AsFd) -> io::Result<bool> {
+/// A pending ICMP error of a connected socket: the packets are still there.
+pub fn discard(socket: impl AsFd, count: usize) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
-    let nothing = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: no byte is written where there is room for none, and no address where none is asked for.
-    let size =
-        unsafe { libc::syscall(libc::SYS_recvfrom, fd, nothing, 0, libc::MSG_DONTWAIT, nothing, nothing) };
-    if size >= 0 {
-        return Ok(true);
+    // All of a packet goes, and a read that goes on behind others goes back by all of it.
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    let taken = if count == 1 {
+        let nothing = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: no byte is written where there is room for none, and no address where none is asked for.
+        unsafe { libc::syscall(libc::SYS_recvfrom, fd, nothing, 0, flags, nothing, nothing) }.min(0) + 1
+    } else {
+        // SAFETY: all-zero is a valid mmsghdr, with room for nothing.
+        let mut headers: [libc::mmsghdr; DISCARD_MAX] = unsafe { std::mem::zeroed() };
+        let count = count.min(DISCARD_MAX) as libc::c_uint;
+        // SAFETY: there are `count` headers, which live on this frame; a null timeout is allowed.
+        let taken = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, flags, std::ptr::null_mut()) };
+        libc::c_long::from(taken)
+    };
+    if taken > 0 {
+        return Ok(taken as usize);
     }
     let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) }
 }
+
+/// Packets that one [`discard`] takes at most.
+pub const DISCARD_MAX: usize = 32;
 
 /// The system call and not libc's function: see [`ReceiveArena::receive_plain`].
 ///

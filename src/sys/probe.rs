@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::address::RawAddress;
-use super::batch::{Outgoing, ReceiveArena, SendBatch};
+use super::batch::{Outgoing, Plain, ReceiveArena, SendBatch, discard};
 use super::socket::{Socket, SocketOptions};
 use super::wait::wait_readable;
 
@@ -49,7 +49,7 @@ fn train_arrives(v6: bool, gro: bool) -> io::Result<Vec<usize>> {
             break;
         }
         // A sandbox that forbids the call would leave the socket readable for ever.
-        let Ok(count) = arena.receive(&receiver, 2) else { break };
+        let Ok(count) = arena.receive(&receiver, 2, false) else { break };
         sizes.extend((0..count).map(|index| arena.arrived(index).length as usize));
     }
     Ok(sizes)
@@ -70,6 +70,40 @@ fn scratch(v6: bool, gro: bool) -> io::Result<Socket> {
     })
 }
 
+/// Reads packets that stay in their socket one behind the other, an empty one among them, and takes the oldest out:
+/// whether the next read begins where the last one ended.
+///
+/// # Errors
+/// As [`probe_offloads`].
+pub fn probe_peeks(v6: bool) -> io::Result<bool> {
+    let (receiver, mut sender) = (scratch(v6, false)?, scratch(v6, false)?);
+    sender.connect(receiver.local_addr())?;
+    if receiver.go_on_behind_peeked().is_err() {
+        return Ok(false);
+    }
+    let mut arena = ReceiveArena::new(1, PACKET);
+    let mut next = |sends: Option<usize>| -> io::Result<Option<usize>> {
+        if let Some(length) = sends {
+            sender.send(&[7; PACKET][..length])?;
+        }
+        let found = arena.receive_plain(0, &receiver, Plain { named: false, stays: true })?;
+        Ok(found.then(|| arena.plain_mut(0).len()))
+    };
+    for length in [300, 0, 200] {
+        if next(Some(length))? != Some(length) {
+            return Ok(false);
+        }
+    }
+    let goes_on = next(None)?.is_none()
+        && discard(&receiver, 2)? == 2
+        && next(None)?.is_none()
+        && next(Some(100))? == Some(100)
+        && discard(&receiver, 3)? == 2
+        && next(Some(50))? == Some(50)
+        && discard(&receiver, 1)? == 1;
+    Ok(goes_on && next(None)?.is_none())
+}
+
 const PACKET: usize = 512;
 /// Loopback delivers within the send unless RPS moves it to another core.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -83,5 +117,12 @@ mod tests {
         let found = probe_offloads(false).unwrap();
         // Every kernel from 5.0 on has both; a sandbox may not.
         assert!(found.gro || !found.gso, "{found:?}");
+    }
+
+    #[test]
+    fn packets_that_stay_are_read_one_behind_the_other_on_this_kernel() {
+        for v6 in [false, true] {
+            assert!(probe_peeks(v6).is_ok_and(|goes_on| goes_on) || v6 && scratch(true, false).is_err());
+        }
     }
 }

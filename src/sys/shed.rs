@@ -112,7 +112,7 @@ mod tests {
             for _ in 0..16 {
                 sender.send_to(&packet, socket.local_addr()).unwrap();
             }
-            while let Ok(filled @ 1..) = arena.receive(socket, 16) {
+            while let Ok(filled @ 1..) = arena.receive(socket, 16, false) {
                 taken += filled;
             }
         }

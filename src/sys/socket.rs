@@ -137,6 +137,15 @@ impl Socket {
         usize::try_from(received).map_err(|_| io::Error::last_os_error())
     }
 
+    /// A read that leaves its packet in the socket (`MSG_PEEK`) is followed by one of the packet behind it, and the next
+    /// begins at the oldest: `SO_PEEK_OFF`, socket(7).
+    ///
+    /// # Errors
+    /// What `setsockopt` said.
+    pub fn go_on_behind_peeked(&self) -> io::Result<()> {
+        set_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0)
+    }
+
     /// Marks what this socket sends with these ECN bits (RFC 3168 §5: 2 is ECT(0), 1 is ECT(1)).
     ///
     /// # Errors

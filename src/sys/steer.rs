@@ -97,7 +97,7 @@ mod tests {
             let fds = [front_door.as_fd(), workers[0].as_fd(), workers[1].as_fd()];
             let ready = wait_readable(fds, Some(Duration::from_secs(5))).unwrap();
             for socket in [&front_door, &workers[0], &workers[1]] {
-                let _ = crate::sys::ReceiveArena::new(1, 64).receive(socket, 1);
+                let _ = crate::sys::ReceiveArena::new(1, 64).receive(socket, 1, false);
             }
             ready
         };

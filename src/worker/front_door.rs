@@ -85,7 +85,7 @@ impl FrontDoor {
                 return;
             }
             // An error here is of one packet; the next wait tells whether the socket itself is gone.
-            let filled = arena.receive(&self.socket, BATCH_MAX).unwrap_or(0);
+            let filled = arena.receive(&self.socket, BATCH_MAX, false).unwrap_or(0);
             for index in 0..filled {
                 let arrived = arena.arrived(index);
                 let (Some(from), false) = (arrived.from, arrived.truncated) else { continue };

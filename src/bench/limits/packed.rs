@@ -11,6 +11,7 @@ use super::path::Path;
 use super::sealing::{Closer, Sealing};
 use crate::crypto::Role;
 use crate::rings::{Direction, PacketMemory, copy};
+use crate::sys::batch::discard;
 use crate::sys::{Outgoing, ReceiveArena, SendBatch, Socket};
 
 /// Calls of 64 bytes echoed a second with `window` in flight.
@@ -73,6 +74,7 @@ pub(super) fn bulk_bit_s(options: &Options, path: &Path, sealing: Sealing) -> Op
         |stop| flood(&here, size, sealing, stop),
         |watch| {
             let mut unpacker = Unpacker::new(sealing.end(Role::Server));
+            unpacker.lets_stay = there.go_on_behind_peeked().is_ok();
             let mut application = vec![0u8; size];
             loop {
                 let mut bytes = 0;
@@ -178,11 +180,15 @@ struct Unpacker {
     arena: ReceiveArena,
     closer: Closer,
     idle: u32,
+    /// Trains stay in the socket until they are [`STAYING`], as large ones do with the `mmsg` backend: the kernel then
+    /// does not lend the sender what the receiver's core has just read.
+    lets_stay: bool,
+    staying: usize,
 }
 
 impl Unpacker {
     fn new(closer: Closer) -> Self {
-        Self { arena: ReceiveArena::new(1, 64 * 1024), closer, idle: 0 }
+        Self { arena: ReceiveArena::new(1, 64 * 1024), closer, idle: 0, lets_stay: false, staying: 0 }
     }
 
     /// Hands each record of what has arrived to `each`; false when nothing has.
@@ -202,8 +208,14 @@ impl Unpacker {
     }
 
     fn packets(&mut self, socket: &Socket, mut each: impl FnMut(&[u8])) -> bool {
-        if self.arena.receive(socket, 1).is_err() {
+        if self.arena.receive(socket, 1, self.lets_stay).is_err() {
             return false;
+        }
+        if self.lets_stay {
+            self.staying += 1;
+            if self.staying >= STAYING {
+                self.staying -= discard(socket, STAYING).unwrap_or(0);
+            }
         }
         let arrived = self.arena.arrived(0);
         let train = &mut self.arena.buffer_mut(0)[..arrived.length as usize];
@@ -216,6 +228,7 @@ impl Unpacker {
     }
 }
 
+const STAYING: usize = 24;
 const HEADER: usize = 24;
 const TAG: usize = 16;
 const RECORD: usize = 12;
