@@ -65,8 +65,7 @@ const MTU_DEFAULT: u32 = 1_500;
 
 const EXAMPLES: &str = "\
 Examples:
-  ringwire limits                                          every limit, half a second each
-  ringwire limits --duration 3s --cores 2,3                steadier, between two cores of your choice
+  ringwire limits --duration 3s --cores 2,3                every limit, steadier, between two cores of your choice
   ringwire limits --iface veth:9000 --json | jq .veth      over a link with jumbo frames too, for a script
   ringwire limits --only cache_line_round_trip_ns          how far apart the two cores are just now";
 
