@@ -123,10 +123,10 @@ fn take_in(there: &mut Mmsg, looks: usize) -> Vec<(usize, u32)> {
 }
 
 /// A pair of ports in whose sockets packets may stay; `None`, said, where the buffer that is granted is too small.
-/// RINGWIRE_STRICT=1 lets this pass: it asks for what the kernel has, and net.core.rmem_max is the host's setting.
 fn holding_pair(test: &str) -> Option<(Mmsg, Mmsg)> {
     let (here, there, _) = pair();
     if there.inlet().held.budget() == 0 {
+        // RINGWIRE_STRICT=1 lets this pass: it asks for what the kernel has, and net.core.rmem_max is the host's.
         println!("SKIPPED {test}: the socket buffer granted here is too small for packets to stay in it");
         return None;
     }
