@@ -1,8 +1,12 @@
 """What the measuring scripts share: programs built from this tree, what a run printed, the host and its calm."""
-import collections, datetime, json, os, pathlib, platform, re, statistics, subprocess, sys
+import bisect, collections, datetime, json, os, pathlib, platform, re, statistics, subprocess, sys, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEERS_FOLDER = ROOT / "benches" / "peers"
+APART = "cache_line_round_trip_ns"
+# Distances that are no more than this apart are of one place, as in tests/readme/rounds.rs.
+APART_FACTOR = 1.5
+PATIENCE_S = 20
 
 
 def output(*command):
@@ -30,6 +34,44 @@ def spread(values, digits=2):
     """Median [least to most]."""
     least, middle, most = min(values), statistics.median(values), max(values)
     return f"{middle:,.{digits}f} [{least:,.{digits}f} to {most:,.{digits}f}]"
+
+
+class Cores:
+    """Has runs begin and end with the two cores as near each other as they were seen, and tells how far apart they were."""
+
+    def __init__(self, ringwire, patience_s=PATIENCE_S):
+        self.question = [ringwire, "limits", "--only", APART, "--duration", "20ms", "--json"]
+        self.patience_s, self.seen = patience_s, []
+        for _ in range(20):
+            self.ask()
+            time.sleep(0.2)
+
+    def ask(self):
+        """The distance now, in ns; None where it cannot be told, as on one core."""
+        apart = last_object(self.question, 30)["limits"][APART]["value"]
+        if apart:
+            bisect.insort(self.seen, apart)
+        return apart
+
+    def is_near(self, apart):
+        # The least of all: one look in fifty is far below the others, a slip that nothing else shows.
+        return apart is None or apart <= self.seen[len(self.seen) // 10] * APART_FACTOR
+
+    def ask_until_near(self):
+        end = time.monotonic() + self.patience_s
+        while not self.is_near(apart := self.ask()) and time.monotonic() < end:
+            time.sleep(0.2)
+        return apart
+
+    def around(self, run):
+        """What `run` gives, {} for nothing, and the distance before and after it."""
+        for _ in range(2):
+            before = self.ask_until_near()
+            result, after = run() or {}, self.ask()
+            # Where they stayed far away for all that time, another run tells no more.
+            if self.is_near(after) or not self.is_near(before):
+                break
+        return result | {"apart_ns": [before, after]}
 
 
 class Page:
