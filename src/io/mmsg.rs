@@ -74,12 +74,12 @@ impl Mmsg {
     /// One look by the cheapest call there is; how many packets it found. Nearly every look finds nothing, and the next
     /// packet is met by half of one on average.
     #[inline]
-    fn look_once(&mut self, from: From) -> io::Result<usize> {
-        let inlet = self.port.inlet(from.regular);
-        match self.arena.receive_plain(0, &inlet.socket, inlet.plain(from.stays)) {
+    fn look_once(&mut self, look: Look) -> io::Result<usize> {
+        let inlet = self.port.inlet(look.regular);
+        match self.arena.receive_plain(0, &inlet.socket, inlet.plain(look.stays)) {
             Ok(found) => Ok(usize::from(found)),
             // Behind an earlier packet's error others may wait: what is not empty must not be taken for it.
-            Err(error) => self.on_error(error).and_then(|()| self.fill(from, 0, 1)),
+            Err(error) => self.on_error(error).and_then(|()| self.fill(look, 0, 1)),
         }
     }
 
@@ -106,24 +106,24 @@ impl Mmsg {
 
     /// What a receive that was not plain put into buffer `index`.
     #[inline(never)]
-    fn received(&mut self, from: From, index: usize) -> Option<Received> {
+    fn received(&mut self, look: Look, index: usize) -> Option<Received> {
         let arrived = self.arena.arrived(index);
-        let held = &mut self.port.inlet_mut(from.regular).held;
-        held.read(arrived.length, arrived.segment_size, from.stays);
+        let held = &mut self.port.inlet_mut(look.regular).held;
+        held.read(arrived.length, arrived.segment_size, look.stays);
         self.port.report.received(index as u32, &arrived)
     }
 
     /// What a plain receive put into buffer `index`.
     #[inline(always)]
-    fn received_plain(&mut self, from: From, index: usize) -> Option<Received> {
+    fn received_plain(&mut self, look: Look, index: usize) -> Option<Received> {
         let bytes = self.arena.plain_mut(index);
         let (length, segment_size) = (bytes.len() as u32, segment_size(bytes) as u32);
-        self.port.inlet_mut(from.regular).held.read(length, segment_size, from.stays);
+        self.port.inlet_mut(look.regular).held.read(length, segment_size, look.stays);
         let packets = packets(length, segment_size)?;
         self.port.report.counters.packets_received += u64::from(packets);
         // An address that is known is copied from where it always lies. One that was just put together from its parts,
         // and then copied as a whole, waits for those stores.
-        let from = match self.port.inlet(from.regular).sender() {
+        let from = match self.port.inlet(look.regular).sender() {
             Some(sender) => *sender,
             None => self.arena.sender(index)?,
         };
@@ -145,8 +145,8 @@ impl Mmsg {
 
     /// Fills receive buffers behind the `filled` ones until `limit` are; how many that is.
     #[inline(never)]
-    fn fill(&mut self, from: From, mut filled: usize, limit: usize) -> io::Result<usize> {
-        let From { regular, plain, stays } = from;
+    fn fill(&mut self, look: Look, mut filled: usize, limit: usize) -> io::Result<usize> {
+        let Look { regular, plain, stays } = look;
         let mut errors = 0;
         while filled < limit && errors < PENDING_ERRORS_MAX {
             let inlet = self.port.inlet(regular);
@@ -205,14 +205,14 @@ impl Backend for Mmsg {
         let found = self.looks.last(regular);
         let plain = found <= FEW && !self.shows_ecn;
         let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
-        let looks = plain && !self.woken;
-        let stays = looks && limit == 1 || self.port.inlet(regular).held.goes_on();
-        let from = From { regular, plain, stays };
-        let filled = if looks {
-            let first = self.look_once(from)?;
-            if first > 0 && limit > 1 { self.fill(from, first, limit)? } else { first }
+        let by_plain_calls = plain && !self.woken;
+        let stays = by_plain_calls && limit == 1 || self.port.inlet(regular).held.goes_on();
+        let look = Look { regular, plain, stays };
+        let filled = if by_plain_calls {
+            let first = self.look_once(look)?;
+            if first > 0 && limit > 1 { self.fill(look, first, limit)? } else { first }
         } else {
-            self.fill(from, 0, limit)?
+            self.fill(look, 0, limit)?
         };
         self.looks.found(regular, filled);
         let more_there = self.port.has_regular() && self.looks.last(!regular) > 0;
@@ -228,7 +228,7 @@ impl Backend for Mmsg {
         self.port.found(regular);
         self.port.report.counters.receive_calls += 1;
         for index in 0..filled {
-            let received = if plain { self.received_plain(from, index) } else { self.received(from, index) };
+            let received = if plain { self.received_plain(look, index) } else { self.received(look, index) };
             batch.extend(received);
         }
         if rarely(batch.is_empty()) {
@@ -321,7 +321,7 @@ impl Backend for Mmsg {
 
 /// Where and how packets are received.
 #[derive(Clone, Copy, Debug)]
-struct From {
+struct Look {
     /// The regular's socket, or the port's own.
     regular: bool,
     /// One by one, by calls that tell neither segment size nor ECN bits.
