@@ -60,9 +60,16 @@ impl Held {
         self.budget
     }
 
-    /// Packets are read behind those that stay. False: none stays but one that is alone.
+    /// What is read next stays, alone or not: large packets come, or one that was to be taken out is still there, behind
+    /// errors. A plain read would hand it over again.
     #[inline]
-    pub fn goes_on(&self) -> bool {
+    pub fn stays(&self) -> bool {
+        self.goes_on() || !self.charges.is_empty()
+    }
+
+    /// Large packets come. False: none stays but one that is alone.
+    #[inline]
+    fn goes_on(&self) -> bool {
         self.small < SMALL_MAX
     }
 
@@ -137,7 +144,7 @@ mod tests {
     const BUFFER: u64 = 16 << 20;
 
     fn read(held: &mut Held, count: usize, length: u32) {
-        (0..count).for_each(|_| held.read(length, length, held.goes_on()));
+        (0..count).for_each(|_| held.read(length, length, held.stays()));
     }
 
     /// Behind the first large one, which was read plainly.
@@ -191,6 +198,17 @@ mod tests {
         assert_eq!((looks, held.due_when_empty()), (EMPTY_MAX, 5));
         held.taken_out(5);
         assert_eq!((held.due_when_empty(), held.charged), (0, 0));
+    }
+
+    #[test]
+    fn while_one_could_not_be_taken_out_others_are_read_behind_it() {
+        let mut held = Held::new(BUFFER);
+        held.read(100, 100, true);
+        assert_eq!((held.due(), held.stays()), (1, true));
+        read(&mut held, 3, 100);
+        assert_eq!(held.due(), 4);
+        held.taken_out(4);
+        assert!(!held.stays(), "nothing is left, and only small ones come");
     }
 
     #[test]

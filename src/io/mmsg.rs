@@ -206,7 +206,7 @@ impl Backend for Mmsg {
         let plain = found <= FEW && !self.shows_ecn;
         let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
         let by_plain_calls = plain && !self.woken;
-        let stays = by_plain_calls && limit == 1 || self.port.inlet(regular).held.goes_on();
+        let stays = by_plain_calls && limit == 1 || self.port.inlet(regular).held.stays();
         let look = Look { regular, plain, stays };
         let filled = if by_plain_calls {
             let first = self.look_once(look)?;
