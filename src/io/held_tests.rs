@@ -125,7 +125,7 @@ fn take_in(there: &mut Mmsg, looks: usize) -> Vec<(usize, u32)> {
 /// A pair of ports in whose sockets packets may stay; `None`, said, where the buffer that is granted is too small.
 fn holding_pair(test: &str) -> Option<(Mmsg, Mmsg)> {
     let (here, there, _) = pair();
-    if there.inlet().held.budget() == 0 {
+    if there.inlet(false).held.budget() == 0 {
         // RINGWIRE_STRICT=1 lets this pass: it asks for what the kernel has, and net.core.rmem_max is the host's.
         println!("SKIPPED {test}: the socket buffer granted here is too small for packets to stay in it");
         return None;
@@ -149,10 +149,10 @@ fn large_packets_that_stay_in_their_socket_come_once_each_and_in_order() {
         }
         let wanted: Vec<_> = (mark - count..mark).map(|mark| (LARGE, mark)).collect();
         assert_eq!(take_in(&mut there, 4), wanted, "round {round}");
-        most = most.max(there.inlet().held.count());
+        most = most.max(there.inlet(false).held.count());
     }
     assert!((20..80).contains(&most), "at most {most} of {mark} stayed");
-    assert_eq!(there.inlet().socket.drops().unwrap(), 0);
+    assert_eq!(there.inlet(false).socket.drops().unwrap(), 0);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn small_packets_among_large_ones_that_stay_come_once_each_and_in_order() {
     }
     found.append(&mut take_in(&mut there, 400));
     assert_eq!(found, wanted);
-    assert_eq!(there.inlet().socket.drops().unwrap(), 0);
+    assert_eq!(there.inlet(false).socket.drops().unwrap(), 0);
 }
 
 #[test]
@@ -189,9 +189,9 @@ fn a_wait_is_not_ended_by_packets_that_were_read_and_stay() {
         send_marked(&mut here, LARGE, mark);
     }
     assert_eq!(take_in(&mut there, 8).len(), 7);
-    assert!(there.inlet().held.count() > 0);
+    assert!(there.inlet(false).held.count() > 0);
     there.wait(Some(std::time::Duration::from_millis(1))).unwrap();
-    assert_eq!((there.inlet().held.count(), there.was_woken()), (0, false));
+    assert_eq!((there.inlet(false).held.count(), there.was_woken()), (0, false));
     send_marked(&mut here, LARGE, 7);
     assert_eq!(take_in(&mut there, 2), [(LARGE, 7)]);
 }
@@ -217,7 +217,7 @@ fn an_error_that_comes_while_packets_stay_has_none_come_twice() {
     // Nobody is there any more: the next call on the socket is told so, and that is the one that takes them out.
     send_marked(&mut there, 40, 9);
     there.wait(Some(std::time::Duration::from_millis(1))).unwrap();
-    assert_eq!(there.inlet().held.count(), 0);
+    assert_eq!(there.inlet(false).held.count(), 0);
     let mut events = Vec::new();
     there.poll_events(&mut events);
     assert_eq!(events, [Event::Unreachable { path: Some(PathId(0)) }]);
@@ -235,11 +235,55 @@ fn packets_that_somebody_else_took_out_do_not_spoil_those_that_follow() {
         send_marked(&mut here, LARGE, mark);
     }
     assert_eq!(take_in(&mut there, 6).len(), 5);
-    assert!(discard(&there.inlet().socket, 3).unwrap() > 0);
+    assert!(discard(&there.inlet(false).socket, 3).unwrap() > 0);
     there.wait(Some(std::time::Duration::from_millis(1))).unwrap();
-    assert_eq!(there.inlet().held.count(), 0);
+    assert_eq!(there.inlet(false).held.count(), 0);
     for mark in 5..9 {
         send_marked(&mut here, LARGE, mark);
     }
     assert_eq!(take_in(&mut there, 6).len(), 4);
+}
+
+#[test]
+fn nothing_is_left_in_the_socket_once_nothing_comes() {
+    let Some((mut here, mut there)) = holding_pair("nothing_is_left_in_the_socket_once_nothing_comes") else {
+        return;
+    };
+    for mark in 0..9 {
+        send_marked(&mut here, LARGE, mark);
+    }
+    assert_eq!(take_in(&mut there, 8).len(), 9);
+    assert!(there.inlet(false).held.count() > 0);
+    assert_eq!(take_in(&mut there, 1_100), []);
+    let left = there.inlet(false).socket.receive(&mut [0; 9]).map_err(|error| error.kind());
+    assert_eq!((there.inlet(false).held.count(), left), (0, Err(std::io::ErrorKind::WouldBlock)));
+}
+
+#[test]
+fn what_packets_that_stay_may_take_is_promised_to_no_sender() {
+    let test = "what_packets_that_stay_may_take_is_promised_to_no_sender";
+    let Some((_, there)) = holding_pair(test) else { return };
+    let granted = there.inlet(false).socket.receive_buffer_size();
+    assert!(there.receive_buffer_size() < granted && there.receive_buffer_size() >= granted / 4 * 3);
+}
+
+#[test]
+fn large_packets_stay_in_a_regulars_socket_too() {
+    let Some((mut here, mut there)) = holding_pair("large_packets_stay_in_a_regulars_socket_too") else {
+        return;
+    };
+    // So many answers that the other end gets a socket of its own.
+    for mark in 0..1_100 {
+        send_marked(&mut here, 40, mark);
+        assert_eq!(take_in(&mut there, 8), [(40, mark)]);
+        send_marked(&mut there, 40, mark);
+        assert_eq!(take_in(&mut here, 8), [(40, mark)]);
+    }
+    assert!(there.has_regular());
+    for mark in 0..9 {
+        send_marked(&mut here, LARGE, mark);
+    }
+    let wanted: Vec<_> = (0..9).map(|mark| (LARGE, mark)).collect();
+    assert_eq!(take_in(&mut there, 16), wanted);
+    assert!(there.inlet(true).held.count() > 0);
 }

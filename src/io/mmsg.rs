@@ -67,8 +67,8 @@ impl Mmsg {
     }
 
     #[cfg(test)]
-    pub(super) fn inlet(&self) -> &super::inlet::Inlet {
-        &self.port.inlet
+    pub(super) fn inlet(&self, regular: bool) -> &super::inlet::Inlet {
+        self.port.inlet(regular)
     }
 
     /// One look by the cheapest call there is; how many packets it found. Nearly every look finds nothing, and the next
@@ -84,7 +84,6 @@ impl Mmsg {
     }
 
     /// Takes the `count` oldest of the packets that were read and left in a socket out of it.
-    #[cold]
     #[inline(never)]
     fn take_out(&mut self, regular: bool, count: usize) {
         for _ in 0..PENDING_ERRORS_MAX {

@@ -188,6 +188,7 @@ impl ReceiveArena {
     pub fn plain_mut(&mut self, index: usize) -> &mut [u8] {
         // SAFETY: the slice is owned by self, and &mut self allows no writer beside this reader.
         let length = unsafe { self.headers.as_ref()[index].msg_len } as usize;
+        // One that stays tells its whole length, see `flags`.
         let length = length.min(self.size);
         &mut self.buffer_mut(index)[..length]
     }
@@ -367,14 +368,14 @@ pub fn discard(socket: impl AsFd, count: usize) -> io::Result<usize> {
     let taken = if count == 1 {
         let nothing = std::ptr::null_mut::<libc::c_void>();
         // SAFETY: no byte is written where there is room for none, and no address where none is asked for.
-        unsafe { libc::syscall(libc::SYS_recvfrom, fd, nothing, 0, flags, nothing, nothing) }.min(0) + 1
+        let size = unsafe { libc::syscall(libc::SYS_recvfrom, fd, nothing, 0, flags, nothing, nothing) };
+        libc::c_int::from(size >= 0)
     } else {
         // SAFETY: all-zero is a valid mmsghdr, with room for nothing.
         let mut headers: [libc::mmsghdr; DISCARD_MAX] = unsafe { std::mem::zeroed() };
         let count = count.min(DISCARD_MAX) as libc::c_uint;
         // SAFETY: there are `count` headers, which live on this frame; a null timeout is allowed.
-        let taken = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, flags, std::ptr::null_mut()) };
-        libc::c_long::from(taken)
+        unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, flags, std::ptr::null_mut()) }
     };
     if taken > 0 {
         return Ok(taken as usize);
