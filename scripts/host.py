@@ -54,7 +54,7 @@ class Cores:
         return apart
 
     def is_near(self, apart):
-        # The least of all: one look in fifty is far below the others, a slip that nothing else shows.
+        # A tenth of them from below, not the least: one look in fifty is far below the others, and no run shows it.
         return apart is None or apart <= self.seen[len(self.seen) // 10] * APART_FACTOR
 
     def ask_until_near(self):

@@ -63,7 +63,7 @@ pub fn beside_others(run: &Value) -> String {
     writeln!(
         text,
         "Medians of {rounds} interleaved rounds of {seconds} s, client and server on a core each. How many times better or worse \
-         is the median of the rounds' own ratios, and behind it their spread, of rounds in which the host kept its two cores where they were; above 1 ringwire is better.\n"
+         is the median of the rounds' own ratios, and behind it their spread, of rounds in which the host kept its two cores where they were, where there are three; above 1 ringwire is better.\n"
     )
     .expect("memory");
     if let Some(command) = run["command"].as_str() {

@@ -50,14 +50,11 @@ impl<'a> Rounds<'a> {
     /// changes its pace between rounds, or in one, then changes the ratio of neither.
     pub fn ratio(&self, above: &str, below: &str) -> Option<Ratio> {
         let distances = self.distances(above).zip(self.distances(below));
-        let is_alike: Vec<bool> = distances.map(|(above, below)| are_alike(above.chain(below))).collect();
-        let both = self.runs(above).zip(self.runs(below)).enumerate();
+        let is_alike = distances.map(|(above, below)| are_alike(above.chain(below)));
         // A file without distances has them alike.
-        let all: Vec<(bool, f64)> = both
-            .filter_map(|(round, (above, below))| {
-                Some((is_alike.get(round).copied().unwrap_or(true), above? / below?))
-            })
-            .collect();
+        let both = self.runs(above).zip(self.runs(below)).zip(is_alike.chain(std::iter::repeat(true)));
+        let all: Vec<(bool, f64)> =
+            both.filter_map(|((above, below), is_alike)| Some((is_alike, above? / below?))).collect();
         let alike: Vec<f64> = all.iter().filter(|(is_alike, _)| *is_alike).map(|&(_, ratio)| ratio).collect();
         let is_told = alike.len() >= ROUNDS_MIN;
         spread(if is_told { alike } else { all.into_iter().map(|(_, ratio)| ratio).collect() })
