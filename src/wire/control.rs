@@ -81,6 +81,20 @@ pub fn encode_ack_request(writer: &mut Writer<'_>) {
     writer.put_u8(kind::ACK_REQUEST);
 }
 
+/// The least that a FILL takes, in bytes.
+pub const FILL_SIZE_MIN: usize = 4;
+
+/// Makes all of `out` one FILL (P-3.20), which stands before a unit as PADDING stands behind it.
+///
+/// # Panics
+/// When `out` is shorter than [`FILL_SIZE_MIN`] or longer than a packet.
+pub fn encode_fill(out: &mut [u8]) {
+    let (head, bytes) = out.split_first_chunk_mut().expect("who fills knows the least there is to fill");
+    let [low, high] = u16::try_from(bytes.len()).expect("a packet is shorter than 64 KiB").to_le_bytes();
+    *head = [kind::FILL, 0, low, high];
+    bytes.fill(0);
+}
+
 /// Writes a CREDIT: [`CREDIT_SIZE`] bytes, which must fit.
 pub fn encode_credit(writer: &mut Writer<'_>, limit: u64) {
     writer.put_u8(kind::CREDIT);
@@ -211,6 +225,16 @@ mod tests {
         assert_eq!(size(&|w| Stats::default().encode(w)), STATS_SIZE);
         assert_eq!(size(&|w| encode_path_challenge(w, 1)), PATH_CHALLENGE_SIZE);
         assert_eq!(size(&|w| encode_path_response(w, 1)), PATH_RESPONSE_SIZE);
+    }
+
+    #[test]
+    fn a_fill_of_any_size_is_stepped_over_to_the_byte() {
+        for size in FILL_SIZE_MIN..400 {
+            let mut bytes = vec![0xa5; size + 1];
+            encode_fill(&mut bytes[..size]);
+            bytes[size] = kind::PING;
+            assert_eq!(Frames::new(&bytes).collect::<Vec<_>>(), [Ok(Frame::Ping)], "{size}");
+        }
     }
 
     #[test]

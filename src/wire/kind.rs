@@ -19,6 +19,7 @@ pub(super) const UNIT_PART: u8 = 0x22;
 pub(super) const DATAGRAM: u8 = 0x30;
 /// From here on a frame carries its length, so that one that is not known can be skipped.
 pub(super) const EXTENSION_FIRST: u8 = 0x40;
+pub(super) const FILL: u8 = 0x41;
 
 pub(super) const RECORD_MESSAGE: u8 = 1;
 pub(super) const RECORD_ORDERED: u8 = 2;

@@ -13,10 +13,7 @@
 //!
 //! A session that goes idle keeps its secrets alone ([`DormantAead`]): expanded, each key takes half a kilobyte.
 
-use std::fmt;
-
-use ring::aead::{AES_128_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-
+use super::epoch_key::{EpochKey, number_of};
 use super::{OpenError, Role, Suite};
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
 use crate::crypto::kdf::expand;
@@ -49,12 +46,6 @@ impl AeadUsage {
 
 /// RFC 9001 §6.6: 2^36 for ChaCha20-Poly1305, more for AES-GCM; the smaller serves for both.
 const FORGERIES_MAX: u64 = 1 << 36;
-
-/// What one epoch of one direction seals with.
-struct EpochKey {
-    key: LessSafeKey,
-    iv: [u8; NONCE_LEN],
-}
 
 /// What there is of the sending direction beside its expanded key.
 #[derive(Clone, Debug)]
@@ -125,13 +116,21 @@ impl AeadProtector {
     #[inline]
     pub(super) fn seal(&mut self, packet: &mut [u8]) {
         let (head, rest) = packet.split_first_chunk_mut().expect("a packet built here has a header");
-        let (body, tag) = rest.split_last_chunk_mut().expect("a packet built here has a tag");
-        let number = number_of(head);
-        let state = &mut self.send.state;
-        assert!(state.last_number.is_none_or(|last| last < number), "a packet number is never reused");
-        state.last_number = Some(number);
-        state.sealed += 1;
-        *tag = self.send.key.seal(head, number, body);
+        self.send.state.take_number(number_of(head));
+        self.send.key.seal(head, rest);
+    }
+
+    /// Whether a large message's bytes may be sealed from where they lie, in the pass that would have copied them.
+    #[inline]
+    pub(super) fn seals_from_elsewhere(&self) -> bool {
+        self.send.key.is_wide()
+    }
+
+    /// [`AeadProtector::seal`] for a packet whose bytes from `at` on are `elsewhere`.
+    pub(super) fn seal_around(&mut self, packet: &mut [u8], at: usize, elsewhere: &[u8]) {
+        let (head, rest) = packet.split_first_chunk_mut().expect("a packet built here has a header");
+        self.send.state.take_number(number_of(head));
+        self.send.key.seal_around(head, rest, at - HEADER_SIZE, elsewhere);
     }
 
     #[inline]
@@ -208,6 +207,15 @@ fn split(packet: &mut [u8]) -> Result<(&[u8; HEADER_SIZE], &mut [u8]), OpenError
     }
 }
 
+impl SendState {
+    #[inline]
+    fn take_number(&mut self, number: u64) {
+        assert!(self.last_number.is_none_or(|last| last < number), "a packet number is never reused");
+        self.last_number = Some(number);
+        self.sealed += 1;
+    }
+}
+
 impl Receiving {
     #[inline]
     fn open(&mut self, head: &[u8; HEADER_SIZE], sealed: &mut [u8]) -> Result<(), OpenError> {
@@ -220,7 +228,7 @@ impl Receiving {
             self.step();
             return Ok(());
         }
-        match &self.previous {
+        match &mut self.previous {
             Some(previous) if epoch == self.state.epoch.wrapping_sub(1) => previous.open(head, sealed),
             _ => Err(OpenError::Epoch { epoch }),
         }
@@ -238,56 +246,9 @@ impl Receiving {
     }
 }
 
-impl EpochKey {
-    fn new(suite: Suite, secret: &Secret) -> Self {
-        let key = match suite {
-            Suite::Aes128Gcm => UnboundKey::new(&AES_128_GCM, &expand::<16>(&secret.0, "key")),
-            Suite::ChaCha20Poly1305 => UnboundKey::new(&CHACHA20_POLY1305, &expand::<32>(&secret.0, "key")),
-            Suite::Insecure => unreachable!("an AEAD protector is made for an AEAD"),
-        };
-        let key = LessSafeKey::new(key.expect("the key is as long as the cipher wants"));
-        Self { key, iv: expand(&secret.0, "iv") }
-    }
-
-    /// RFC 9001 §5.3: the IV and the packet number, XORed.
-    #[inline]
-    fn nonce(&self, number: u64) -> Nonce {
-        let mut nonce = self.iv;
-        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(number.to_be_bytes()) {
-            *byte ^= number;
-        }
-        Nonce::assume_unique_for_key(nonce)
-    }
-
-    #[inline]
-    fn seal(&self, head: &[u8; HEADER_SIZE], number: u64, body: &mut [u8]) -> [u8; TAG_SIZE] {
-        let tag = self.key.seal_in_place_separate_tag(self.nonce(number), Aad::from(head), body);
-        let tag = tag.expect("a packet is far below the cipher's limit");
-        tag.as_ref().try_into().expect("the tag of both ciphers is 16 bytes")
-    }
-
-    #[inline]
-    fn open(&self, head: &[u8; HEADER_SIZE], sealed: &mut [u8]) -> Result<(), OpenError> {
-        let nonce = self.nonce(number_of(head));
-        self.key.open_in_place(nonce, Aad::from(head), sealed).map_err(|_| OpenError::Tag)?;
-        Ok(())
-    }
-}
-
-impl fmt::Debug for EpochKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EpochKey(..)")
-    }
-}
-
 /// The secret of the epoch after the one of `secret`; the way back is closed.
 fn following(secret: &Secret) -> Secret {
     Secret(expand(&secret.0, "update"))
-}
-
-#[inline]
-fn number_of(head: &[u8; HEADER_SIZE]) -> u64 {
-    u64::from_le_bytes(*head.last_chunk().expect("a header ends in the packet number"))
 }
 
 /// Where the header names the epoch.

@@ -4,8 +4,15 @@
 
 mod aead;
 mod crc;
+mod epoch_key;
+#[cfg(not(target_arch = "x86_64"))]
+mod no_wide;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use super::Keys;
+#[cfg(not(target_arch = "x86_64"))]
+use no_wide as wide;
 
 pub use aead::{AeadProtector, AeadUsage, DormantAead};
 pub use crc::CrcProtector;
@@ -149,17 +156,29 @@ impl Protector {
         matches!(self, Self::Crc(_))
     }
 
+    /// True when [`Protector::seal_around`] spares the copy of a large piece into its packet: its bytes leave as they
+    /// are, or the cipher reads them where they lie.
+    #[inline]
+    #[must_use]
+    pub fn spares_copy(&self) -> bool {
+        match self {
+            Self::Crc(_) => true,
+            Self::Aead(aead) => aead.seals_from_elsewhere(),
+            Self::Dormant(_) => false,
+        }
+    }
+
     /// [`Protector::seal`] for a packet whose bytes from `at` on are `elsewhere`. Where bytes leave as they are
     /// (see [`Protector::leaves_bytes`]) they stay there; a cipher takes them in.
     ///
     /// # Panics
     /// As [`Protector::seal`], or when they do not lie between header and tag.
     pub fn seal_around(&mut self, packet: &mut [u8], at: usize, elsewhere: &[u8]) {
-        if let Self::Crc(crc) = self {
-            return crc.seal_around(packet, at, elsewhere);
+        match self {
+            Self::Crc(crc) => crc.seal_around(packet, at, elsewhere),
+            Self::Aead(aead) => aead.seal_around(packet, at, elsewhere),
+            Self::Dormant(_) => self.awake().seal_around(packet, at, elsewhere),
         }
-        packet[at..at + elsewhere.len()].copy_from_slice(elsewhere);
-        self.seal(packet);
     }
 
     /// Checks the tag of `packet` and opens it in place: the frames lie between header and tag.
@@ -295,7 +314,9 @@ mod tests {
                 (100, 20, 64),
                 (100, 30, 20),
                 (9_000, 70, 8_900),
+                (9_000, 84, 8_900),
                 (16_368, 60, 16_000),
+                (16_368, 352, 16_000),
                 (36, 20, 0),
             ]) {
                 let (mut whole, mut server) = pair(suite, b"prologue");

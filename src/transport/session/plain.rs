@@ -1,7 +1,7 @@
 //! The packet that nearly every other one is: perhaps an ack of one range, and a unit that leaves for the first time.
 //!
 //! ```text
-//! [header][ACK]?[ACK_REQUEST]?[MESSAGES | FRAGMENT][padding][tag]
+//! [header][ACK]?[ACK_REQUEST]?[FILL]?[MESSAGES | FRAGMENT][padding][tag]
 //! ```
 //!
 //! All others are put together step by step, each step deciding for all kinds of packets. A round trip of a few
@@ -11,6 +11,7 @@
 //! leaves it to them.
 
 use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
 use crate::transport::session::Session;
@@ -135,7 +136,11 @@ impl Session {
         if asks {
             wire::encode_ack_request(&mut writer);
         }
-        let (unit_out, padding) = rest.split_at_mut(unit_size);
+        let fill = self.fill_before(body, rest.len() - unit_size);
+        if rarely(fill > 0) {
+            wire::encode_fill(&mut rest[..fill]);
+        }
+        let (unit_out, padding) = rest[fill..].split_at_mut(unit_size);
         let (unit, elsewhere) = self.write_pick(Pick::New(body), number, unit_out, shared);
         if !padding.is_empty() {
             padding.fill(0);
@@ -143,9 +148,11 @@ impl Session {
         match elsewhere {
             None => self.protector.seal(packet),
             Some(bytes) => {
-                let at = HEADER_SIZE + control_size + FRAGMENT_HEAD_SIZE;
+                let at = HEADER_SIZE + control_size + fill + FRAGMENT_HEAD_SIZE;
                 self.protector.seal_around(packet, at, &bytes);
-                sink.gather(at, bytes);
+                if self.protector.leaves_bytes() {
+                    sink.gather(at, bytes);
+                }
             }
         }
         if planted::is(Fault::SlotReusedBeforeAck) {

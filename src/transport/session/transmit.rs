@@ -339,6 +339,13 @@ impl Session {
             frames.add(carried::DATAGRAM);
             at += self.take_datagram(&mut packet[at..], shared);
         }
+        if let Pick::Again(_, body) | Pick::New(body) = plan.pick {
+            let fill = self.fill_before(body, size - TAG_SIZE - at - plan.unit_size);
+            if fill > 0 {
+                wire::encode_fill(&mut packet[at..at + fill]);
+                at += fill;
+            }
+        }
         let (unit, elsewhere) =
             self.write_pick(plan.pick, number, &mut packet[at..at + plan.unit_size], shared);
         let unit_at = at;
@@ -348,7 +355,9 @@ impl Session {
             None => self.protector.seal(packet),
             Some(bytes) => {
                 self.protector.seal_around(packet, unit_at + FRAGMENT_HEAD_SIZE, &bytes);
-                sink.gather(unit_at + FRAGMENT_HEAD_SIZE, bytes);
+                if self.protector.leaves_bytes() {
+                    sink.gather(unit_at + FRAGMENT_HEAD_SIZE, bytes);
+                }
             }
         }
         self.note_sent(now, number, unit, size, plan, &frames, shared);

@@ -10,7 +10,7 @@ use crate::transport::session::Session;
 use crate::transport::session::transmit::Pick;
 use crate::transport::shared::Shared;
 use crate::transport::units_out::Body;
-use crate::wire::{self, FRAGMENT_HEAD_SIZE, FragmentHeader, MESSAGES_HEAD_SIZE, UnitNumber};
+use crate::wire::{self, FILL_SIZE_MIN, FRAGMENT_HEAD_SIZE, FragmentHeader, MESSAGES_HEAD_SIZE, UnitNumber};
 
 impl Session {
     /// Writes what was picked into `out`; which unit that is, and, where they are better left where they are,
@@ -40,8 +40,24 @@ impl Session {
         (unit, elsewhere)
     }
 
-    /// The bytes of a fragment that the kernel may gather from the message: what leaves as it is, and is worth
-    /// another piece to it.
+    /// Bytes of `spare`, of which nothing is needed, that are to stand before `body` and not behind it (P-3.20).
+    #[inline(always)]
+    pub(super) fn fill_before(&self, body: Body, spare: usize) -> usize {
+        match body {
+            Body::Fragment { size, .. } if spare >= FILL_SIZE_MIN && self.is_sealed_elsewhere(size) => spare,
+            _ => 0,
+        }
+    }
+
+    /// Whether a fragment's bytes are sealed from where they lie: they are then their packet's last.
+    #[inline(never)]
+    fn is_sealed_elsewhere(&self, size: u16) -> bool {
+        let protector = &self.protector;
+        usize::from(size) >= GATHERED_SIZE_MIN && protector.spares_copy() && !protector.leaves_bytes()
+    }
+
+    /// The bytes of a fragment that are better left where they are than copied into their packet: the kernel gathers
+    /// them, or the cipher reads them there.
     #[inline(always)]
     fn elsewhere(&self, body: Body) -> Option<Bytes> {
         let Body::Fragment { large, offset, size } = body else { return None };
@@ -50,7 +66,7 @@ impl Session {
 
     #[inline(never)]
     fn piece_elsewhere(&self, large: u32, offset: u64, size: u16) -> Option<Bytes> {
-        if usize::from(size) < GATHERED_SIZE_MIN || !self.protector.leaves_bytes() {
+        if usize::from(size) < GATHERED_SIZE_MIN || !self.protector.spares_copy() {
             return None;
         }
         let start = offset as usize;
