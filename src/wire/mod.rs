@@ -41,9 +41,9 @@ pub use ack::{
 pub use control::{
     ACK_REQUEST_SIZE, BLOCKED_SIZE, CLOSE_FIXED_SIZE, CLOSE_SIZE_MAX, CREDIT_SIZE, FILL_SIZE_MIN, GRANT_SIZE,
     LANE_GRANT_SIZE, LANE_REQUEST_SIZE, PATH_CHALLENGE_SIZE, PATH_RESPONSE_SIZE, PING_SIZE, REASON_SIZE_MAX,
-    STATS_SIZE, Stats, encode_ack_request, encode_blocked, encode_close, encode_credit, encode_fill, encode_grant,
-    encode_lane_grant, encode_lane_refusal, encode_lane_request, encode_path_challenge, encode_path_response,
-    encode_ping,
+    STATS_SIZE, Stats, encode_ack_request, encode_blocked, encode_close, encode_credit, encode_fill,
+    encode_grant, encode_lane_grant, encode_lane_refusal, encode_lane_request, encode_path_challenge,
+    encode_path_response, encode_ping,
 };
 pub use cursor::{Reader, Writer};
 pub use datagram::{DATAGRAM_HEAD_SIZE, encode_datagram, encode_datagram_head};

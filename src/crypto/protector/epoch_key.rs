@@ -161,8 +161,14 @@ mod tests {
     fn bytes_sealed_from_elsewhere_are_those_that_were_copied_first() {
         let mut rng = Rng::new(12);
         // The last ends before its packet does: it is copied.
-        let cases =
-            [(0, 4_096, 0), (56, 4_096, 0), (60, 4_100, 0), (157, 13_108, 0), (56, 60_000, 0), (56, 9_000, 3)];
+        let cases = [
+            (0, 4_096, 0),
+            (56, 4_096, 0),
+            (60, 4_100, 0),
+            (157, 13_108, 0),
+            (56, 60_000, 0),
+            (56, 9_000, 3),
+        ];
         for (number, (at, length, behind)) in (0..).zip(cases) {
             let (mut narrow, mut wide) = pair();
             let (head, elsewhere) = (head(number), random(&mut rng, length));

@@ -92,5 +92,10 @@ impl Wide {
 /// What aws-lc asks for before it takes 512 bits at a time.
 fn is_quick() -> bool {
     use std::arch::is_x86_feature_detected as has;
-    has!("vaes") && has!("vpclmulqdq") && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl")
+    has!("vaes")
+        && has!("vpclmulqdq")
+        && has!("avx512f")
+        && has!("avx512bw")
+        && has!("avx512dq")
+        && has!("avx512vl")
 }
