@@ -117,7 +117,8 @@ impl BufferPool {
     #[must_use]
     pub fn take(&mut self, size: usize) -> Option<Buffer> {
         let fits = size..=size.saturating_mul(2);
-        let fitting = self.kept.iter().enumerate().filter(|(_, buffer)| fits.contains(&buffer.room()));
+        // Of equal ones the last that came back: its bytes may still be in this core's cache.
+        let fitting = self.kept.iter().enumerate().rev().filter(|(_, buffer)| fits.contains(&buffer.room()));
         let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.room())?;
         let mut buffer = self.kept.swap_remove(at);
         buffer.show(size);
@@ -174,6 +175,16 @@ mod tests {
         drop(reader);
         let back = shared.reclaim().unwrap();
         assert_eq!((back.room(), back.as_ptr()), (100_000, at));
+    }
+
+    #[test]
+    fn of_equal_memory_what_came_back_last_is_lent_first() {
+        let mut pool = BufferPool::default();
+        let buffers = [60_000, 60_000, 60_000].map(Buffer::zeroed);
+        let places = buffers.each_ref().map(|buffer| buffer.as_ptr());
+        buffers.into_iter().for_each(|buffer| pool.put(buffer));
+        let lent = [(); 3].map(|()| pool.take(60_000).unwrap());
+        assert_eq!(lent.each_ref().map(|buffer| buffer.as_ptr()), [places[2], places[1], places[0]]);
     }
 
     #[test]

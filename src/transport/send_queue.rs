@@ -141,6 +141,14 @@ impl SendQueue {
         self.closed.len()
     }
 
+    /// Whether another unit may leave behind the one that [`SendQueue::peek`] shows.
+    #[inline]
+    #[must_use]
+    pub fn has_second(&self) -> bool {
+        let open = usize::from(self.open.is_some() && !self.held);
+        self.closed.len() + open > 1
+    }
+
     /// Bytes of records that wait.
     #[must_use]
     pub fn queued_size(&self) -> usize {
@@ -218,6 +226,20 @@ mod tests {
         assert_eq!((second.size, second.first_ordinal, second.slot.size()), (100, 9, SLOT_SIZE_SMALL));
         let marks: Vec<u8> = records(&slab, first).chunks(100).map(|record| record[0]).collect();
         assert_eq!(marks, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_unit_that_is_still_open_is_a_second_unless_it_is_held() {
+        let (mut queue, mut slab) = (SendQueue::default(), Slab::new(3));
+        assert!(!queue.has_second(), "there is none at all");
+        push(&mut queue, &mut slab, CAPACITY, 1, None);
+        assert!(!queue.has_second());
+        push(&mut queue, &mut slab, 100, 2, None);
+        assert_eq!((queue.full_units(), queue.has_second()), (1, true));
+        queue.hold_open(true);
+        assert!(!queue.has_second());
+        push(&mut queue, &mut slab, CAPACITY, 3, None);
+        assert_eq!((queue.full_units(), queue.has_second()), (2, true));
     }
 
     #[test]

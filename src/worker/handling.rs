@@ -28,8 +28,10 @@ pub(super) struct Pace {
     pub(super) transmitted: Timestamp,
     /// After so many handlers of the turn what was answered leaves, if there are as many: see [`Balance`].
     pub(super) part: usize,
-    /// More came than one train answers: what many sessions said is answered in portions.
+    /// Much came at once: where many sessions said it, it is answered in portions.
     pub(super) in_portions: bool,
+    /// What came fits one train, and has not been answered in portions: it may be answered in two parts.
+    in_one: bool,
     /// Things to handle that were found so far.
     pub(super) count: usize,
     /// When the packets came.
@@ -44,17 +46,19 @@ const ACK_WAIT_MAX_NS: u64 = 1_000_000;
 
 impl Pace {
     /// Of a turn that received `batch`. While this end worked, so much piled up: answers that leave in pieces as
-    /// large keep the peer as busy, and cost both ends fewer system calls than smaller ones. Where each packet is
-    /// answered before the next comes, the pieces stay small and both ends work at once.
+    /// large keep the peer as busy, and cost both ends fewer system calls than smaller ones. Answers of the size of what
+    /// they answer leave together, and not a last few of them alone. Where each packet is answered before the next
+    /// comes, the pieces stay small and both ends work at once.
     pub(super) fn new(now: Timestamp, batch: &[Received]) -> Self {
         let size: usize = batch.iter().map(|received| received.length as usize).sum();
         Self {
-            train_size: size.clamp(TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX),
+            train_size: (size + TRAIN_SIZE_EARLY).min(TRAIN_SIZE_MAX),
             since_transmit: 0,
             looked: now,
             transmitted: now,
             part: usize::MAX,
             in_portions: size > TRAIN_SIZE_EARLY,
+            in_one: size <= TRAIN_SIZE_MAX,
             count: 0,
             came: now,
             began: now,
@@ -66,13 +70,14 @@ impl Pace {
         if self.count == 0 {
             return;
         }
-        // A batch of a full train and more leaves in pieces anyway.
-        let part = balance.part(self.count).filter(|_| !self.in_portions);
+        // More than a train leaves in pieces anyway.
+        let part = balance.part(self.count).filter(|_| self.in_one);
         self.part = part.unwrap_or(usize::MAX);
     }
 
     /// A portion was read from `began` to `now`: its acks wait from then on, and its handlers have their own time.
     pub(super) fn begin_portion(&mut self, began: Timestamp, now: Timestamp) {
+        self.in_one = false;
         self.began = began;
         self.looked = now;
         self.transmitted = now;
@@ -193,8 +198,15 @@ mod tests {
 
     /// What a batch of `count` things to handle in so many buffers of 10,240 bytes does, at an end that waited for it.
     fn part(balance: &mut Balance, buffers: usize, count: usize) -> usize {
+        part_of(balance, buffers, count, false)
+    }
+
+    fn part_of(balance: &mut Balance, buffers: usize, count: usize, in_portions: bool) -> usize {
         balance.wait();
         let mut pace = Pace::new(Timestamp(0), &batch(buffers, 10_240));
+        if in_portions {
+            pace.begin_portion(Timestamp(0), Timestamp(1));
+        }
         pace.count = count;
         pace.even_out(balance);
         pace.part
@@ -204,12 +216,14 @@ mod tests {
     fn a_batch_answered_in_portions_is_remembered_whole_and_not_parted_beside_that() {
         let mut balance = Balance::default();
         assert_eq!(part(&mut balance, 1, 64), 32);
-        assert_eq!(part(&mut balance, 4, 256), usize::MAX, "it leaves in portions");
+        assert_eq!(part_of(&mut balance, 4, 256, true), usize::MAX, "it leaves in portions");
         assert_eq!(
             part(&mut balance, 1, 280),
             usize::MAX,
             "not much more than the one before, all portions together"
         );
         assert_eq!(part(&mut balance, 1, 400), 340);
+        assert_eq!(part(&mut balance, 7, 600), usize::MAX, "it leaves in pieces, each a train");
+        assert_eq!(part(&mut balance, 6, 800), 700);
     }
 }

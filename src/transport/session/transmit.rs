@@ -182,14 +182,14 @@ impl Session {
         Plan { pick, unit_size, fill_to, is_probe }
     }
 
-    /// Whether more full packets of new units follow the one with `body`.
+    /// Whether packets of new units follow the one with `body`: a smaller last one travels in its train.
     #[inline]
     pub(super) fn more_after(&self, body: Body) -> bool {
         let large_after = match body {
             Body::Fragment { large, size, .. } => self.large.has_more_after(large, size.into()),
             Body::Packed(_) => self.large.peek().is_some(),
         };
-        large_after || self.queue.full_units() > 1
+        large_after || self.queue.has_second()
     }
 
     /// The size that a packet with `body` is padded to, so that its train goes on where `more` follow; 0: it is as it
