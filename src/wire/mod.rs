@@ -9,7 +9,7 @@
 //! +----------------+--------------------------------------------------------+--------+
 //! | header, 20     | frames                                                 | tag 16 |
 //! | kind epoch len | [control frames][datagrams][at most one unit][padding] |        |
-//! | session number |                             |                          |        |
+//! | session number |            perhaps a fill ->|                          |        |
 //! +----------------+-----------------------------|--------------------------+--------+
 //!                          MESSAGES head, 12, [record][record]…   or   FRAGMENT head, 56, data
 //!                          or   UNIT_PART head, 16, bytes of either

@@ -123,7 +123,7 @@ impl AeadProtector {
     /// Whether a large message's bytes may be sealed from where they lie, in the pass that would have copied them.
     #[inline]
     pub(super) fn seals_from_elsewhere(&self) -> bool {
-        self.send.key.is_wide()
+        self.send.key.seals_from_elsewhere()
     }
 
     /// [`AeadProtector::seal`] for a packet whose bytes from `at` on are `elsewhere`.

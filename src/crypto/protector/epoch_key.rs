@@ -67,7 +67,7 @@ impl EpochKey {
 
     /// Whether [`EpochKey::seal_around`] saves the copy of what lies elsewhere.
     #[inline]
-    pub(super) fn is_wide(&self) -> bool {
+    pub(super) fn seals_from_elsewhere(&self) -> bool {
         self.wide.is_there()
     }
 

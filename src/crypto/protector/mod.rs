@@ -156,16 +156,12 @@ impl Protector {
         matches!(self, Self::Crc(_))
     }
 
-    /// True when [`Protector::seal_around`] spares the copy of a large piece into its packet: its bytes leave as they
-    /// are, or the cipher reads them where they lie.
+    /// True when [`Protector::seal_around`] reads a large piece where it lies as it seals it into the packet, if it is
+    /// the packet's last.
     #[inline]
     #[must_use]
-    pub fn spares_copy(&self) -> bool {
-        match self {
-            Self::Crc(_) => true,
-            Self::Aead(aead) => aead.seals_from_elsewhere(),
-            Self::Dormant(_) => false,
-        }
+    pub fn seals_from_elsewhere(&self) -> bool {
+        matches!(self, Self::Aead(aead) if aead.seals_from_elsewhere())
     }
 
     /// [`Protector::seal`] for a packet whose bytes from `at` on are `elsewhere`. Where bytes leave as they are

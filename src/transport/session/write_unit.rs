@@ -52,8 +52,7 @@ impl Session {
     /// Whether a fragment's bytes are sealed from where they lie: they are then their packet's last.
     #[inline(never)]
     fn is_sealed_elsewhere(&self, size: u16) -> bool {
-        let protector = &self.protector;
-        usize::from(size) >= GATHERED_SIZE_MIN && protector.spares_copy() && !protector.leaves_bytes()
+        usize::from(size) >= GATHERED_SIZE_MIN && self.protector.seals_from_elsewhere()
     }
 
     /// The bytes of a fragment that are better left where they are than copied into their packet: the kernel gathers
@@ -66,7 +65,8 @@ impl Session {
 
     #[inline(never)]
     fn piece_elsewhere(&self, large: u32, offset: u64, size: u16) -> Option<Bytes> {
-        if usize::from(size) < GATHERED_SIZE_MIN || !self.protector.spares_copy() {
+        let leaves_as_it_is = usize::from(size) >= GATHERED_SIZE_MIN && self.protector.leaves_bytes();
+        if !leaves_as_it_is && !self.is_sealed_elsewhere(size) {
             return None;
         }
         let start = offset as usize;
