@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use crc_turbo::{CrcAlgorithm, CrcParams, Digest};
 
+use crate::sys;
+
 /// Bytes from which on folding 256 bits at a time is ahead of the library's own way for CRC-32C.
 ///
 /// On Zen 3 it takes 38 ns of 256 bytes where that takes 22, and 64 ns of 1,024 where that takes 103.
@@ -19,6 +21,9 @@ static FOLDED: LazyLock<Option<CrcParams>> = LazyLock::new(|| {
     folds_256_bits_at_most()
         .then(|| CrcParams::new("CRC-32C", 32, 0x1EDC_6F41, INITIAL, true, INITIAL, 0xE306_9283))
 });
+
+/// Bytes up to which the processor's own instruction is ahead of asking the library which of its ways is best.
+const SHORT_MAX: usize = 256;
 
 /// All ones, before the first byte and over the result.
 const INITIAL: u64 = 0xFFFF_FFFF;
@@ -40,6 +45,11 @@ fn folds_256_bits_at_most() -> bool {
 #[inline(never)]
 #[must_use]
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    if bytes.len() <= SHORT_MAX
+        && let Some(crc) = sys::crc32c::crc32c(bytes)
+    {
+        return crc;
+    }
     if bytes.len() < FOLDED_FROM {
         return crc_turbo::crc32_iscsi(bytes);
     }

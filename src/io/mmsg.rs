@@ -117,16 +117,105 @@ impl Mmsg {
     fn received_plain(&mut self, look: Look, index: usize) -> Option<Received> {
         let bytes = self.arena.plain_mut(index);
         let (length, segment_size) = (bytes.len() as u32, segment_size(bytes) as u32);
-        self.port.inlet_mut(look.regular).held.read(length, segment_size, look.stays);
-        let packets = packets(length, segment_size)?;
-        self.port.report.counters.packets_received += u64::from(packets);
+        let inlet = self.port.inlet_mut(look.regular);
+        inlet.held.read(length, segment_size, look.stays);
         // An address that is known is copied from where it always lies. One that was just put together from its parts,
         // and then copied as a whole, waits for those stores.
-        let from = match self.port.inlet(look.regular).sender() {
+        let from = match inlet.sender() {
             Some(sender) => *sender,
             None => self.arena.sender(index)?,
         };
+        let packets = packets(length, segment_size)?;
+        self.port.report.counters.packets_received += u64::from(packets);
         Some(Received { buffer: index as u32, length, segment_size, from, ecn: Ecn::NotEct })
+    }
+
+    /// One look, at the socket whose turn it is. True when more may be there.
+    #[inline(always)]
+    fn receive_by_look(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
+        // After an empty look the next packet is most likely alone. Had there been more, the next receive
+        // takes them. A recvfrom costs half of a recvmsg, also while it finds nothing, and for a few packets
+        // less than a recvmmsg: that is for crowds.
+        let regular = self.port.has_regular() && self.looks.next_is_regular();
+        let found = self.looks.last(regular);
+        let plain = found <= FEW && !self.shows_ecn;
+        let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
+        let by_plain_calls = plain && !self.woken;
+        let stays = by_plain_calls && limit == 1 || self.port.inlet(regular).held.stays();
+        let look = Look { regular, plain, stays };
+        if by_plain_calls && limit == 1 {
+            self.receive_one(look, batch)
+        } else {
+            self.receive_several(look, limit, by_plain_calls, batch)
+        }
+    }
+
+    /// What a look finds after one that found nothing, most often again nothing, else a packet that is alone.
+    #[inline(always)]
+    fn receive_one(&mut self, look: Look, batch: &mut Vec<Received>) -> io::Result<bool> {
+        let found = self.look_once(look)?;
+        self.looks.found(look.regular, found);
+        if found == 0 {
+            return Ok(self.nothing_there(look.regular));
+        }
+        self.port.found(look.regular);
+        self.port.report.counters.receive_calls += 1;
+        match self.received_plain(look, 0) {
+            Some(received) => batch.push(received),
+            // Nothing to handle, and so nobody to release it.
+            None => self.release(),
+        }
+        Ok(true)
+    }
+
+    #[inline(never)]
+    fn receive_several(
+        &mut self,
+        look: Look,
+        limit: usize,
+        by_plain_calls: bool,
+        batch: &mut Vec<Received>,
+    ) -> io::Result<bool> {
+        let Look { regular, plain, .. } = look;
+        let filled = if by_plain_calls {
+            let first = self.look_once(look)?;
+            if first > 0 { self.fill(look, first, limit)? } else { first }
+        } else {
+            self.fill(look, 0, limit)?
+        };
+        self.looks.found(regular, filled);
+        if filled == 0 {
+            return Ok(self.nothing_there(regular));
+        }
+        self.woken = false;
+        self.port.found(regular);
+        self.port.report.counters.receive_calls += 1;
+        for index in 0..filled {
+            let received = if plain { self.received_plain(look, index) } else { self.received(look, index) };
+            batch.extend(received);
+        }
+        if batch.is_empty() {
+            // As above.
+            self.release();
+        }
+        Ok(filled == limit || self.more_beside(regular))
+    }
+
+    /// A look found nothing. True when there may be something in the other socket.
+    #[inline(always)]
+    fn nothing_there(&mut self, regular: bool) -> bool {
+        self.port.found_empty(regular);
+        let due = self.port.inlet_mut(regular).held.due_when_empty();
+        if rarely(due > 0) {
+            self.take_out(regular, due);
+        }
+        self.more_beside(regular)
+    }
+
+    /// The last look at the other socket found something.
+    #[inline]
+    fn more_beside(&self, regular: bool) -> bool {
+        self.port.has_regular() && self.looks.last(!regular) > 0
     }
 
     /// A receive met `error`: an error again unless the next one may succeed.
@@ -197,44 +286,13 @@ impl Backend for Mmsg {
 
     fn receive(&mut self, batch: &mut Vec<Received>) -> io::Result<bool> {
         batch.clear();
-        // After an empty look the next packet is most likely alone. Had there been more, the next receive
-        // takes them. A recvfrom costs half of a recvmsg, also while it finds nothing, and for a few packets
-        // less than a recvmmsg: that is for crowds.
-        let regular = self.port.has_regular() && self.looks.next_is_regular();
-        let found = self.looks.last(regular);
-        let plain = found <= FEW && !self.shows_ecn;
-        let limit = if found == 0 { 1 } else { RECEIVE_BATCH_MAX };
-        let by_plain_calls = plain && !self.woken;
-        let stays = by_plain_calls && limit == 1 || self.port.inlet(regular).held.stays();
-        let look = Look { regular, plain, stays };
-        let filled = if by_plain_calls {
-            let first = self.look_once(look)?;
-            if first > 0 && limit > 1 { self.fill(look, first, limit)? } else { first }
-        } else {
-            self.fill(look, 0, limit)?
-        };
-        self.looks.found(regular, filled);
-        let more_there = self.port.has_regular() && self.looks.last(!regular) > 0;
-        if filled == 0 {
-            self.port.found_empty(regular);
-            let due = self.port.inlet_mut(regular).held.due_when_empty();
-            if rarely(due > 0) {
-                self.take_out(regular, due);
+        for _ in 1..LOOKS {
+            let more = self.receive_by_look(batch)?;
+            if more || !batch.is_empty() {
+                return Ok(more);
             }
-            return Ok(more_there);
         }
-        self.woken = false;
-        self.port.found(regular);
-        self.port.report.counters.receive_calls += 1;
-        for index in 0..filled {
-            let received = if plain { self.received_plain(look, index) } else { self.received(look, index) };
-            batch.extend(received);
-        }
-        if rarely(batch.is_empty()) {
-            // Nothing to handle, and so nobody to release it.
-            self.release();
-        }
-        Ok(filled == limit || more_there)
+        self.receive_by_look(batch)
     }
 
     fn buffer_mut(&mut self, buffer: u32) -> &mut [u8] {
@@ -328,6 +386,10 @@ struct Look {
     /// What is read is left in the socket, see [`held`](super::held).
     stays: bool,
 }
+
+/// Looks of a receive that finds nothing: what a turn does beside looking would make the next packet wait as long as half a
+/// look does, and need not be done as often.
+const LOOKS: usize = 2;
 
 /// Packets, or buffers of joined ones, that are few.
 const FEW: usize = 4;

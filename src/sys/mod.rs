@@ -1,4 +1,4 @@
-//! The kernel made safe: sockets, control messages, batches, waiting, cores, signals.
+//! The kernel made safe: sockets, control messages, batches, waiting, cores, signals; and one instruction.
 //!
 //! Not for policy: nothing here retries, remembers a peer or decides what an error means. Each
 //! function is one kernel facility with a safe face.
@@ -16,6 +16,7 @@ pub mod address;
 pub mod batch;
 pub mod control;
 pub mod cores;
+pub mod crc32c;
 pub mod ethtool;
 pub mod netns;
 pub mod probe;

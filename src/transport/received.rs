@@ -104,6 +104,13 @@ impl Received {
         (0..len).map(move |i| if i == 0 { newest } else { older[i - 1] })
     }
 
+    /// How many ranges there are to report.
+    #[inline]
+    #[must_use]
+    pub fn range_count(&self) -> usize {
+        usize::from(self.any) + self.gaps.as_ref().map_or(0, |gaps| gaps.len)
+    }
+
     /// The range, if there is one and no more: as nearly always.
     #[inline]
     #[must_use]

@@ -31,6 +31,12 @@ impl Balance {
         (waited && uneven).then_some((count + before) / 2)
     }
 
+    /// A batch of one has come: [`Balance::part`] for what is never parted.
+    #[inline]
+    pub(super) fn note_one(&mut self) {
+        (self.before, self.waits) = (1, false);
+    }
+
     /// Nothing has come.
     #[inline]
     pub(super) fn wait(&mut self) {

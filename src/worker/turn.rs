@@ -39,23 +39,7 @@ impl<A: App> Worker<A> {
             return Turn { idle: true };
         }
         let started = self.now;
-        let mut pace = Pace::new(started, &self.batch);
-        let (mut read, mut fired) = (0, false);
-        loop {
-            read = self.take_apart(read, &mut pace);
-            let is_last = read == self.batch.len();
-            if is_last {
-                fired = self.fire_timers(started, full);
-                pace.even_out(&mut self.balance);
-            }
-            if !self.deliveries.is_empty() {
-                self.run_handlers(&mut pace);
-            }
-            if is_last {
-                break;
-            }
-            self.transmit(pace.extent_between());
-        }
+        let fired = if self.is_lone() { self.handle_lone(full) } else { self.handle_batch(full) };
         let Self { jobs, engine, clock, now, .. } = self;
         let worked = rarely(engine.wants_job()) && jobs.run(engine, &**clock, *now, received || fired);
         if rarely(self.exchange.is_some() || self.engine.has_events()) {
@@ -152,6 +136,17 @@ impl<A: App> Worker<A> {
         }
     }
 
+    /// What was received is one small packet.
+    #[inline]
+    fn is_lone(&self) -> bool {
+        match self.batch[..] {
+            [received] => {
+                received.length as usize <= LITTLE_SIZE_MAX && received.segment_size >= received.length
+            }
+            _ => false,
+        }
+    }
+
     #[inline]
     fn is_due(&self, now: Timestamp) -> bool {
         self.engine.poll_timeout().is_some_and(|at| at <= now)
@@ -165,6 +160,53 @@ impl<A: App> Worker<A> {
             self.engine.handle_timeout(came, full);
         }
         fired
+    }
+
+    /// A round trip waits for what is done with one small packet that came alone: what several have to be asked (when
+    /// which answers leave, in what portions) is not asked here.
+    #[inline(always)]
+    fn handle_lone(&mut self, full: bool) -> bool {
+        let came = self.now;
+        self.take_lone();
+        let fired = self.fire_timers(came, full);
+        match self.deliveries.len() {
+            0 => {}
+            1 => self.run_one(),
+            count => self.run_several(count),
+        }
+        fired
+    }
+
+    /// The handlers of a lone packet that brought several things to handle.
+    #[inline(never)]
+    fn run_several(&mut self, count: usize) {
+        let mut pace = Pace::new(self.now, &self.batch);
+        pace.count = count;
+        pace.even_out(&mut self.balance);
+        self.run_handlers(&mut pace);
+    }
+
+    /// Whatever came, or nothing: true when a timer fired.
+    #[inline(never)]
+    fn handle_batch(&mut self, full: bool) -> bool {
+        let started = self.now;
+        let mut pace = Pace::new(started, &self.batch);
+        let mut read = 0;
+        loop {
+            read = self.take_apart(read, &mut pace);
+            let is_last = read == self.batch.len();
+            let fired = is_last && self.fire_timers(started, full);
+            if is_last {
+                pace.even_out(&mut self.balance);
+            }
+            if !self.deliveries.is_empty() {
+                self.run_handlers(&mut pace);
+            }
+            if is_last {
+                return fired;
+            }
+            self.transmit(pace.extent_between());
+        }
     }
 
     /// Hands the packets of a portion to the engine, those in the batch's buffers from `from` on. Returns where the next one
@@ -188,6 +230,18 @@ impl<A: App> Worker<A> {
         next
     }
 
+    /// [`Worker::take_buffer`] for one packet.
+    #[inline(always)]
+    fn take_lone(&mut self) {
+        let Self { batch, paths, backend, engine, deliveries, now, .. } = self;
+        let [received] = &batch[..] else { return };
+        let path = paths.path_to(&received.from, &mut **backend, engine);
+        let meta = Meta { path, remote: received.from, mark: mark_of(received.ecn) };
+        deliveries.locate(received.buffer, 0);
+        let packet = &mut backend.buffer_mut(received.buffer)[..received.length as usize];
+        engine.handle_datagram(*now, &meta, packet, deliveries);
+    }
+
     fn take_buffer(&mut self, index: usize) {
         let Self { batch, paths, backend, engine, deliveries, now, .. } = self;
         let received = &batch[index];
@@ -202,6 +256,25 @@ impl<A: App> Worker<A> {
             base += packet.len();
             engine.handle_datagram(*now, &meta, packet, deliveries);
         }
+    }
+
+    /// The handler of what is alone in its turn.
+    #[inline(always)]
+    fn run_one(&mut self) {
+        self.balance.note_one();
+        let Self { engine, backend, app, deliveries, counters, now, .. } = self;
+        let delivery = deliveries.at(0);
+        if let Some(session) = engine.key_at(delivery.session) {
+            let payload = match delivery.body {
+                BodyRef::Received { buffer, offset, size } => {
+                    let start = offset as usize;
+                    Payload::InPacket(&backend.buffer_mut(buffer)[start..start + size as usize])
+                }
+                BodyRef::Owned(index) => Payload::Owned(deliveries.owned(index)),
+            };
+            Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
+        }
+        self.deliveries.clear(|buffer| self.engine.recycle(buffer));
     }
 
     fn run_handlers(&mut self, kept: &mut Pace) {

@@ -30,15 +30,19 @@ impl Engine {
         if extent == Extent::All {
             self.list_heard();
         }
-        self.transmit_ready(now, extent, sink);
-        sink.depart();
-        (0..self.spoke.len()).for_each(|i| self.note_flown(now, i));
-        if self.shared.late_ack.is_waiting() {
-            self.settle_ack(now);
+        loop {
             self.transmit_ready(now, extent, sink);
+            sink.depart();
+            (0..self.spoke.len()).for_each(|i| self.note_flown(now, i));
+            if !self.shared.late_ack.is_waiting() {
+                break;
+            }
+            self.settle_ack(now);
+            if self.ready.is_empty() {
+                break;
+            }
         }
         for i in 0..self.spoke.len() {
-            self.note_flown(now, i);
             let Spoke { index, more } = self.spoke[i];
             self.settle_slot(now, index, sink);
             if more {
@@ -80,6 +84,7 @@ impl Engine {
     }
 
     /// Lets every listed slot say what it has to. One whose open unit stays back is listed again.
+    #[inline(always)]
     fn transmit_ready(&mut self, now: Timestamp, extent: Extent, sink: &mut impl PacketSink) {
         let mut turns = if extent == Extent::FullUnits { self.ready.len() } else { usize::MAX };
         while turns > 0

@@ -1,5 +1,6 @@
 //! Writing control frames: each is made anew from what is true when its packet leaves.
 
+use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
 use crate::transport::sent::carried;
@@ -82,7 +83,7 @@ impl Session {
         self.acks.on_ack_sent();
         frames.ack_largest = largest;
         // Ranges below gaps that never fill are pruned only by an ack of an ack: ask for one.
-        if self.received.ranges().len() >= ACK_RANGES_ASK && self.sent.packets_in_flight() == 0 {
+        if rarely(self.received.range_count() >= ACK_RANGES_ASK) && self.sent.packets_in_flight() == 0 {
             self.control.ping = true;
         }
     }

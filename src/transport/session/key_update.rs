@@ -112,12 +112,19 @@ impl Session {
     }
 
     /// The next packet's number. Now and then one is left out.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_number(&mut self, now: Timestamp) -> u64 {
+        if rarely(self.skips.is_some()) {
+            self.skip_now_and_then(now);
+        }
+        self.sent.next()
+    }
+
+    #[inline(never)]
+    fn skip_now_and_then(&mut self, now: Timestamp) {
         if self.skips.as_mut().is_some_and(|skips| skips.is_skipped(self.sent.next())) {
             self.sent.push_skipped(now);
         }
-        self.sent.next()
     }
 }
 

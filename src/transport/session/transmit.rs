@@ -183,7 +183,7 @@ impl Session {
     }
 
     /// Whether packets of new units follow the one with `body`: a smaller last one travels in its train.
-    #[inline]
+    #[inline(always)]
     pub(super) fn more_after(&self, body: Body) -> bool {
         let large_after = match body {
             Body::Fragment { large, size, .. } => self.large.has_more_after(large, size.into()),
@@ -194,7 +194,7 @@ impl Session {
 
     /// The size that a packet with `body` is padded to, so that its train goes on where `more` follow; 0: it is as it
     /// comes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill_to(&self, body: Body, more: bool, unit_size: usize) -> usize {
         if more { self.full_packet_size(body, unit_size) } else { 0 }
     }
