@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// Bytes of the clear packet header (P-1.2: kind, epoch, length, session, packet number).
-pub const HEADER_SIZE: usize = 20;
+pub const HEADER_SIZE: usize = 16;
 /// Bytes of the tag that closes each packet, AEAD or CRC alike.
 pub const TAG_SIZE: usize = 16;
 /// The largest packet (one UDP payload) this build sends or takes, in bytes.

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use ringwire::bounds::{HEADER_SIZE, TAG_SIZE};
 use ringwire::crypto::{Csprng, Identity};
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, MemoryBackend};
@@ -35,7 +36,7 @@ struct Line {
 impl Hub for Line {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], _ecn: Ecn) {
         let frames: Vec<Frame<'_>> = match packet[0] {
-            1 => Frames::new(&packet[20..packet.len() - 16]).flatten().collect(),
+            1 => Frames::new(&packet[HEADER_SIZE..packet.len() - TAG_SIZE]).flatten().collect(),
             _ => Vec::new(),
         };
         for frame in &frames {

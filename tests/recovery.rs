@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use recovery_support::{CLIENT, Echo, Line, SERVER, Scene, insecure, server_target, worker};
+use ringwire::bounds::{HEADER_SIZE, TAG_SIZE};
 use ringwire::crypto::{Csprng, Identity};
 use ringwire::io::memory::MemoryBackend;
 use ringwire::rng::Rng;
@@ -254,7 +255,7 @@ fn what_is_sealed_is_padded_to_whole_blocks_of_the_cipher_and_what_is_not_is_not
         let counted = odd.clone();
         scene.line.borrow_mut().drop = Box::new(move |_, packet| {
             // What is small holds an ack alone.
-            let odd = packet.len() > 64 && !(packet.len() - 36).is_multiple_of(16);
+            let odd = packet.len() > 64 && !(packet.len() - HEADER_SIZE - TAG_SIZE).is_multiple_of(16);
             counted.set(counted.get() + u32::from(odd));
             false
         });

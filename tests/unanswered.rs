@@ -1,5 +1,6 @@
 //! What an end does that gets no answer, or was not yet shown who asks: little, and not for long.
 
+use ringwire::bounds::{HEADER_SIZE, TAG_SIZE};
 use ringwire::testing::bare::{BarePeer, BareServer};
 use ringwire::time::Timestamp;
 use ringwire::transport::Config;
@@ -128,7 +129,7 @@ fn a_reset_is_smaller_than_its_trigger_and_rare() {
     let mut server = serve(0, Config::default());
     let mut peer = server.connect(1, 1).expect("everyone is let in");
     let mut trigger = |server: &mut BareServer<Desk>, size: usize| {
-        let mut packet = peer.say_bytes(&vec![0; size - 36]);
+        let mut packet = peer.say_bytes(&vec![0; size - HEADER_SIZE - TAG_SIZE]);
         packet[8] ^= 0x55;
         let before = server.worker().counters();
         server.hear(&peer, packet);

@@ -4,7 +4,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use ringwire::bounds::{ACK_RANGES_MAX, HEADER_SIZE};
+use ringwire::bounds::{ACK_RANGES_MAX, HEADER_SIZE, TAG_SIZE};
 use ringwire::wire::{
     ACK_FIXED_SIZE, ACK_RANGE_SIZE, Accept, AckHead, BLOB_SIZE_MAX, Bounds, COOKIE_SIZE_MAX, CallId,
     ChannelId, CookieReply, DurableRequest, FragmentHeader, FragmentUnit, Frame, Frames, Header,
@@ -30,7 +30,8 @@ fn record_header() -> impl Strategy<Value = RecordHeader> {
 /// Inclusive (smallest, largest) pairs, newest first, cut where they would run below zero.
 fn ranges() -> impl Strategy<Value = Vec<(PacketNumber, PacketNumber)>> {
     let step = || prop_oneof![0_u64..5, 0_u64..1 << 32];
-    (any::<u64>(), step(), vec((step(), step()), 0..ACK_RANGES_MAX)).prop_map(|(largest, first, steps)| {
+    let first = prop_oneof![0_u64..5, 0_u64..1 << 16];
+    (any::<u64>(), first, vec((step(), step()), 0..ACK_RANGES_MAX)).prop_map(|(largest, first, steps)| {
         let mut low = largest.saturating_sub(first);
         let mut ranges = vec![(PacketNumber(low), PacketNumber(largest))];
         for (gap, length) in steps {
@@ -43,7 +44,12 @@ fn ranges() -> impl Strategy<Value = Vec<(PacketNumber, PacketNumber)>> {
 }
 
 fn ack_head() -> impl Strategy<Value = AckHead> {
-    (any::<u64>(), any::<u32>(), any::<bool>(), any::<u8>(), any::<bool>()).prop_map(
+    // What short steps tell, and long ones.
+    let delay = prop_oneof![
+        (0_u32..1 << 15).prop_map(|steps| 16 * steps),
+        (128_u32..1 << 15).prop_map(|steps| 4_096 * steps)
+    ];
+    (any::<u64>(), delay, any::<bool>(), any::<u8>(), any::<bool>()).prop_map(
         |(floor, ack_delay_ns, duplicate_seen, ecn_ce, ecn_intact)| AckHead {
             unit_floor: UnitNumber(floor),
             ack_delay_ns,
@@ -184,11 +190,11 @@ proptest! {
     #[test]
     fn a_header_decodes_to_itself(
         kind in prop::sample::select(vec![0x01_u8, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15]),
-        epoch: u8, length in 36_u16..2_000, session: u64, number: u64,
+        epoch: u8, length in 32_u16..2_000, session: u64, number: u32,
     ) {
         let kind = PacketKind::from_byte(kind).expect("one of the kinds");
         let header =
-            Header { kind, epoch, length, session: SessionId(session), number: PacketNumber(number) };
+            Header { kind, epoch, length, session: SessionId(session), number: PacketNumber(number.into()) };
         let mut bytes = [0; 2_000];
         header.encode(&mut bytes);
         prop_assert_eq!(Header::decode(&bytes), Ok(header));
@@ -218,6 +224,8 @@ proptest! {
         prop_assert_eq!(check::ack(&bytes[..size]), 1);
         let mut frames = Frames::new(&bytes[..size]);
         let Some(Ok(Frame::Ack(ack))) = frames.next() else { panic!("no ack came back") };
+        // P-1.9: the low bits are told.
+        let ack = ack.near(ranges[0].1.0, head.unit_floor.0).expect("no range is below zero");
         prop_assert_eq!(ack.head, head);
         prop_assert_eq!(ack.ranges.iter().collect::<Vec<_>>(), ranges);
         prop_assert_eq!(frames.next(), Some(Ok(Frame::Ping)));
@@ -288,7 +296,7 @@ proptest! {
         prop_assert_eq!(Refuse::decode(&bytes[..size]), Ok(refuse));
         let hint = VersionHint::new(&versions);
         let size = hint.encode(&mut bytes);
-        prop_assert_eq!(hint.packet_size(), 36 + size);
+        prop_assert_eq!(hint.packet_size(), HEADER_SIZE + TAG_SIZE + size);
         prop_assert_eq!(VersionHint::decode(&bytes[..size]), Ok(hint));
         prop_assert_eq!(hint.versions(), &versions[..]);
         let known = ServerKey { version: VERSION, key: [code as u8; 32] };

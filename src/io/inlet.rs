@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::held::Held;
+use super::joining::Joining;
 use super::report::Report;
 use crate::hint::rarely;
 use crate::sys::Socket;
@@ -20,13 +21,38 @@ pub(super) struct Inlet {
     may_hold_strays: bool,
     /// What was read and is still in the socket.
     pub held: Held,
+    joining: Joining,
     /// The kernel's count of packets it dropped at the socket, as last read.
     drops_seen: u32,
 }
 
 impl Inlet {
-    pub fn new(socket: Socket, remote: Option<SocketAddr>) -> Self {
-        Self { socket, remote, may_hold_strays: true, held: Held::new(0), drops_seen: 0 }
+    /// Around `socket`, whose kernel joins packets if `joins`.
+    pub fn new(socket: Socket, remote: Option<SocketAddr>, joins: bool) -> Self {
+        let (held, joining) = (Held::new(0), Joining::new(joins));
+        Self { socket, remote, may_hold_strays: true, held, joining, drops_seen: 0 }
+    }
+
+    /// A look found one buffer of `length` bytes, that holds one packet if `is_one`.
+    #[inline]
+    pub fn came_alone(&mut self, length: u32, is_one: bool) {
+        if let Some(on) = self.joining.came_alone(length, is_one) {
+            self.join(on);
+        }
+    }
+
+    /// A look found several.
+    #[inline]
+    pub fn came_together(&mut self) {
+        if let Some(on) = self.joining.came_together() {
+            self.join(on);
+        }
+    }
+
+    #[cold]
+    fn join(&mut self, on: bool) {
+        let took = self.socket.set_gro(on).is_ok();
+        self.joining.told(on, took);
     }
 
     /// Large packets may stay in the socket for a while, see [`held`](super::held).

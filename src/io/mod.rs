@@ -19,8 +19,11 @@ mod held;
 #[cfg(test)]
 mod held_tests;
 mod inlet;
+mod joining;
 pub mod memory;
 pub mod mmsg;
+#[cfg(test)]
+mod mmsg_tests;
 mod outbox;
 mod paths;
 mod port;

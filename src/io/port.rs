@@ -57,7 +57,7 @@ impl Port {
             socket.connect(remote)?;
         }
         let port = Port {
-            inlet: Inlet::new(socket, config.connect),
+            inlet: Inlet::new(socket, config.connect, options.gro),
             paths: Paths::default(),
             report: Report::default(),
             bell: Bell::new()?,
@@ -175,7 +175,7 @@ impl Port {
             regular.leaves = true;
             return;
         }
-        let remote = self.paths.remote(path);
+        let (remote, joins) = (self.paths.remote(path), options.gro);
         let bits = self.bits(self.paths.ecn(path));
         let made = self.inlet.socket.beside(options, remote).and_then(|socket| {
             if bits != 0 {
@@ -186,7 +186,7 @@ impl Port {
         match made {
             Ok(socket) => {
                 let _ = shed(&socket, self.kept);
-                let mut regular = Regular::new(socket, path, remote);
+                let mut regular = Regular::new(socket, path, remote, joins);
                 if self.peeks {
                     regular.inlet.let_packets_stay();
                 }

@@ -82,8 +82,9 @@ pub(super) struct Regular {
 const SILENT_LOOKS_MAX: u32 = 10;
 
 impl Regular {
-    pub fn new(socket: Socket, path: PathId, remote: SocketAddr) -> Self {
-        let inlet = Inlet::new(socket, Some(remote));
+    /// Of a socket whose kernel joins packets if `joins`.
+    pub fn new(socket: Socket, path: PathId, remote: SocketAddr, joins: bool) -> Self {
+        let inlet = Inlet::new(socket, Some(remote), joins);
         Self { inlet, path, leaves: false, heard: false, silent_looks: 0 }
     }
 

@@ -138,12 +138,12 @@ mod tests {
         // S01, L55, RFC 9000 §8.1: three times as much would be allowed.
         let mut candidate = candidate();
         assert_eq!(candidate.due(NOW), None);
-        candidate.on_received(44);
-        assert_eq!(candidate.due(NOW), None, "45 bytes ask");
+        candidate.on_received(40);
+        assert_eq!(candidate.due(NOW), None, "41 bytes ask");
         assert_eq!(candidate.next_timeout(), Some(NOW.after_ns(GIVE_UP_NS)), "no timer spins on it");
         candidate.on_received(20);
-        assert_eq!(candidate.due(NOW), Some(64));
-        candidate.on_sent(NOW, 1, 64);
+        assert_eq!(candidate.due(NOW), Some(60));
+        candidate.on_sent(NOW, 1, 60);
         let later = NOW.after_ns(GIVE_UP_NS / 2);
         assert_eq!(candidate.due(later), None);
         candidate.on_received(5_000);

@@ -104,6 +104,13 @@ impl Received {
         (0..len).map(move |i| if i == 0 { newest } else { older[i - 1] })
     }
 
+    /// The number after the largest.
+    #[inline]
+    #[must_use]
+    pub fn expected(&self) -> u64 {
+        if self.any { self.largest.wrapping_add(1) } else { 0 }
+    }
+
     /// How many ranges there are to report.
     #[inline]
     #[must_use]

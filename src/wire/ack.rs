@@ -1,33 +1,37 @@
 //! ACK: which packets arrived, and which units (P-3.9).
 //!
 //! ```text
-//!  0      1       2       3        4             8         16           24            28
-//!  +------+-------+-------+--------+-------------+---------+------------+-------------+
-//!  | 0x02 | extra | flags | ecn_ce | ack_delay   | largest | unit_floor | first_range | (gap, length)…
-//!  +------+-------+-------+--------+-------------+---------+------------+-------------+
+//!  0      1      2        3            6           8             10        14
+//!  +------+------+--------+------------+-----------+-------------+---------+----------------
+//!  | 0x02 | more | ecn_ce | unit_floor | ack_delay | first_range | largest | (gap, length)…
+//!  +------+------+--------+------------+-----------+-------------+---------+----------------
 //! ```
 
 use super::{DecodeError, PacketNumber, Reader, UnitNumber, Writer, kind};
 use crate::bounds::ACK_RANGES_MAX;
 
 /// Bytes of an ACK with one range.
-pub const ACK_FIXED_SIZE: usize = 28;
+pub const ACK_FIXED_SIZE: usize = 14;
 /// Bytes each further range adds.
 pub const ACK_RANGE_SIZE: usize = 8;
 /// Bytes of the largest ACK.
 pub const ACK_SIZE_MAX: usize = ACK_FIXED_SIZE + EXTRA_RANGES_MAX * ACK_RANGE_SIZE;
 
 const EXTRA_RANGES_MAX: usize = ACK_RANGES_MAX - 1;
-const FLAG_DUPLICATE_SEEN: u8 = 0x01;
-const FLAG_ECN_INTACT: u8 = 0x02;
+/// In `more`: the number of further ranges.
+const EXTRA: u8 = 0x1f;
+const FLAG_DUPLICATE_SEEN: u8 = 0x40;
+const FLAG_ECN_INTACT: u8 = 0x80;
 const FLAGS: u8 = FLAG_DUPLICATE_SEEN | FLAG_ECN_INTACT;
+const _: () = assert!(EXTRA_RANGES_MAX <= EXTRA as usize);
 
 /// What the receiver of packets tells their sender, beside the ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckHead {
     /// Every unit below was received (P-5.4).
     pub unit_floor: UnitNumber,
-    /// From the arrival of the largest number to the sending of this ack, in nanoseconds.
+    /// From the arrival of the largest number to the sending of this ack, in nanoseconds. It travels in steps of 16 ns
+    /// below half a millisecond and of 4.1 µs above, rounded down, and is at most 134 ms.
     pub ack_delay_ns: u32,
     /// A unit or packet came twice since the last ack: what was sent again had not been lost.
     pub duplicate_seen: bool,
@@ -38,7 +42,8 @@ pub struct AckHead {
 }
 
 /// An ACK as it was decoded: the ranges stay in the packet, since nearly every ack has one only and
-/// room for 32 would be moved about for nothing.
+/// room for 32 would be moved about for nothing. Of its numbers the low bits travel, 32 of packets and 24 of units:
+/// [`Ack::near`] tells the rest, and then what its ranges are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
     /// All but the ranges.
@@ -55,32 +60,41 @@ impl<'a> Ack<'a> {
         self.ranges.largest
     }
 
+    /// The ack with its numbers whole, at an end that sends packet `packet` and unit `unit` next; `None` when a range
+    /// begins below zero.
+    #[inline(always)]
+    #[must_use]
+    pub fn near(mut self, packet: u64, unit: u64) -> Option<Self> {
+        let ranges = &mut self.ranges;
+        ranges.largest = PacketNumber(ranges.largest.near(packet));
+        self.head.unit_floor = UnitNumber(self.head.unit_floor.near(unit));
+        ranges.are_above_zero().then_some(self)
+    }
+
     /// Reads the frame that starts at the reader's position, its kind byte included.
     #[inline(always)]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let below_zero = DecodeError::AckBelowZero { at: super::error::narrow(reader.position()) };
-        let [_, extra, flags, ecn_ce] = *reader.array("ACK")?;
-        if usize::from(extra) > EXTRA_RANGES_MAX {
+        let &[_, more, ecn_ce, floor @ .., d0, d1, f0, f1, l0, l1, l2, l3] =
+            reader.array::<ACK_FIXED_SIZE>("ACK")?;
+        let extra = usize::from(more & EXTRA);
+        if more & !(EXTRA | FLAGS) != 0 || extra > EXTRA_RANGES_MAX {
+            return Err(DecodeError::Field { what: "ACK flags", value: u64::from(more) });
+        }
+        let told = u16::from_le_bytes([d0, d1]);
+        let Some(ack_delay_ns) = delay_of(told) else {
             return Err(DecodeError::Field {
-                what: "the number of further ACK ranges",
-                value: u64::from(extra),
+                what: "a short ACK delay in long steps",
+                value: u64::from(told),
             });
-        }
-        if flags & !FLAGS != 0 {
-            return Err(DecodeError::Field { what: "ACK flags", value: u64::from(flags) });
-        }
-        let ack_delay_ns = reader.u32("ACK delay")?;
-        let largest = PacketNumber(reader.u64("ACK largest")?);
-        let unit_floor = UnitNumber(reader.u64("ACK unit floor")?);
-        let first = reader.u32("ACK first range")?;
-        let bytes = reader.bytes(usize::from(extra) * ACK_RANGE_SIZE, "ACK ranges")?;
+        };
+        let largest = PacketNumber(u64::from(u32::from_le_bytes([l0, l1, l2, l3])));
+        let first = u16::from_le_bytes([f0, f1]);
+        let [u0, u1, u2]: [u8; 3] = floor;
+        let unit_floor = UnitNumber(u64::from(u32::from_le_bytes([u0, u1, u2, 0])));
+        let bytes = reader.bytes(extra * ACK_RANGE_SIZE, "ACK ranges")?;
         let (steps, _) = bytes.as_chunks::<ACK_RANGE_SIZE>();
-        let mut smallest = largest.0.checked_sub(u64::from(first)).ok_or(below_zero)?;
-        for step in steps {
-            smallest = Step::decode(step).below(smallest).ok_or(below_zero)?.0;
-        }
-        let duplicate_seen = flags & FLAG_DUPLICATE_SEEN != 0;
-        let ecn_intact = flags & FLAG_ECN_INTACT != 0;
+        let duplicate_seen = more & FLAG_DUPLICATE_SEEN != 0;
+        let ecn_intact = more & FLAG_ECN_INTACT != 0;
         let head = AckHead { unit_floor, ack_delay_ns, duplicate_seen, ecn_ce, ecn_intact };
         Ok(Self { head, ranges: AckRanges { largest, first, steps } })
     }
@@ -91,7 +105,7 @@ impl<'a> Ack<'a> {
 pub struct AckCopy {
     head: AckHead,
     largest: PacketNumber,
-    first: u32,
+    first: u16,
     len: usize,
     steps: [[u8; ACK_RANGE_SIZE]; EXTRA_RANGES_MAX],
 }
@@ -142,7 +156,7 @@ impl AckCopy {
 /// that neither overlap nor touch. Returns the largest packet number; `None`, and nothing written,
 /// when there is no range or less than [`ACK_FIXED_SIZE`] bytes of room.
 ///
-/// A range of more than 2^32 packets keeps its newest 2^32: the rest was acknowledged long ago.
+/// The first range, if it is of more than 2^16 packets, keeps its newest 2^16: the rest was acknowledged long ago.
 /// Ranges from the first that the wire cannot say on (2^32 packets missing before it, or the 33rd)
 /// are left out.
 pub fn encode_ack(
@@ -152,7 +166,7 @@ pub fn encode_ack(
 ) -> Option<PacketNumber> {
     let room = writer.remaining().checked_sub(ACK_FIXED_SIZE)? / ACK_RANGE_SIZE;
     let (smallest, largest) = ranges.next()?;
-    let first = u32::try_from(largest.0.checked_sub(smallest.0)?).unwrap_or(u32::MAX);
+    let first = u16::try_from(largest.0.checked_sub(smallest.0)?).unwrap_or(u16::MAX);
     let mut steps = Steps::default();
     let mut lowest = largest.0 - u64::from(first);
     for (smallest, largest) in ranges.take(room.min(EXTRA_RANGES_MAX)) {
@@ -175,7 +189,7 @@ pub fn encode_ack_of_one(
     smallest: PacketNumber,
     largest: PacketNumber,
 ) -> Option<PacketNumber> {
-    let first = u32::try_from(largest.0.checked_sub(smallest.0)?).unwrap_or(u32::MAX);
+    let first = u16::try_from(largest.0.checked_sub(smallest.0)?).unwrap_or(u16::MAX);
     if writer.remaining() < ACK_FIXED_SIZE {
         return None;
     }
@@ -185,17 +199,37 @@ pub fn encode_ack_of_one(
 
 /// All but the further ranges.
 #[inline(always)]
-fn fixed_part(head: &AckHead, largest: PacketNumber, first: u32, extra: u8) -> [u8; ACK_FIXED_SIZE] {
+fn fixed_part(head: &AckHead, largest: PacketNumber, first: u16, extra: u8) -> [u8; ACK_FIXED_SIZE] {
     let duplicate = FLAG_DUPLICATE_SEEN * u8::from(head.duplicate_seen);
-    let flags = duplicate | (FLAG_ECN_INTACT * u8::from(head.ecn_intact));
-    let mut bytes = [0; ACK_FIXED_SIZE];
-    bytes[..4].copy_from_slice(&[kind::ACK, extra, flags, head.ecn_ce]);
-    bytes[4..8].copy_from_slice(&head.ack_delay_ns.to_le_bytes());
-    bytes[8..16].copy_from_slice(&largest.0.to_le_bytes());
-    bytes[16..24].copy_from_slice(&head.unit_floor.0.to_le_bytes());
-    bytes[24..].copy_from_slice(&first.to_le_bytes());
-    bytes
+    let more = extra | duplicate | (FLAG_ECN_INTACT * u8::from(head.ecn_intact));
+    let [u0, u1, u2, ..] = head.unit_floor.0.to_le_bytes();
+    let ([d0, d1], [f0, f1]) = (told_delay(head.ack_delay_ns).to_le_bytes(), first.to_le_bytes());
+    let [l0, l1, l2, l3] = (largest.0 as u32).to_le_bytes();
+    [kind::ACK, more, head.ecn_ce, u0, u1, u2, d0, d1, f0, f1, l0, l1, l2, l3]
 }
+
+/// A delay as 16 bits tell it: below [`LONG_STEPS`] in short steps, the others in long ones.
+#[inline(always)]
+fn told_delay(ns: u32) -> u16 {
+    match u16::try_from(ns / SHORT_STEP_NS) {
+        Ok(steps) if steps < LONG_STEPS => steps,
+        _ => LONG_STEPS | u16::try_from(ns / LONG_STEP_NS).unwrap_or(u16::MAX).min(LONG_STEPS - 1),
+    }
+}
+
+/// The delay that was told; `None` for one in long steps that short ones can tell.
+#[inline(always)]
+fn delay_of(told: u16) -> Option<u32> {
+    if told < LONG_STEPS {
+        return Some(u32::from(told) * SHORT_STEP_NS);
+    }
+    let ns = u32::from(told - LONG_STEPS) * LONG_STEP_NS;
+    (ns >= u32::from(LONG_STEPS) * SHORT_STEP_NS).then_some(ns)
+}
+
+const SHORT_STEP_NS: u32 = 16;
+const LONG_STEP_NS: u32 = 4_096;
+const LONG_STEPS: u16 = 0x8000;
 
 /// Steps on their way to the wire.
 struct Steps {
@@ -257,7 +291,7 @@ impl Step {
 pub struct AckRanges<'a> {
     largest: PacketNumber,
     /// Packets below `largest` in the first range.
-    first: u32,
+    first: u16,
     steps: &'a [[u8; ACK_RANGE_SIZE]],
 }
 
@@ -270,11 +304,22 @@ impl<'a> AckRanges<'a> {
         1 + self.steps.len()
     }
 
+    /// None begins below packet 0.
+    #[inline(always)]
+    fn are_above_zero(&self) -> bool {
+        let Some(mut smallest) = self.largest.0.checked_sub(u64::from(self.first)) else { return false };
+        for step in self.steps {
+            let Some((below, _)) = Step::decode(step).below(smallest) else { return false };
+            smallest = below;
+        }
+        true
+    }
+
     /// The ranges as inclusive (smallest, largest) pairs, newest first.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (PacketNumber, PacketNumber)> + use<'a> {
-        // `decode` let in only what stays above zero: neither this nor a step below wraps or ends early.
-        let smallest = self.largest.0 - u64::from(self.first);
+        // `near` let through only what stays above zero: neither this nor a step below wraps or ends early.
+        let smallest = self.largest.0.saturating_sub(u64::from(self.first));
         let rest = self.steps.iter().scan(smallest, |before, step| {
             let (smallest, largest) = Step::decode(step).below(*before)?;
             *before = smallest;
@@ -302,7 +347,7 @@ mod tests {
 
     const HEAD: AckHead = AckHead {
         unit_floor: UnitNumber(7),
-        ack_delay_ns: 9,
+        ack_delay_ns: 96,
         duplicate_seen: true,
         ecn_ce: 3,
         ecn_intact: true,
@@ -324,6 +369,7 @@ mod tests {
     fn said(given: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let bytes = encoded(given);
         let ack = Ack::decode(&mut Reader::new(&bytes)).expect("what was encoded decodes");
+        let ack = ack.near(given[0].1 + 1, 0).expect("no range is below zero");
         assert_eq!((ack.head, ack.largest().0), (HEAD, given[0].1));
         assert_eq!(ack.ranges.len(), pairs(&ack).len());
         pairs(&ack)
@@ -386,10 +432,41 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_more_than_2_to_the_32_packets_keeps_its_newest() {
+    fn a_range_of_more_packets_than_the_wire_can_say_keeps_its_newest() {
         // P-3.9: a session that lost nothing for an hour has such a range.
         let largest = (1 << 32) + 9;
-        assert_eq!(said(&[(0, largest), (0, 8)]), [(10, largest), (0, 8)]);
+        assert_eq!(said(&[(0, largest)]), [(largest - 65_535, largest)]);
+        assert_eq!(
+            said(&[(largest + 2, largest + 3), (0, largest)]),
+            [(largest + 2, largest + 3), (10, largest)]
+        );
+    }
+
+    #[test]
+    fn a_range_below_zero_is_one_whatever_the_low_bits_say() {
+        // P-1.9, P-3.9: packets 0 to 4 exist, and five below the largest are claimed.
+        let near = |bytes: &[u8], next| {
+            Ack::decode(&mut Reader::new(bytes)).expect("it can be read").near(next, 0).map(|ack| pairs(&ack))
+        };
+        let first = [2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 4, 0, 0, 0];
+        assert_eq!(near(&first, 5), None);
+        assert_eq!(near(&first, 1 << 32), Some(vec![((1 << 32) - 1, (1 << 32) + 4)]), "they lie below it");
+        let gap = [&[2, 1, 0, 0, 0, 0, 0, 0, 2, 0, 4, 0, 0, 0][..], &[1, 0, 0, 0, 0, 0, 0, 0]].concat();
+        assert_eq!(near(&gap, 5), None, "2 - 1 - 2 is below zero");
+        let length = [&[2, 1, 0, 0, 0, 0, 0, 0, 2, 0, 4, 0, 0, 0][..], &[0, 0, 0, 0, 1, 0, 0, 0]].concat();
+        assert_eq!(near(&length, 5), None, "0, and one below it");
+    }
+
+    #[test]
+    fn a_delay_is_told_to_within_16_ns_and_then_to_within_4_us() {
+        for (ns, told) in [(0, 0), (15, 0), (16, 16), (5_000, 4_992), (524_287, 524_272), (524_288, 524_288)]
+        {
+            assert_eq!(delay_of(told_delay(ns)), Some(told), "{ns}");
+        }
+        for (ns, told) in [(1_000_000, 999_424), (25_000_000, 24_997_888), (u32::MAX, 134_213_632)] {
+            assert_eq!(delay_of(told_delay(ns)), Some(told), "{ns}");
+        }
+        assert_eq!(delay_of(LONG_STEPS | 127), None, "there is one way to tell each");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum DecodeError {
         kind: u8,
     },
     /// The header's length is smaller than a header and a tag, or larger than what arrived (P-1.4).
-    #[error("the header says {length} bytes, {have} arrived, and no packet is below 36")]
+    #[error("the header says {length} bytes, {have} arrived, and no packet is below 32")]
     PacketLength {
         /// What the header says.
         length: u16,
@@ -44,12 +44,6 @@ pub enum DecodeError {
     #[error("a second unit at byte {at}: a packet carries at most one")]
     SecondUnit {
         /// Where the second unit's frame starts.
-        at: u32,
-    },
-    /// An ack's ranges run below packet 0 (P-3.9).
-    #[error("the ack at byte {at} runs below packet 0")]
-    AckBelowZero {
-        /// Where the frame starts.
         at: u32,
     },
     /// A record kind that is not known (P-4.1).

@@ -1,10 +1,10 @@
-//! The clear header every packet opens with (P-1.2): 20 bytes.
+//! The clear header every packet opens with (P-1.2): 16 bytes, one block of a cipher.
 //!
 //! ```text
-//!  0      1       2        4                 12                20
-//!  +------+-------+--------+-----------------+-----------------+
-//!  | kind | epoch | length | session         | packet number   |
-//!  +------+-------+--------+-----------------+-----------------+
+//!  0      1       2        4                 12       16
+//!  +------+-------+--------+-----------------+--------+
+//!  | kind | epoch | length | session         | number |
+//!  +------+-------+--------+-----------------+--------+
 //! ```
 
 use super::error::narrow;
@@ -63,7 +63,8 @@ pub struct Header {
     pub length: u16,
     /// The session, by the name its receiver chose; 0 in an INIT.
     pub session: SessionId,
-    /// The packet's number; 0 in handshake packets.
+    /// The packet's number; 0 in handshake packets. Its low 32 bits travel, and a decoded header has no more:
+    /// [`PacketNumber::near`] tells the rest.
     pub number: PacketNumber,
 }
 
@@ -75,7 +76,7 @@ impl Header {
         let Some(head) = bytes.first_chunk::<HEADER_SIZE>() else {
             return Err(DecodeError::truncated("packet header", 0, HEADER_SIZE, bytes.len()));
         };
-        let [kind, epoch, l0, l1, s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, n4, n5, n6, n7] = *head;
+        let [kind, epoch, l0, l1, s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3] = *head;
         let Some(kind) = PacketKind::from_byte(kind) else {
             return Err(DecodeError::UnknownPacketKind { kind });
         };
@@ -84,7 +85,7 @@ impl Header {
             return Err(DecodeError::PacketLength { length, have: narrow(bytes.len()) });
         }
         let session = SessionId(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
-        let number = PacketNumber(u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]));
+        let number = PacketNumber(u64::from(u32::from_le_bytes([n0, n1, n2, n3])));
         Ok(Self { kind, epoch, length, session, number })
     }
 
@@ -99,6 +100,6 @@ impl Header {
         out[1] = self.epoch;
         out[2..4].copy_from_slice(&self.length.to_le_bytes());
         out[4..12].copy_from_slice(&self.session.0.to_le_bytes());
-        out[12..20].copy_from_slice(&self.number.0.to_le_bytes());
+        out[12..16].copy_from_slice(&(self.number.0 as u32).to_le_bytes());
     }
 }

@@ -61,6 +61,34 @@ impl SessionId {
     }
 }
 
+impl PacketNumber {
+    /// The number that the header's 32 bits stand for at an end that expects `expected` next.
+    #[inline(always)]
+    #[must_use]
+    pub fn near(self, expected: u64) -> u64 {
+        nearest::<32>(self.0, expected)
+    }
+}
+
+impl UnitNumber {
+    /// The number that 24 bits of it stand for at an end that stands at `expected`: a window of units is far smaller.
+    #[inline(always)]
+    #[must_use]
+    pub fn near(self, expected: u64) -> u64 {
+        nearest::<24>(self.0, expected)
+    }
+}
+
+/// P-1.9: the number nearest to `expected` whose low `BITS` bits are those of `low` (RFC 9000 §17.1 and A.3).
+#[inline(always)]
+fn nearest<const BITS: u32>(low: u64, expected: u64) -> u64 {
+    let size = 1_u64 << BITS;
+    let ahead = low.wrapping_sub(expected) & (size - 1);
+    let number = expected.wrapping_add(ahead);
+    // None lies below zero.
+    if ahead < size / 2 || number < size { number } else { number - size }
+}
+
 impl CallId {
     /// The call in `slot`, used for the `generation`-th time (modulo 2^16).
     #[inline]
@@ -93,6 +121,34 @@ mod tests {
         let id = SessionId::new(7, 0xffff_ffff_ffff_ffff);
         assert_eq!(id.worker(), 7);
         assert_eq!(id.0, 0xffff_ffff_ffff_ff07);
+    }
+
+    #[test]
+    fn a_number_told_by_its_low_bits_is_the_nearest_to_the_one_expected() {
+        for expected in
+            [0_u64, 1, 5, 1 << 23, (1 << 24) - 1, 1 << 24, 1 << 31, 1 << 32, (1 << 32) + 7, 1 << 60]
+        {
+            for distance in [0, 1, 2, 4_096, 65_536, (1 << 23) - 1] {
+                for number in
+                    [Some(expected + distance), expected.checked_sub(distance)].into_iter().flatten()
+                {
+                    assert_eq!(
+                        PacketNumber(number & 0xffff_ffff).near(expected),
+                        number,
+                        "{expected} {distance}"
+                    );
+                    assert_eq!(
+                        UnitNumber(number & 0xff_ffff).near(expected),
+                        number,
+                        "{expected} {distance}"
+                    );
+                    assert_eq!(UnitNumber(number).near(expected), number, "one that is told whole");
+                }
+            }
+        }
+        // RFC 9000 A.3's example, with bits to spare.
+        assert_eq!(PacketNumber(0xa82f_9b32).near(0xaa_a82f_30eb), 0xaa_a82f_9b32);
+        assert_eq!(PacketNumber(0xffff_ffff).near(0), 0xffff_ffff, "none lies below zero");
     }
 
     #[test]

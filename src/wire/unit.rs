@@ -2,10 +2,10 @@
 //! one travels that was cut for larger packets than its path carries now (P-3.18).
 //!
 //! ```text
-//!  0      1        2        4             12
-//!  +------+--------+--------+-------------+----------
-//!  | 0x20 | 0      | length | unit        | records          MESSAGES
-//!  +------+--------+--------+-------------+----------
+//!  0      1        3      6
+//!  +------+--------+------+----------
+//!  | 0x20 | length | unit | records          MESSAGES
+//!  +------+--------+------+----------
 //!
 //!  0      1        2        4        5     8      16        24       32      40  48  56
 //!  +------+--------+--------+--------+-----+------+---------+--------+-------+---+---+------
@@ -23,7 +23,7 @@ use crate::bounds::PACKET_SIZE_MAX;
 use super::{CallId, ChannelId, DecodeError, MessageId, Reader, RecordHeader, UnitNumber, kind};
 
 /// Bytes before the records of a MESSAGES.
-pub const MESSAGES_HEAD_SIZE: usize = 12;
+pub const MESSAGES_HEAD_SIZE: usize = 6;
 /// Bytes before the data of a FRAGMENT.
 pub const FRAGMENT_HEAD_SIZE: usize = 56;
 
@@ -33,7 +33,7 @@ pub const UNIT_PART_HEAD_SIZE: usize = 16;
 /// A MESSAGES frame: whole messages, packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessagesUnit {
-    /// The unit's number.
+    /// The unit's number, of which 24 bits travel: [`UnitNumber::near`] tells the rest.
     pub unit: UnitNumber,
     /// Where the records start in the slice given to [`Frames::new`](super::Frames::new).
     pub offset: usize,
@@ -103,10 +103,8 @@ pub fn encode_unit_part_head(out: &mut [u8], unit: UnitNumber, offset: u16, tota
 #[inline]
 pub fn encode_messages_head(out: &mut [u8], unit: UnitNumber, length: u16) {
     let out = out.first_chunk_mut::<MESSAGES_HEAD_SIZE>().expect("a unit's slot holds at least its head");
-    out[0] = kind::MESSAGES;
-    out[1] = 0;
-    out[2..4].copy_from_slice(&length.to_le_bytes());
-    out[4..12].copy_from_slice(&unit.0.to_le_bytes());
+    let ([low, high], [a, b, c, ..]) = (length.to_le_bytes(), unit.0.to_le_bytes());
+    *out = [kind::MESSAGES, low, high, a, b, c];
 }
 
 /// Writes the head of a FRAGMENT whose `length` bytes of data the caller puts behind it.
@@ -129,12 +127,9 @@ pub fn encode_fragment_head(out: &mut [u8], header: &FragmentHeader, unit: UnitN
 
 #[inline(always)]
 pub(super) fn decode_messages(reader: &mut Reader<'_>) -> Result<MessagesUnit, DecodeError> {
-    let [_, flags, low, high] = *reader.array("MESSAGES")?;
-    if flags != 0 {
-        return Err(DecodeError::Field { what: "MESSAGES flags", value: u64::from(flags) });
-    }
+    let [_, low, high, a, b, c] = *reader.array("MESSAGES")?;
     let length = usize::from(u16::from_le_bytes([low, high]));
-    let unit = UnitNumber(reader.u64("MESSAGES unit")?);
+    let unit = UnitNumber(u64::from(u32::from_le_bytes([a, b, c, 0])));
     let offset = reader.position();
     reader.bytes(length, "MESSAGES records")?;
     Ok(MessagesUnit { unit, offset, length })

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringwire::bounds::{HEADER_SIZE, TAG_SIZE};
 use ringwire::crypto::{Csprng, Identity};
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, MemoryBackend};
@@ -14,6 +15,7 @@ use ringwire::rng::Rng;
 use ringwire::time::{Clock, Timestamp, VirtualClock};
 use ringwire::transport::Config;
 use ringwire::transport::security::Security;
+use ringwire::wire::ACK_FIXED_SIZE;
 use ringwire::worker::{
     App, CloseReason, Cx, Event, Outcome, ReplyWriter, Request, SessionKey, Target, Worker, WorkerConfig,
 };
@@ -154,7 +156,7 @@ impl Scene {
     pub fn drop_nth(&mut self, from: ([u8; 4], u16), n: u64) {
         let (from, mut seen) = (SocketAddr::from(from), 0);
         self.line.borrow_mut().drop = Box::new(move |sender, packet| {
-            if sender != from || packet.len() <= 20 + 28 + 16 {
+            if sender != from || packet.len() <= HEADER_SIZE + ACK_FIXED_SIZE + TAG_SIZE {
                 return false;
             }
             seen += 1;

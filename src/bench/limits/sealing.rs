@@ -63,12 +63,12 @@ mod tests {
         for _ in 0..3 {
             let mut packet = vec![7u8; 100];
             here.close(&mut packet);
-            assert_ne!(packet[HEADER_SIZE..84], [7; 64], "it is hidden");
+            assert_ne!(packet[HEADER_SIZE..84], [7; 68], "it is hidden");
             let mut damaged = packet.clone();
             damaged[50] ^= 1;
             assert!(!there.open(&mut damaged));
             assert!(there.open(&mut packet));
-            assert_eq!(packet[HEADER_SIZE..84], [7; 64]);
+            assert_eq!(packet[HEADER_SIZE..84], [7; 68]);
         }
     }
 

@@ -71,6 +71,8 @@ struct ReceiveState {
     secret: Secret,
     epoch: u8,
     forged: u64,
+    /// The number after the largest that was opened.
+    expected: u64,
 }
 
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl AeadProtector {
             Role::Server => (&keys.server_to_client, &keys.client_to_server),
         };
         let send = SendState { suite, secret: send.clone(), epoch: 0, sealed: 0, last_number: None };
-        let receive = ReceiveState { suite, secret: receive.clone(), epoch: 0, forged: 0 };
+        let receive = ReceiveState { suite, secret: receive.clone(), epoch: 0, forged: 0, expected: 0 };
         DormantAead { send, receive }.awake()
     }
 
@@ -116,8 +118,8 @@ impl AeadProtector {
     #[inline]
     pub(super) fn seal(&mut self, packet: &mut [u8]) {
         let (head, rest) = packet.split_first_chunk_mut().expect("a packet built here has a header");
-        self.send.state.take_number(number_of(head));
-        self.send.key.seal(head, rest);
+        let number = self.send.state.take_number(head);
+        self.send.key.seal(number, head, rest);
     }
 
     /// Whether a large message's bytes may be sealed from where they lie, in the pass that would have copied them.
@@ -129,8 +131,8 @@ impl AeadProtector {
     /// [`AeadProtector::seal`] for a packet whose bytes from `at` on are `elsewhere`.
     pub(super) fn seal_around(&mut self, packet: &mut [u8], at: usize, elsewhere: &[u8]) {
         let (head, rest) = packet.split_first_chunk_mut().expect("a packet built here has a header");
-        self.send.state.take_number(number_of(head));
-        self.send.key.seal_around(head, rest, at - HEADER_SIZE, elsewhere);
+        let number = self.send.state.take_number(head);
+        self.send.key.seal_around(number, head, rest, at - HEADER_SIZE, elsewhere);
     }
 
     #[inline]
@@ -172,15 +174,17 @@ impl DormantAead {
     /// Opens `packet` and wakes. A forgery costs the expansion of one key, and wakes nobody.
     pub(super) fn open(&mut self, packet: &mut [u8]) -> Result<AeadProtector, OpenError> {
         let (head, sealed) = split(packet)?;
-        let ReceiveState { suite, secret, epoch, forged } = &mut self.receive;
+        let ReceiveState { suite, secret, epoch, forged, expected } = &mut self.receive;
+        let number = number_of(head, *expected);
         let steps = head[EPOCH_AT].wrapping_sub(*epoch);
         let opened = match steps {
-            0 => EpochKey::new(*suite, secret).open(head, sealed),
-            1 => EpochKey::new(*suite, &following(secret)).open(head, sealed),
+            0 => EpochKey::new(*suite, secret).open(number, head, sealed),
+            1 => EpochKey::new(*suite, &following(secret)).open(number, head, sealed),
             _ => Err(OpenError::Epoch { epoch: head[EPOCH_AT] }),
         };
         *forged += u64::from(opened.is_err());
         opened?;
+        *expected = number.wrapping_add(1).max(*expected);
         let mut awake = self.awake();
         if steps == 1 {
             awake.receive.step();
@@ -209,27 +213,44 @@ fn split(packet: &mut [u8]) -> Result<(&[u8; HEADER_SIZE], &mut [u8]), OpenError
 
 impl SendState {
     #[inline]
-    fn take_number(&mut self, number: u64) {
+    fn take_number(&mut self, head: &[u8; HEADER_SIZE]) -> u64 {
+        let number = number_of(head, self.last_number.map_or(0, |last| last + 1));
         assert!(self.last_number.is_none_or(|last| last < number), "a packet number is never reused");
         self.last_number = Some(number);
         self.sealed += 1;
+        number
     }
 }
 
 impl Receiving {
     #[inline]
     fn open(&mut self, head: &[u8; HEADER_SIZE], sealed: &mut [u8]) -> Result<(), OpenError> {
+        let number = number_of(head, self.state.expected);
+        self.open_numbered(number, head, sealed)?;
+        self.state.expected = number.wrapping_add(1).max(self.state.expected);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn open_numbered(
+        &mut self,
+        number: u64,
+        head: &[u8; HEADER_SIZE],
+        sealed: &mut [u8],
+    ) -> Result<(), OpenError> {
         let epoch = head[EPOCH_AT];
         if epoch == self.state.epoch {
-            return self.current.open(head, sealed);
+            return self.current.open(number, head, sealed);
         }
         if epoch == self.state.epoch.wrapping_add(1) {
-            self.next.open(head, sealed)?;
+            self.next.open(number, head, sealed)?;
             self.step();
             return Ok(());
         }
         match &mut self.previous {
-            Some(previous) if epoch == self.state.epoch.wrapping_sub(1) => previous.open(head, sealed),
+            Some(previous) if epoch == self.state.epoch.wrapping_sub(1) => {
+                previous.open(number, head, sealed)
+            }
             _ => Err(OpenError::Epoch { epoch }),
         }
     }
@@ -323,7 +344,7 @@ mod tests {
             forged[50] ^= 1;
             assert_eq!(dormant.open(&mut forged).err(), Some(error));
         }
-        assert_eq!(dormant.open(&mut [0; 35]).err(), Some(OpenError::TooShort { size: 35 }));
+        assert_eq!(dormant.open(&mut [0; 31]).err(), Some(OpenError::TooShort { size: 31 }));
         assert_eq!(dormant.usage(), AeadUsage { sealed: 0, forged: 3 });
         assert!(dormant.open(&mut sealed(&mut client, 7)).is_ok());
     }

@@ -9,6 +9,7 @@ use super::{OpenError, Suite};
 use crate::bounds::{HEADER_SIZE, TAG_SIZE};
 use crate::crypto::Secret;
 use crate::crypto::kdf::expand;
+use crate::wire::PacketNumber;
 
 /// Seals and opens packets of one epoch, in one direction.
 pub(super) struct EpochKey {
@@ -36,11 +37,11 @@ impl EpochKey {
         Self { key, iv: expand(&secret.0, "iv"), wide }
     }
 
-    /// RFC 9001 §5.3: the IV and the packet number, XORed.
+    /// RFC 9001 §5.3: the IV and the packet number, XORed. All of the number, of which the header tells 32 bits.
     #[inline]
-    fn nonce(&self, head: &[u8; HEADER_SIZE]) -> [u8; NONCE_LEN] {
+    fn nonce(&self, number: u64) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
-        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(number_of(head).to_be_bytes()) {
+        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(number.to_be_bytes()) {
             *byte ^= number;
         }
         nonce
@@ -48,19 +49,19 @@ impl EpochKey {
 
     /// Seals `rest`, which is what lies behind `head`, and writes the tag at its end.
     #[inline]
-    pub(super) fn seal(&mut self, head: &[u8; HEADER_SIZE], rest: &mut [u8]) {
+    pub(super) fn seal(&mut self, number: u64, head: &[u8; HEADER_SIZE], rest: &mut [u8]) {
         if rest.len() >= WIDE_SIZE_MIN && self.wide.is_there() {
-            return self.seal_wide(head, rest);
+            return self.seal_wide(number, head, rest);
         }
         let (body, tag) = rest.split_last_chunk_mut::<TAG_SIZE>().expect("a packet built here has a tag");
-        let nonce = Nonce::assume_unique_for_key(self.nonce(head));
+        let nonce = Nonce::assume_unique_for_key(self.nonce(number));
         let sealed = self.key.seal_in_place_separate_tag(nonce, Aad::from(head), body);
         tag.copy_from_slice(sealed.expect("a packet is far below the cipher's limit").as_ref());
     }
 
     #[inline(never)]
-    fn seal_wide(&mut self, head: &[u8; HEADER_SIZE], rest: &mut [u8]) {
-        let nonce = self.nonce(head);
+    fn seal_wide(&mut self, number: u64, head: &[u8; HEADER_SIZE], rest: &mut [u8]) {
+        let nonce = self.nonce(number);
         let (body, tag) = rest.split_at_mut(rest.len() - TAG_SIZE);
         self.wide.seal(nonce, head, body, &[], tag);
     }
@@ -74,6 +75,7 @@ impl EpochKey {
     /// [`EpochKey::seal`] where the bytes of `rest` from `at` on are `elsewhere`.
     pub(super) fn seal_around(
         &mut self,
+        number: u64,
         head: &[u8; HEADER_SIZE],
         rest: &mut [u8],
         at: usize,
@@ -81,18 +83,23 @@ impl EpochKey {
     ) {
         let ends_packet = at + elsewhere.len() + TAG_SIZE == rest.len();
         if ends_packet && elsewhere.len() >= WIDE_SIZE_MIN && self.wide.is_there() {
-            let nonce = self.nonce(head);
+            let nonce = self.nonce(number);
             let (before, sealed) = rest.split_at_mut(at);
             return self.wide.seal(nonce, head, before, elsewhere, sealed);
         }
         rest[at..at + elsewhere.len()].copy_from_slice(elsewhere);
-        self.seal(head, rest);
+        self.seal(number, head, rest);
     }
 
     /// Opens `sealed`, which ends in its tag, in place.
     #[inline]
-    pub(super) fn open(&mut self, head: &[u8; HEADER_SIZE], sealed: &mut [u8]) -> Result<(), OpenError> {
-        let nonce = self.nonce(head);
+    pub(super) fn open(
+        &mut self,
+        number: u64,
+        head: &[u8; HEADER_SIZE],
+        sealed: &mut [u8],
+    ) -> Result<(), OpenError> {
+        let nonce = self.nonce(number);
         if sealed.len() >= WIDE_SIZE_MIN && self.wide.is_there() {
             return self.wide.open(nonce, head, sealed);
         }
@@ -108,10 +115,11 @@ impl fmt::Debug for EpochKey {
     }
 }
 
-/// The packet number, with which a header ends.
+/// The packet number of which a header ends in 32 bits, where `expected` is next.
 #[inline]
-pub(super) fn number_of(head: &[u8; HEADER_SIZE]) -> u64 {
-    u64::from_le_bytes(*head.last_chunk().expect("a header ends in the packet number"))
+pub(super) fn number_of(head: &[u8; HEADER_SIZE], expected: u64) -> u64 {
+    let low = u32::from_le_bytes(*head.last_chunk().expect("a header ends in the packet number"));
+    PacketNumber(u64::from(low)).near(expected)
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -134,7 +142,7 @@ mod tests {
 
     fn head(number: u64) -> [u8; HEADER_SIZE] {
         let mut head = [5; HEADER_SIZE];
-        *head.last_chunk_mut().unwrap() = number.to_le_bytes();
+        *head.last_chunk_mut().unwrap() = (number as u32).to_le_bytes();
         head
     }
 
@@ -146,11 +154,11 @@ mod tests {
         for (number, size) in (0..).zip(sizes) {
             let (head, plain) = (head(number), random(&mut rng, size));
             let (mut one, mut other) = (plain.clone(), plain.clone());
-            narrow.seal(&head, &mut one);
-            wide.seal(&head, &mut other);
+            narrow.seal(number, &head, &mut one);
+            wide.seal(number, &head, &mut other);
             assert_eq!(one, other, "{size}");
-            assert_eq!(wide.open(&head, &mut one), Ok(()));
-            assert_eq!(narrow.open(&head, &mut other), Ok(()));
+            assert_eq!(wide.open(number, &head, &mut one), Ok(()));
+            assert_eq!(narrow.open(number, &head, &mut other), Ok(()));
             assert_eq!(one[..size - TAG_SIZE], plain[..size - TAG_SIZE]);
             assert_eq!(other[..size - TAG_SIZE], plain[..size - TAG_SIZE]);
         }
@@ -175,8 +183,8 @@ mod tests {
             let mut parted = random(&mut rng, at + length + behind + TAG_SIZE);
             let mut whole = parted.clone();
             whole[at..at + length].copy_from_slice(&elsewhere);
-            narrow.seal(&head, &mut whole);
-            wide.seal_around(&head, &mut parted, at, &elsewhere);
+            narrow.seal(number, &head, &mut whole);
+            wide.seal_around(number, &head, &mut parted, at, &elsewhere);
             assert_eq!(parted, whole, "{at} {length} {behind}");
         }
     }
@@ -184,31 +192,37 @@ mod tests {
     #[test]
     fn no_change_of_a_large_packet_opens_by_either_form_of_its_key() {
         let (narrow, wide) = pair();
-        let (head, mut sealed) = (head(1), random(&mut Rng::new(13), 5_000));
+        let number = 1;
+        let (head, mut sealed) = (head(number), random(&mut Rng::new(13), 5_000));
         let mut keys = [narrow, wide];
-        keys[1].seal(&head, &mut sealed);
+        keys[1].seal(number, &head, &mut sealed);
         for key in &mut keys {
             for bit in (0..sealed.len() * 8).step_by(97).chain(sealed.len() * 8 - 128..sealed.len() * 8) {
                 let mut damaged = sealed.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(key.open(&head, &mut damaged), Err(OpenError::Tag), "bit {bit}");
+                assert_eq!(key.open(number, &head, &mut damaged), Err(OpenError::Tag), "bit {bit}");
             }
             for bit in 0..HEADER_SIZE * 8 {
                 let mut other = head;
                 other[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(key.open(&other, &mut sealed.clone()), Err(OpenError::Tag), "header bit {bit}");
+                assert_eq!(
+                    key.open(number, &other, &mut sealed.clone()),
+                    Err(OpenError::Tag),
+                    "header bit {bit}"
+                );
             }
-            assert_eq!(key.open(&head, &mut sealed[..4_999].to_vec()), Err(OpenError::Tag));
-            assert_eq!(key.open(&head, &mut sealed.clone()), Ok(()));
+            assert_eq!(key.open(number, &head, &mut sealed[..4_999].to_vec()), Err(OpenError::Tag));
+            assert_eq!(key.open(number, &head, &mut sealed.clone()), Ok(()));
         }
     }
 
     #[test]
     fn a_session_without_large_packets_never_makes_the_second_form() {
         let (_, mut wide) = pair();
-        let (head, mut packet) = (head(1), vec![0; WIDE_SIZE_MIN - 1]);
-        wide.seal(&head, &mut packet);
-        assert_eq!(wide.open(&head, &mut packet), Ok(()));
+        let number = 1;
+        let (head, mut packet) = (head(number), vec![0; WIDE_SIZE_MIN - 1]);
+        wide.seal(number, &head, &mut packet);
+        assert_eq!(wide.open(number, &head, &mut packet), Ok(()));
         assert!(matches!(wide.wide, Wide::Later(_)));
     }
 }

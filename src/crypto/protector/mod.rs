@@ -244,7 +244,7 @@ impl Protector {
 mod tests {
     use super::super::{Handshake, NullHandshake};
     use super::*;
-    use crate::bounds::HEADER_SIZE;
+    use crate::bounds::{HEADER_SIZE, TAG_SIZE};
     use crate::rng::Rng;
     use crate::wire::{Header, PacketKind, PacketNumber, SessionId};
 
@@ -353,7 +353,8 @@ mod tests {
             let (mut client, mut server) = pair(suite, b"prologue");
             let sealed = sealed(&mut client, &mut Rng::new(3), 200, 1);
             for size in 0..200 {
-                let expected = if size < 36 { OpenError::TooShort { size } } else { OpenError::Tag };
+                let expected =
+                    if size < HEADER_SIZE + TAG_SIZE { OpenError::TooShort { size } } else { OpenError::Tag };
                 assert_eq!(server.open(&mut sealed[..size].to_vec()), Err(expected));
             }
         }

@@ -61,6 +61,9 @@ impl Session {
         ack: &Ack<'_>,
         shared: &mut Shared,
     ) -> Result<(), &'static str> {
+        let Some(ack) = ack.near(self.sent.next(), self.units.next()) else {
+            return Err("an ack of packets below zero");
+        };
         if ack.largest().0 >= self.sent.next() {
             return Err("an ack of a packet never sent");
         }
@@ -72,7 +75,7 @@ impl Session {
             self.read_late_ack(shared)?;
         }
         let then = (self.sent.next(), self.sent.bytes_in_flight());
-        shared.late_ack.put(self.key.index, now, then, ack);
+        shared.late_ack.put(self.key.index, now, then, &ack);
         Ok(())
     }
 

@@ -100,7 +100,10 @@ impl Session {
         deliveries: &mut Deliveries,
     ) {
         // RFC 9000 §9.3: only the newest packet tells where the peer is; an older one was overtaken.
-        let is_newest = self.received.largest().is_none_or(|largest| header.number.0 > largest);
+        let is_newest = self
+            .received
+            .largest()
+            .is_none_or(|largest| header.number.near(self.received.expected()) > largest);
         self.path_change.elsewhere = Some(meta.path);
         let authentic = self.handle_packet(now, meta.mark, header, packet, shared, deliveries);
         self.path_change.elsewhere = None;

@@ -12,7 +12,7 @@ use crate::transport::session::Session;
 use crate::transport::session::receive::Seen;
 use crate::transport::shared::Shared;
 use crate::transport::unit_window::UnitVerdict;
-use crate::wire::{ChannelId, DecodeError, MessagesUnit, Record, RecordHeader, Records};
+use crate::wire::{ChannelId, DecodeError, MessagesUnit, Record, RecordHeader, Records, UnitNumber};
 
 impl Session {
     /// A MESSAGES frame.
@@ -25,6 +25,7 @@ impl Session {
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
+        let unit = &MessagesUnit { unit: UnitNumber(unit.unit.near(self.window.floor())), ..*unit };
         let is_new = matches!(self.window.check(unit.unit.0), UnitVerdict::New);
         if rarely(!is_new || !self.channels_in.has_room_for_unit()) {
             seen.refused |= self.refuses_unit(unit.unit.0, true, shared);
