@@ -33,10 +33,10 @@ impl Inlet {
         Self { socket, remote, may_hold_strays: true, held, joining, drops_seen: 0 }
     }
 
-    /// A look found one buffer of `length` bytes, that holds one packet if `is_one`.
+    /// A look found one buffer of `length` bytes, in packets of `segment_size`.
     #[inline]
-    pub fn came_alone(&mut self, length: u32, is_one: bool) {
-        if let Some(on) = self.joining.came_alone(length, is_one) {
+    pub fn came_alone(&mut self, length: u32, segment_size: u32) {
+        if let Some(on) = self.joining.came_alone(length, length == segment_size) {
             self.join(on);
         }
     }

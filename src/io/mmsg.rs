@@ -106,7 +106,12 @@ impl Mmsg {
     /// What a receive that was not plain put into buffer `index`.
     #[inline(never)]
     fn received(&mut self, look: Look, index: usize) -> Option<Received> {
-        let arrived = self.arena.arrived(index);
+        let mut arrived = self.arena.arrived(index);
+        if arrived.segment_size == arrived.length {
+            // Alone, or joined before the kernel was told to join no more: it does not say of those.
+            let bytes = &self.arena.buffer_mut(index)[..arrived.length as usize];
+            arrived.segment_size = segment_size(bytes) as u32;
+        }
         let held = &mut self.port.inlet_mut(look.regular).held;
         held.read(arrived.length, arrived.segment_size, look.stays);
         self.port.report.received(index as u32, &arrived)
@@ -162,8 +167,8 @@ impl Mmsg {
         self.port.report.counters.receive_calls += 1;
         match self.received_plain(look, 0) {
             Some(received) => {
-                let is_one = received.length == received.segment_size;
-                self.port.inlet_mut(look.regular).came_alone(received.length, is_one);
+                let inlet = self.port.inlet_mut(look.regular);
+                inlet.came_alone(received.length, received.segment_size);
                 batch.push(received);
             }
             // Nothing to handle, and so nobody to release it.
@@ -194,12 +199,14 @@ impl Mmsg {
         self.woken = false;
         self.port.found(regular);
         self.port.report.counters.receive_calls += 1;
-        if filled > 1 {
-            self.port.inlet_mut(regular).came_together();
-        }
         for index in 0..filled {
             let received = if plain { self.received_plain(look, index) } else { self.received(look, index) };
             batch.extend(received);
+        }
+        let inlet = self.port.inlet_mut(regular);
+        match batch[..] {
+            [received] if limit == 1 => inlet.came_alone(received.length, received.segment_size),
+            _ => inlet.came_together(),
         }
         if batch.is_empty() {
             // As above.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mmsg::Mmsg;
-use super::{Backend, Config, Event, PathId, Train};
+use super::{Backend, Config, Ecn, Event, PathId, Train};
 
 #[test]
 fn a_batch_that_the_kernel_cut_short_goes_on_where_it_was_cut() {
@@ -92,8 +92,8 @@ fn gso_that_fails_in_use_is_switched_off_once_and_loses_nothing() {
     assert_eq!(lengths, [1_000, 1_000, 500, 1_000, 1_000, 500]);
 }
 
-/// Sends `length` bytes in packets of `segment_size` from `here` to `there`, and takes what comes until all of it has.
-fn carry(here: &mut Mmsg, there: &mut Mmsg, length: usize, segment_size: usize) -> Vec<u32> {
+/// Sends `length` bytes in packets of `segment_size`.
+fn send(here: &mut Mmsg, length: usize, segment_size: usize) {
     let mut buffer = here.lend().unwrap();
     let bytes = &mut buffer.bytes_mut()[..length];
     for packet in bytes.chunks_mut(segment_size) {
@@ -103,6 +103,11 @@ fn carry(here: &mut Mmsg, there: &mut Mmsg, length: usize, segment_size: usize) 
     }
     here.submit(Train { buffer, length, segment_size, path: PathId(0) });
     here.flush().unwrap();
+}
+
+/// Sends `length` bytes in packets of `segment_size` from `here` to `there`, and takes what comes until all of it has.
+fn carry(here: &mut Mmsg, there: &mut Mmsg, length: usize, segment_size: usize) -> Vec<u32> {
+    send(here, length, segment_size);
     let (mut batch, mut lengths) = (Vec::new(), Vec::new());
     // As a worker that spins looks: one that was woken takes whatever woke it.
     for _ in 0..1_000_000 {
@@ -140,4 +145,30 @@ fn small_packets_that_come_alone_are_not_joined_and_trains_are_again_from_the_se
         "the kernel cut it, and nothing was lost"
     );
     assert_eq!(carry(&mut here, &mut there, 3_000, 1_000), [3_000], "it joins again");
+}
+
+#[test]
+fn what_was_joined_before_the_kernel_was_told_not_to_is_cut_where_its_packets_say() {
+    let config = Config::new("127.0.0.1:0".parse().unwrap());
+    let (mut there, mut here) = (Mmsg::open(&config).unwrap(), Mmsg::open(&config).unwrap());
+    here.register_path(PathId(0), there.local_addr());
+    for marked in [false, true] {
+        if marked {
+            // From here on control messages are taken, as on a path whose packets are marked.
+            there.register_path(PathId(0), "192.0.2.1:9".parse().unwrap());
+            there.mark(PathId(0), Ecn::Ect0);
+        }
+        let _ = there.port.inlet.socket.set_gro(true);
+        send(&mut here, 3_000, 1_000);
+        let _ = there.port.inlet.socket.set_gro(false);
+        let mut packets = Vec::new();
+        let mut batch = Vec::new();
+        for _ in 0..1_000 {
+            there.receive(&mut batch).unwrap();
+            packets.extend(batch.iter().map(|received| (received.length, received.segment_size)));
+            there.release();
+        }
+        assert_eq!(packets.iter().map(|(length, _)| length).sum::<u32>(), 3_000, "marked: {marked}");
+        assert!(packets.iter().all(|(_, size)| *size == 1_000), "marked: {marked}: {packets:?}");
+    }
 }

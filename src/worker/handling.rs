@@ -113,7 +113,14 @@ pub(super) struct Handling<'a, A> {
 }
 
 impl<A: App> Handling<'_, A> {
-    #[inline]
+    /// [`Handling::deliver`] for what came alone: what its turn runs through lies closer together without it.
+    #[inline(never)]
+    pub(super) fn deliver_one(self, session: SessionKey, kind: DeliveryKind, payload: Payload<'_>) {
+        self.deliver(session, kind, payload);
+    }
+
+    // Where many came, a call of its own would cost each of them as much as a small handler.
+    #[inline(always)]
     pub(super) fn deliver(self, session: SessionKey, kind: DeliveryKind, payload: Payload<'_>) {
         let Self { engine, app, counters, now } = self;
         let (payload, owned) = (payload.bytes(), payload.owned());

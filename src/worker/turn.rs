@@ -272,7 +272,7 @@ impl<A: App> Worker<A> {
                 }
                 BodyRef::Owned(index) => Payload::Owned(deliveries.owned(index)),
             };
-            Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
+            Handling { engine, app, counters, now: *now }.deliver_one(session, delivery.kind, payload);
         }
         self.deliveries.clear(|buffer| self.engine.recycle(buffer));
     }
