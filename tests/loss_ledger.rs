@@ -271,11 +271,17 @@ fn what_a_peer_s_socket_dropped_is_not_multiplied_by_the_sessions_that_are_told_
 
 /// The kernel's own count of what it dropped at the socket with this port: the last column of its line.
 fn kernel_drops(port: u16) -> u64 {
-    let table = std::fs::read_to_string("/proc/net/udp").expect("Linux has it");
     let local = format!(":{port:04X}");
-    let line = table
-        .lines()
-        .find(|line| line.split_whitespace().nth(1).is_some_and(|address| address.ends_with(&local)));
-    let drops = line.and_then(|line| line.split_whitespace().last()).expect("the socket is open");
-    drops.parse().expect("a number")
+    // The table is handed over piece by piece. Between two pieces other sockets come and go, and a line that is there may
+    // be passed over: it is read until it shows the socket, which is open all the while.
+    for _ in 0..100 {
+        let table = std::fs::read_to_string("/proc/net/udp").expect("Linux has it");
+        let line = table
+            .lines()
+            .find(|line| line.split_whitespace().nth(1).is_some_and(|address| address.ends_with(&local)));
+        if let Some(drops) = line.and_then(|line| line.split_whitespace().last()) {
+            return drops.parse().expect("a number");
+        }
+    }
+    panic!("the socket is open, and a hundred readings of the kernel's table do not show it");
 }
