@@ -87,7 +87,7 @@ const UDP_HEADER_SIZE: u32 = 8;
 const KIND_AT: u32 = UDP_HEADER_SIZE;
 const INIT: u32 = 0x10;
 /// P-6.3: header, version, session, boot id, bounds and suite come before the cookie's length.
-const COOKIE_SIZE_AT: u32 = UDP_HEADER_SIZE + 16 + 4 + 8 + 8 + 40 + 1;
+const COOKIE_SIZE_AT: u32 = UDP_HEADER_SIZE + crate::bounds::HEADER_SIZE as u32 + 4 + 8 + 8 + 40 + 1;
 /// linux/filter.h: SKF_AD_OFF + SKF_AD_RANDOM, a number drawn anew by each load.
 const RANDOM: u32 = (-0x1000_i32 + 56).cast_unsigned();
 /// The packet, however long.

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::bounds::HEADER_SIZE;
 use crate::transport::buffer::SharedBuffer;
+use crate::transport::{BodyRef, Deliveries};
 
 /// Where a payload is while its handler runs.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +16,19 @@ pub(super) enum Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
+    /// What lies at `body`: in the buffer `received`, or beside it.
+    #[inline(always)]
+    pub(super) fn of(body: BodyRef, received: &'a [u8], deliveries: &'a Deliveries) -> Self {
+        match body {
+            BodyRef::Received { offset, size, .. } => {
+                let start = offset as usize;
+                debug_assert!(start >= HEADER_SIZE);
+                Payload::InPacket(&received[start..start + size as usize])
+            }
+            BodyRef::Owned(index) => Payload::Owned(deliveries.owned(index)),
+        }
+    }
+
     #[inline]
     pub(super) fn bytes(self) -> &'a [u8] {
         match self {

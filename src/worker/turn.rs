@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bounds::{HANDLER_CALLS_MAX, HEADER_SIZE, TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY};
+use crate::bounds::{HANDLER_CALLS_MAX, TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY};
 use crate::hint::rarely;
-use crate::io::{Ecn, Event as IoEvent};
+use crate::io::{Backend, Ecn, Event as IoEvent};
 use crate::time::Timestamp;
 use crate::transport::ecn::Mark;
 use crate::transport::planted::{self, Fault};
@@ -265,13 +265,7 @@ impl<A: App> Worker<A> {
         let Self { engine, backend, app, deliveries, counters, now, .. } = self;
         let delivery = deliveries.at(0);
         if let Some(session) = engine.key_at(delivery.session) {
-            let payload = match delivery.body {
-                BodyRef::Received { buffer, offset, size } => {
-                    let start = offset as usize;
-                    Payload::InPacket(&backend.buffer_mut(buffer)[start..start + size as usize])
-                }
-                BodyRef::Owned(index) => Payload::Owned(deliveries.owned(index)),
-            };
+            let payload = Payload::of(delivery.body, received_at(&mut **backend, delivery.body), deliveries);
             Handling { engine, app, counters, now: *now }.deliver_one(session, delivery.kind, payload);
         }
         self.deliveries.clear(|buffer| self.engine.recycle(buffer));
@@ -303,23 +297,13 @@ impl<A: App> Worker<A> {
         let Self { engine, backend, app, deliveries, counters, now, clock, .. } = self;
         let first = deliveries.at(from);
         let Some(session) = engine.key_at(first.session) else { return (from + 1, None) };
-        let received: &[u8] = match first.body {
-            BodyRef::Received { buffer, .. } => backend.buffer_mut(buffer),
-            BodyRef::Owned(_) => &[],
-        };
+        let received = received_at(&mut **backend, first.body);
         for i in from..deliveries.len() {
             let delivery = deliveries.at(i);
             if !delivery.lies_beside(&first) {
                 return (i, None);
             }
-            let payload = match delivery.body {
-                BodyRef::Received { offset, size, .. } => {
-                    let start = offset as usize;
-                    debug_assert!(start >= HEADER_SIZE);
-                    Payload::InPacket(&received[start..start + size as usize])
-                }
-                BodyRef::Owned(index) => Payload::Owned(deliveries.owned(index)),
-            };
+            let payload = Payload::of(delivery.body, received, deliveries);
             Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
             pace.since_transmit += 1;
             let train = engine.is_train_ready(session, pace.train_size);
@@ -452,6 +436,15 @@ impl<A: App> Worker<A> {
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
         if self.wants_turn() { self.now } else { self.engine.poll_timeout().unwrap_or(Timestamp::NEVER) }
+    }
+}
+
+/// The buffer that `body` came in; none for one in memory of its own.
+#[inline(always)]
+fn received_at(backend: &mut dyn Backend, body: BodyRef) -> &[u8] {
+    match body {
+        BodyRef::Received { buffer, .. } => backend.buffer_mut(buffer),
+        BodyRef::Owned(_) => &[],
     }
 }
 

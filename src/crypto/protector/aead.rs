@@ -335,6 +335,29 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_is_made_of_the_whole_number_of_which_a_header_tells_32_bits() {
+        // P-1.9, P-11.5.
+        let (mut client, mut server) = pair();
+        let early = sealed(&mut client, 5);
+        assert_eq!(server.open(&mut early.clone()), Ok(()));
+        let first = u64::from(u32::MAX) - 1;
+        for number in (first - (1 << 31)..=first + 8).step_by(1 << 30).chain(first + 1..first + 8) {
+            let mut packet = sealed(&mut client, number);
+            assert_eq!(packet[12..HEADER_SIZE], (number as u32).to_le_bytes());
+            assert_eq!(server.open(&mut packet), Ok(()), "{number}");
+            assert_eq!(client.send.state.last_number, Some(number));
+        }
+        // The same low bits as a number that is next: its nonce is another.
+        assert_eq!(server.open(&mut early.clone()), Err(OpenError::Tag));
+        let mut dormant = server.rest();
+        assert!(dormant.open(&mut early.clone()).is_err());
+        assert!(
+            dormant.open(&mut sealed(&mut client, first + 9)).is_ok(),
+            "those that slept know where they stood"
+        );
+    }
+
+    #[test]
     fn a_forgery_wakes_no_dormant_keys_and_is_counted() {
         let (mut client, server) = pair();
         let mut dormant = server.rest();
