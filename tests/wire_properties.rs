@@ -133,12 +133,14 @@ fn bounds() -> impl Strategy<Value = Bounds> {
     )
 }
 
-/// A packet's worth of frames: control, datagrams, at most one unit, padding.
+/// A packet's worth of frames: control, datagrams, at most one unit or two fragments, padding.
 fn packet() -> impl Strategy<Value = Vec<u8>> {
     let unit = prop_oneof![
         Just(Vec::new()),
         vec((record_header(), vec(any::<u8>(), 0..80)), 0..8).prop_map(|records| messages_frame(7, &records)),
         fragment().prop_map(|fragment| fragment_frame(&fragment)),
+        (fragment(), fragment())
+            .prop_map(|(one, other)| [fragment_frame(&one), fragment_frame(&other)].concat()),
         part().prop_map(|part| part_frame(&part).1),
     ];
     let datagrams = vec(vec(any::<u8>(), 0..100), 0..3);

@@ -65,6 +65,20 @@ pub struct LargeQueue {
     part_way: usize,
 }
 
+/// A piece of a message, next to be cut off.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// Index of the message.
+    pub message: u32,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// Bytes of message `index` among `pieces`.
+fn size_of_message(pieces: &[Piece], index: u32) -> u64 {
+    pieces.iter().filter(|piece| piece.message == index).map(|piece| piece.size).sum()
+}
+
 /// At most this many messages are part-way at once, half of what a receiver must be able to hold.
 const STARTED_MAX: usize = REASSEMBLIES_MAX / 2;
 
@@ -99,35 +113,40 @@ impl LargeQueue {
 
     #[inline(never)]
     fn peek_pending(&self) -> Option<(u32, u64, u64)> {
+        self.peek_after(&[])
+    }
+
+    /// [`LargeQueue::peek`] once `gone` have left.
+    #[must_use]
+    pub fn peek_after(&self, gone: &[Piece]) -> Option<(u32, u64, u64)> {
         self.pending.iter().enumerate().find_map(|(place, &index)| {
             let message = self.messages[index as usize].as_ref()?;
-            let allowance = message.allowance();
-            self.may_leave(place, message, allowance).then_some((index, message.cut, allowance))
+            let gone_size = size_of_message(gone, index);
+            let allowance = message.allowance().saturating_sub(gone_size);
+            let may_start = message.started() || self.started < STARTED_MAX;
+            let may_leave = may_start && allowance > 0 && !self.is_behind(place, message, gone);
+            may_leave.then_some((index, message.cut + gone_size, allowance))
         })
     }
 
-    /// Whether something could leave once `size` bytes of message `cut` have.
+    /// Whether something could leave once `gone` have.
     #[must_use]
     #[inline(never)]
-    pub fn has_more_after(&self, cut: u32, size: u64) -> bool {
-        self.pending.iter().enumerate().any(|(place, &index)| {
-            let Some(message) = self.messages[index as usize].as_ref() else { return false };
-            let gone = if index == cut { size } else { 0 };
-            self.may_leave(place, message, message.allowance().saturating_sub(gone))
-        })
-    }
-
-    fn may_leave(&self, place: usize, message: &LargeOut, allowance: u64) -> bool {
-        let may_start = message.started() || self.started < STARTED_MAX;
-        may_start && allowance > 0 && !self.is_behind(place, message)
+    pub fn has_more_after(&self, gone: &[Piece]) -> bool {
+        self.peek_after(gone).is_some()
     }
 
     /// Whether an earlier message of the same ordered channel is not wholly cut: cutting this one first
     /// would make the receiver hold it, and all after it, behind a gap.
-    fn is_behind(&self, place: usize, message: &LargeOut) -> bool {
+    fn is_behind(&self, place: usize, message: &LargeOut, gone: &[Piece]) -> bool {
         let Some(channel) = message.channel() else { return false };
-        let mut earlier = self.pending.iter().take(place);
-        earlier.any(|&i| self.messages[i as usize].as_ref().and_then(LargeOut::channel) == Some(channel))
+        self.pending.iter().take(place).any(|&index| {
+            let earlier = self.messages[index as usize].as_ref();
+            earlier.is_some_and(|earlier| {
+                earlier.channel() == Some(channel)
+                    && earlier.cut + size_of_message(gone, index) < earlier.total()
+            })
+        })
     }
 
     /// Whether a message of `channel` is not wholly cut: what follows on the channel queues behind it.
@@ -253,6 +272,10 @@ impl LargeQueue {
 mod tests {
     use super::*;
 
+    fn piece(message: u32, size: u64) -> Piece {
+        Piece { message, size }
+    }
+
     fn zeros(size: usize) -> SharedBuffer {
         SharedBuffer::from(Buffer::zeroed(size))
     }
@@ -261,13 +284,15 @@ mod tests {
     fn nothing_is_left_after_the_last_piece_that_may_leave() {
         let mut queue = LargeQueue::default();
         queue.push(RecordHeader::Message, zeros(30_000), None);
-        assert!(queue.has_more_after(0, 10_000));
-        assert!(!queue.has_more_after(0, 30_000));
+        assert!(queue.has_more_after(&[piece(0, 10_000)]));
+        assert!(!queue.has_more_after(&[piece(0, 30_000)]));
         queue.push(RecordHeader::Message, zeros(20_000), None);
-        assert!(queue.has_more_after(0, 30_000), "the other one");
+        assert!(queue.has_more_after(&[piece(0, 30_000)]), "the other one");
+        assert_eq!(queue.peek_after(&[piece(0, 30_000), piece(1, 5_000)]), Some((1, 5_000, 15_000)));
+        assert!(!queue.has_more_after(&[piece(0, 30_000), piece(1, 20_000)]));
         queue.cut(0, 30_000);
-        assert!(queue.has_more_after(1, 19_999));
-        assert!(!queue.has_more_after(1, 20_000));
+        assert!(queue.has_more_after(&[piece(1, 19_999)]));
+        assert!(!queue.has_more_after(&[piece(1, 20_000)]));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub mod carried {
     pub const REPEATED: u16 = 256;
     /// It carries a part of its unit.
     pub const PART: u16 = 512;
+    /// It carries two units: the one before its unit, too.
+    pub const PAIR: u16 = 1_024;
 }
 
 /// One packet sent.
@@ -48,6 +50,13 @@ pub struct SentPacket {
 }
 
 impl SentPacket {
+    /// The units it carried, where it carried any.
+    #[inline]
+    pub fn units(&self) -> impl Iterator<Item = u64> + use<> {
+        let beside = u64::from(self.carried & carried::PAIR != 0);
+        self.unit - beside..=self.unit
+    }
+
     /// Bytes that count against the congestion window: a size probe must not keep data waiting for an
     /// answer that may never come (RFC 8899 §3).
     fn counted(&self) -> u64 {

@@ -40,10 +40,10 @@ pub enum DecodeError {
         /// Where the frame starts.
         at: u32,
     },
-    /// A second MESSAGES or FRAGMENT in one packet (P-3.4).
-    #[error("a second unit at byte {at}: a packet carries at most one")]
+    /// More units in one packet than one, or two FRAGMENTs (P-3.4).
+    #[error("one unit too many at byte {at}: a packet carries one at most, or two FRAGMENTs")]
     SecondUnit {
-        /// Where the second unit's frame starts.
+        /// Where the frame of the one too many starts.
         at: u32,
     },
     /// A record kind that is not known (P-4.1).

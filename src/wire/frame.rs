@@ -109,8 +109,18 @@ impl Frame<'_> {
 #[derive(Clone, Debug)]
 pub struct Frames<'a> {
     reader: Reader<'a>,
-    unit_seen: bool,
+    units: Units,
     done: bool,
+}
+
+/// The units of a packet that were seen (P-3.4).
+#[derive(Clone, Copy, Debug)]
+enum Units {
+    None,
+    /// A FRAGMENT, behind which another may follow.
+    Fragment,
+    /// As many as there may be.
+    All,
 }
 
 impl<'a> Frames<'a> {
@@ -118,7 +128,7 @@ impl<'a> Frames<'a> {
     #[inline]
     #[must_use]
     pub fn new(frames: &'a [u8]) -> Self {
-        Self { reader: Reader::new(frames), unit_seen: false, done: false }
+        Self { reader: Reader::new(frames), units: Units::None, done: false }
     }
 
     /// Where the next frame starts: behind the last one yielded, or at the padding or the error.
@@ -160,7 +170,7 @@ impl<'a> Frames<'a> {
         if self.done || *self.reader.rest().first()? != kind::MESSAGES {
             return None;
         }
-        let unit = self.note_unit().and_then(|()| unit::decode_messages(&mut self.reader));
+        let unit = self.note_unit(Units::All).and_then(|()| unit::decode_messages(&mut self.reader));
         self.done = unit.is_err();
         Some(unit)
     }
@@ -171,15 +181,15 @@ impl<'a> Frames<'a> {
     fn decode(&mut self, kind: u8) -> Result<Option<Frame<'a>>, DecodeError> {
         let frame = match kind {
             kind::MESSAGES => {
-                self.note_unit()?;
+                self.note_unit(Units::All)?;
                 Frame::Messages(unit::decode_messages(&mut self.reader)?)
             }
             kind::FRAGMENT => {
-                self.note_unit()?;
+                self.note_unit(Units::Fragment)?;
                 Frame::Fragment(unit::decode_fragment(&mut self.reader)?)
             }
             kind::UNIT_PART => {
-                self.note_unit()?;
+                self.note_unit(Units::All)?;
                 Frame::Part(unit::decode_part(&mut self.reader)?)
             }
             kind::ACK => Frame::Ack(Ack::decode(&mut self.reader)?),
@@ -232,10 +242,13 @@ impl<'a> Frames<'a> {
         })
     }
 
-    fn note_unit(&mut self) -> Result<(), DecodeError> {
-        if std::mem::replace(&mut self.unit_seen, true) {
-            return Err(DecodeError::SecondUnit { at: narrow(self.reader.position()) });
-        }
+    #[inline]
+    fn note_unit(&mut self, unit: Units) -> Result<(), DecodeError> {
+        self.units = match (self.units, unit) {
+            (Units::None, _) => unit,
+            (Units::Fragment, Units::Fragment) => Units::All,
+            _ => return Err(DecodeError::SecondUnit { at: narrow(self.reader.position()) }),
+        };
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::bounds::{
 
 /// The protocol this build speaks: "RW" and a number. 1 had no suite and no keys, 2 no parts of units and no
 /// challenges of paths (P-6.2).
-pub const VERSION: u32 = 0x5257_0004;
+pub const VERSION: u32 = 0x5257_0005;
 /// Bytes of every INIT packet, header and tag included (P-6.1).
 pub const INIT_PACKET_SIZE: usize = 1_200;
 /// Bytes of every INIT body.

@@ -7,11 +7,11 @@
 //! ```text
 //! one packet (one UDP payload), all integers little-endian
 //! +----------------+--------------------------------------------------------+--------+
-//! | header, 20     | frames                                                 | tag 16 |
-//! | kind epoch len | [control frames][datagrams][at most one unit][padding] |        |
+//! | header, 16     | frames                                                 | tag 16 |
+//! | kind epoch len | [control frames][datagrams][unit, or two]     [padding] |        |
 //! | session number |            perhaps a fill ->|                          |        |
 //! +----------------+-----------------------------|--------------------------+--------+
-//!                          MESSAGES head, 12, [record][record]…   or   FRAGMENT head, 56, data
+//!                          MESSAGES head, 6, [record][record]…   or   FRAGMENT head, 56, data
 //!                          or   UNIT_PART head, 16, bytes of either
 //! ```
 //!

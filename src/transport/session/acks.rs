@@ -208,7 +208,7 @@ impl Session {
                 if packet.carried & carried::PART != 0 {
                     parts.push((packet.unit, number));
                 } else if packet.unit != NO_UNIT {
-                    units.push((packet.unit, packet.carried & carried::PROBE != 0));
+                    units.extend(packet.units().map(|unit| (unit, packet.carried & carried::PROBE != 0)));
                 }
             });
         }
@@ -372,7 +372,9 @@ impl Session {
         if packet.carried & carried::PART != 0 {
             self.on_part_lost(packet.unit, number);
         } else if packet.unit != NO_UNIT && !planted::is(Fault::LostUnitNotRequeued) {
-            self.units.on_lost(packet.unit, number);
+            for unit in packet.units() {
+                self.units.on_lost(unit, number);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use crate::transport::path_mtu::PathMtu;
 use crate::transport::session::Session;
 use crate::transport::session::transmit::{Pick, Plan};
 use crate::transport::sink::{Marking, PacketSink};
-use crate::transport::units_out::Body;
+use crate::transport::train;
 use crate::wire::FRAGMENT_HEAD_SIZE;
 
 /// Room that every unit leaves for ACK_REQUEST and PING.
@@ -18,9 +18,6 @@ const SIGNALS_SIZE: usize = 4;
 
 /// Padding to a full packet costs at most this part of it (1/16): more, and the train ends instead.
 const PADDING_PART_MAX: usize = 16;
-
-/// A message of more fragments is cut into full ones.
-const EVEN_FRAGMENTS_MAX: u64 = 8;
 
 impl Session {
     /// When the pacer lets the next packet go; `None`: now.
@@ -63,45 +60,33 @@ impl Session {
         self.mtu.filled_size() - HEADER_SIZE - TAG_SIZE - SIGNALS_SIZE
     }
 
-    /// Bytes of data in each fragment of a message of `total` bytes: all alike, so that they travel in packets of
-    /// one size, which one train carries. Beside what waits to be said there may be room for less.
+    /// True when full units wait that are worth a train of `size` bytes.
+    #[inline]
+    pub(crate) fn is_train_ready(&self, size: usize) -> bool {
+        train::is_full(self.queue.full_units(), self.mtu.size(), size)
+    }
+
+    /// Bytes of data in a fragment that fills its packet, beside what waits to be said.
     #[inline(never)]
-    pub(super) fn fragment_size(&self, total: u64) -> usize {
+    pub(super) fn fragment_size(&self) -> usize {
         let control = &self.control;
         let speaks = self.acks.wanted() || control.duplicate_seen || control.stats || control.wants_packet();
         let control = if speaks { CONTROL_SIZE_RESERVED - SIGNALS_SIZE } else { 0 };
-        self.even_share(total).min(self.unit_size_max() - control - FRAGMENT_HEAD_SIZE)
+        self.unit_size_max() - control - FRAGMENT_HEAD_SIZE
     }
 
     /// The size of the packets around one with this unit; 0 when so much padding is dearer than another train.
     #[inline(never)]
-    pub(super) fn full_packet_size(&self, body: Body, unit_size: usize) -> usize {
-        let size = match body {
-            Body::Packed(_) => self.mtu.filled_size(),
-            Body::Fragment { large, .. } => self.fragment_packet_size(self.large.total(large)),
-        };
+    pub(super) fn full_packet_size(&self, unit_size: usize) -> usize {
+        let size = self.mtu.filled_size();
         let filled = unit_size + CONTROL_SIZE_RESERVED + HEADER_SIZE + TAG_SIZE;
         if filled > size - size / PADDING_PART_MAX { size } else { 0 }
-    }
-
-    /// The size of the packets that a message of `total` bytes travels in, control frames or none.
-    fn fragment_packet_size(&self, total: u64) -> usize {
-        let around = HEADER_SIZE + CONTROL_SIZE_RESERVED + FRAGMENT_HEAD_SIZE + TAG_SIZE;
-        (self.even_share(total) + around).min(self.mtu.filled_size())
-    }
-
-    /// A message's bytes shared out evenly among as few fragments as can hold them, where those are few: a last one
-    /// that is smaller ends a train of few packets, and is a small part of one of many.
-    fn even_share(&self, total: u64) -> usize {
-        let most = (self.unit_size_max() - FRAGMENT_HEAD_SIZE) as u64;
-        let count = total.div_ceil(most).max(1);
-        if count > EVEN_FRAGMENTS_MAX { most as usize } else { total.div_ceil(count) as usize }
     }
 
     /// What waits to be said does not fit beside the unit, whose size is what it was when it was packed: a packet
     /// without a unit says it first.
     pub(super) fn speaks_alone(&self, now: Timestamp, plan: &Plan) -> bool {
-        let crowded = matches!(plan.pick, Pick::Again(..) | Pick::New(_))
+        let crowded = matches!(plan.pick, Pick::Again(..) | Pick::New(..))
             && plan.unit_size + CONTROL_SIZE_RESERVED > self.mtu.size() - HEADER_SIZE - TAG_SIZE;
         crowded && (self.acks.due(now) || self.control.wants_packet())
     }

@@ -18,6 +18,7 @@ mod key_update;
 mod lanes;
 mod limits;
 mod migration;
+mod pair;
 mod parts;
 mod plain;
 #[cfg(feature = "planted-faults")]
@@ -62,7 +63,6 @@ use crate::transport::send_queue::SendQueue;
 use crate::transport::sent::SentPackets;
 use crate::transport::shared::Shared;
 use crate::transport::sink::{PathIndex, Way};
-use crate::transport::train;
 use crate::transport::unit_window::UnitWindow;
 use crate::transport::units_out::UnitsOut;
 use crate::transport::{CloseReason, SessionKey};
@@ -389,12 +389,6 @@ impl Session {
     /// Bytes that may be in flight.
     pub(crate) fn congestion_window(&self) -> u64 {
         self.congestion.window()
-    }
-
-    /// True when full units wait that are worth a train of `size` bytes.
-    #[inline]
-    pub(crate) fn is_train_ready(&self, size: usize) -> bool {
-        train::is_full(self.queue.full_units(), self.mtu.size(), size)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

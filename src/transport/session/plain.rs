@@ -14,15 +14,17 @@ use crate::bounds::{CONTROL_SIZE_RESERVED, HEADER_SIZE, TAG_SIZE};
 use crate::hint::rarely;
 use crate::time::Timestamp;
 use crate::transport::planted::{self, Fault};
+use crate::transport::sent::carried;
 use crate::transport::session::Session;
 use crate::transport::session::flown::Flown;
 use crate::transport::session::frames::ControlFrames;
+use crate::transport::session::pair::units_size;
 use crate::transport::session::transmit::{Pick, encode_header};
 use crate::transport::session::write_unit::{charged, unit_size};
 use crate::transport::shared::Shared;
 use crate::transport::sink::PacketSink;
 use crate::transport::units_out::Body;
-use crate::wire::{self, ACK_FIXED_SIZE, ACK_REQUEST_SIZE, FRAGMENT_HEAD_SIZE, Writer};
+use crate::wire::{self, ACK_FIXED_SIZE, ACK_REQUEST_SIZE, Writer};
 
 /// What became of the plain packets.
 pub(super) enum Plain {
@@ -116,8 +118,9 @@ impl Session {
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> Option<Flown> {
-        let unit_size = unit_size(body);
-        let fill_to = self.fill_to(body, self.more_after(body), unit_size);
+        let beside = self.beside(body, self.window_now().saturating_sub(self.sent.bytes_in_flight()));
+        let unit_size = units_size(body, beside);
+        let fill_to = self.fill_to(self.more_after(body, beside), unit_size);
         let acks = self.acks.wanted();
         let asks = fill_to == 0 && self.queue.full_units() == 0 && self.ends_burst(shared);
         let control_size = ACK_FIXED_SIZE * usize::from(acks) + ACK_REQUEST_SIZE * usize::from(asks);
@@ -136,29 +139,30 @@ impl Session {
         if asks {
             wire::encode_ack_request(&mut writer);
         }
-        let fill = self.fill_before(body, rest.len() - unit_size);
+        let fill = self.fill_before(beside.unwrap_or(body), rest.len() - unit_size);
         if rarely(fill > 0) {
             wire::encode_fill(&mut rest[..fill]);
         }
         let (unit_out, padding) = rest[fill..].split_at_mut(unit_size);
-        let (unit, elsewhere) = self.write_pick(Pick::New(body), number, unit_out, shared);
+        let (unit, elsewhere) = self.write_pick(Pick::New(body, beside), number, unit_out, shared);
         if !padding.is_empty() {
             padding.fill(0);
         }
         match elsewhere {
             None => self.protector.seal(packet),
             Some(bytes) => {
-                let at = HEADER_SIZE + control_size + fill + FRAGMENT_HEAD_SIZE;
+                let at = HEADER_SIZE + control_size + fill + unit_size - bytes.len();
                 self.protector.seal_around(packet, at, &bytes);
                 if self.protector.leaves_bytes() {
                     sink.gather(at, bytes);
                 }
             }
         }
+        let carries = if beside.is_some() { carried::PAIR } else { 0 };
         if planted::is(Fault::SlotReusedBeforeAck) {
-            self.plant_slot_reuse(Pick::New(body), shared);
+            self.plant_slot_reuse(Pick::New(body, beside), shared);
         }
-        Some(Flown { number, unit, size, ack_largest: frames.ack_largest, carries: 0 })
+        Some(Flown { number, unit, size, ack_largest: frames.ack_largest, carries })
     }
 }
 

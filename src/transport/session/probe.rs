@@ -24,7 +24,7 @@ impl Session {
         if is_last && self.probes_large() {
             return Pick::Nothing;
         }
-        if is_last && let pick @ (Pick::New(_) | Pick::Part(..)) = self.pick_new(now, u64::MAX, shared) {
+        if is_last && let pick @ (Pick::New(..) | Pick::Part(..)) = self.pick_new(now, u64::MAX, shared) {
             return pick;
         }
         let skip = usize::from(is_last && self.probes_twice());

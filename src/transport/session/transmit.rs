@@ -1,4 +1,4 @@
-//! Building packets: [control frames][datagrams][at most one unit][padding].
+//! Building packets: [control frames][datagrams][a unit, or two FRAGMENTs, if any][padding].
 //!
 //! A loop that picks, one function for each part. Control frames are made anew for each packet; only
 //! the unit is ever repeated.
@@ -13,12 +13,13 @@ use crate::transport::sent::{NO_UNIT, carried};
 use crate::transport::session::Session;
 use crate::transport::session::flown::Flown;
 use crate::transport::session::frames::ControlFrames;
+use crate::transport::session::pair::units_size;
 use crate::transport::session::plain::Plain;
 use crate::transport::session::write_unit::{charged, unit_size};
 use crate::transport::shared::Shared;
 use crate::transport::sink::{Extent, PacketSink};
 use crate::transport::units_out::Body;
-use crate::wire::{self, FRAGMENT_HEAD_SIZE, Header, PacketKind, PacketNumber, UNIT_PART_HEAD_SIZE, Writer};
+use crate::wire::{self, Header, PacketKind, PacketNumber, UNIT_PART_HEAD_SIZE, Writer};
 
 /// What the next packet carries beside control frames.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +28,20 @@ pub(super) enum Pick {
     Nothing,
     /// A unit sent before.
     Again(u64, Body),
-    /// A unit sent for the first time.
-    New(Body),
+    /// A unit sent for the first time, and perhaps another beside it.
+    New(Body, Option<Body>),
     /// A part of a unit that no longer fits a packet.
     Part(Part, Body),
+}
+
+impl Pick {
+    /// The second unit, where there is one.
+    fn beside(self) -> Option<Body> {
+        match self {
+            Pick::New(_, beside) => beside,
+            _ => None,
+        }
+    }
 }
 
 /// A packet's parts as they are decided.
@@ -159,7 +170,7 @@ impl Session {
         // L11, RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller."
         let is_probe = self.loss.probes_due > 0;
         let pick = self.pick(now, is_probe, shared);
-        let (body, unit_size) = match pick {
+        let (more, unit_size) = match pick {
             Pick::Nothing => {
                 if is_probe {
                     self.control.ping = true;
@@ -172,31 +183,20 @@ impl Session {
                 let fill_to = if goes_on { self.mtu.filled_size() } else { 0 };
                 return Plan { pick, unit_size: UNIT_PART_HEAD_SIZE + part.size(), fill_to, is_probe };
             }
-            Pick::Again(_, body) | Pick::New(body) => (body, unit_size(body)),
+            Pick::New(body, beside) => (self.more_after(body, beside), units_size(body, beside)),
+            Pick::Again(_, body) => {
+                (self.queue.full_units() > 1 || self.large.peek().is_some(), unit_size(body))
+            }
         };
-        let more = match pick {
-            Pick::New(_) => self.more_after(body),
-            _ => self.queue.full_units() > 1 || self.large.peek().is_some(),
-        };
-        let fill_to = self.fill_to(body, more || self.units.has_lost(), unit_size);
+        let fill_to = self.fill_to(more || self.units.has_lost(), unit_size);
         Plan { pick, unit_size, fill_to, is_probe }
     }
 
-    /// Whether packets of new units follow the one with `body`: a smaller last one travels in its train.
+    /// The size that a packet with `unit_size` bytes of units is padded to, so that its train goes on where `more` follow;
+    /// 0: it is as it comes.
     #[inline(always)]
-    pub(super) fn more_after(&self, body: Body) -> bool {
-        let large_after = match body {
-            Body::Fragment { large, size, .. } => self.large.has_more_after(large, size.into()),
-            Body::Packed(_) => self.large.peek().is_some(),
-        };
-        large_after || self.queue.has_second()
-    }
-
-    /// The size that a packet with `body` is padded to, so that its train goes on where `more` follow; 0: it is as it
-    /// comes.
-    #[inline(always)]
-    pub(super) fn fill_to(&self, body: Body, more: bool, unit_size: usize) -> usize {
-        if more { self.full_packet_size(body, unit_size) } else { 0 }
+    pub(super) fn fill_to(&self, more: bool, unit_size: usize) -> usize {
+        if more { self.full_packet_size(unit_size) } else { 0 }
     }
 
     fn pick(&mut self, now: Timestamp, is_probe: bool, shared: &mut Shared) -> Pick {
@@ -256,7 +256,7 @@ impl Session {
             self.cut_unit(unit, body);
             return self.pick_part(budget).unwrap_or(Pick::Nothing);
         }
-        Pick::New(body)
+        Pick::New(body, self.beside(body, budget))
     }
 
     /// What a new unit would carry: small records and fragments take turns by bytes.
@@ -266,7 +266,7 @@ impl Session {
             (Some(packed), None) => Some(Body::Packed(packed)),
             (Some(packed), Some(_)) if self.turns.small <= self.turns.large => Some(Body::Packed(packed)),
             (_, Some((index, offset, allowance))) => {
-                let size = allowance.min(self.fragment_size(self.large.total(index)) as u64) as u16;
+                let size = allowance.min(self.fragment_size() as u64) as u16;
                 Some(Body::Fragment { large: index, offset, size })
             }
             (None, None) => None,
@@ -339,8 +339,9 @@ impl Session {
             frames.add(carried::DATAGRAM);
             at += self.take_datagram(&mut packet[at..], shared);
         }
-        if let Pick::Again(_, body) | Pick::New(body) = plan.pick {
-            let fill = self.fill_before(body, size - TAG_SIZE - at - plan.unit_size);
+        if let Pick::Again(_, body) | Pick::New(body, _) = plan.pick {
+            let last = plan.pick.beside().unwrap_or(body);
+            let fill = self.fill_before(last, size - TAG_SIZE - at - plan.unit_size);
             if fill > 0 {
                 wire::encode_fill(&mut packet[at..at + fill]);
                 at += fill;
@@ -348,15 +349,15 @@ impl Session {
         }
         let (unit, elsewhere) =
             self.write_pick(plan.pick, number, &mut packet[at..at + plan.unit_size], shared);
-        let unit_at = at;
         at += plan.unit_size;
         packet[at..size - TAG_SIZE].fill(0);
         match elsewhere {
             None => self.protector.seal(packet),
             Some(bytes) => {
-                self.protector.seal_around(packet, unit_at + FRAGMENT_HEAD_SIZE, &bytes);
+                let at = at - bytes.len();
+                self.protector.seal_around(packet, at, &bytes);
                 if self.protector.leaves_bytes() {
-                    sink.gather(unit_at + FRAGMENT_HEAD_SIZE, bytes);
+                    sink.gather(at, bytes);
                 }
             }
         }
@@ -370,7 +371,7 @@ impl Session {
     /// Planted: the slot goes back to the slab while the unit may still have to be sent again.
     #[cold]
     pub(super) fn plant_slot_reuse(&mut self, pick: Pick, shared: &mut Shared) {
-        if let Pick::New(Body::Packed(packed)) = pick {
+        if let Pick::New(Body::Packed(packed), _) = pick {
             shared.slab.put(packed.slot);
         }
     }
@@ -441,6 +442,9 @@ impl Session {
         if let Pick::Part(part, _) = plan.pick {
             self.note_part_sent(&part, number, shared);
             carries |= carried::PART;
+        }
+        if plan.pick.beside().is_some() {
+            carries |= carried::PAIR;
         }
         let eliciting = unit != NO_UNIT || frames.eliciting;
         if !eliciting {

@@ -30,14 +30,38 @@ impl Session {
                 return (part.unit, None);
             }
             Pick::Again(unit, body) => (unit, body),
-            Pick::New(body) => (self.number_unit(body, number), body),
+            Pick::New(body, None) => (self.number_unit(body, number), body),
+            Pick::New(body, Some(second)) => return self.write_pair(body, second, number, out, shared),
         };
+        (unit, self.write_last(unit, body, out, shared))
+    }
+
+    /// The number of the second, and its bytes where they are better left where they are.
+    #[inline(never)]
+    fn write_pair(
+        &mut self,
+        first: Body,
+        second: Body,
+        number: u64,
+        out: &mut [u8],
+        shared: &Shared,
+    ) -> (u64, Option<Bytes>) {
+        let (head, tail) = out.split_at_mut(unit_size(first));
+        let unit = self.number_unit(first, number);
+        self.write_unit(unit, first, head, shared);
+        let unit = self.number_unit(second, number);
+        (unit, self.write_last(unit, second, tail, shared))
+    }
+
+    /// Writes the packet's last unit, but for the bytes that are better left where they are.
+    #[inline(always)]
+    fn write_last(&self, unit: u64, body: Body, out: &mut [u8], shared: &Shared) -> Option<Bytes> {
         let elsewhere = self.elsewhere(body);
         match elsewhere {
             None => self.write_unit(unit, body, out, shared),
             Some(_) => self.write_fragment_head(unit, body, out),
         }
-        (unit, elsewhere)
+        elsewhere
     }
 
     /// Bytes of `spare`, of which nothing is needed, that are to stand before `body` and not behind it (P-3.20).
