@@ -317,9 +317,16 @@ mod tests {
         queue.push(ordered(1), zeros(20_000), Some(1));
         queue.cut(0, UNGRANTED_SIZE_MAX);
         assert_eq!(queue.peek(), None, "the first waits for its grant, the second for the first");
+        let rest = 100_000 - UNGRANTED_SIZE_MAX;
         assert!(queue.holds_channel(ChannelId(7)));
         queue.on_grant(MessageId(0), 100_000);
-        queue.cut(0, 100_000 - UNGRANTED_SIZE_MAX);
+        assert_eq!(queue.peek_after(&[piece(0, rest - 1)]), Some((0, 100_000 - 1, 1)));
+        assert_eq!(
+            queue.peek_after(&[piece(0, rest)]),
+            Some((1, 0, 20_000)),
+            "beside the first's last piece"
+        );
+        queue.cut(0, rest);
         assert_eq!(queue.peek(), Some((1, 0, 20_000)));
     }
 

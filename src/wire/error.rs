@@ -42,7 +42,7 @@ pub enum DecodeError {
     },
     /// More units in one packet than one, or two FRAGMENTs (P-3.4).
     #[error("one unit too many at byte {at}: a packet carries one at most, or two FRAGMENTs")]
-    SecondUnit {
+    SurplusUnit {
         /// Where the frame of the one too many starts.
         at: u32,
     },

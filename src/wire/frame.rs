@@ -247,7 +247,7 @@ impl<'a> Frames<'a> {
         self.units = match (self.units, unit) {
             (Units::None, _) => unit,
             (Units::Fragment, Units::Fragment) => Units::All,
-            _ => return Err(DecodeError::SecondUnit { at: narrow(self.reader.position()) }),
+            _ => return Err(DecodeError::SurplusUnit { at: narrow(self.reader.position()) }),
         };
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  message 7                                         message 8
-//!  [16,196][16,196][16,196][16,196][752]             [15,388][16,196] ...
+//!  [16,276][16,276][16,276][16,276][432]             [15,788][16,276] ...
 //!                                  `---- one packet ----'
 //! ```
 //!
@@ -15,7 +15,7 @@ use crate::transport::large_out::Piece;
 use crate::transport::session::Session;
 use crate::transport::units_out::Body;
 
-/// A first piece of less is not worth a second unit: then the packet is padded instead.
+/// A first piece of less is not worth a second unit: then the packet is padded instead, as a rule.
 const PIECE_SIZE_MIN: usize = 128;
 
 impl Session {
