@@ -66,9 +66,9 @@ impl Flight {
     /// Takes note of the call that [`Self::next_seat`] offered.
     #[inline]
     pub fn take_off(&mut self, call: Call) {
-        let slot = self.free.pop().expect("next_seat offered a free slot");
-        debug_assert_eq!(call.token & SLOT_MASK, u64::from(slot));
-        self.slots[slot as usize] = call;
+        let slot = self.free.pop();
+        debug_assert_eq!(slot.map(u64::from), Some(call.token & SLOT_MASK));
+        self.slots[(call.token & SLOT_MASK) as usize] = call;
         self.issued += 1;
     }
 

@@ -76,7 +76,8 @@ impl CallTable {
     }
 
     /// Takes a slot for a call; `None` while all are taken.
-    #[inline]
+    // A call of its own would save and restore as many registers as it uses.
+    #[inline(always)]
     pub fn open(&mut self, token: u64, deadline: Timestamp) -> Option<CallId> {
         let index = match self.free.pop() {
             Some(index) => index,

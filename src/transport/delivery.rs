@@ -121,6 +121,13 @@ impl Deliveries {
         self.list[index]
     }
 
+    /// Those from the one at `from` on that lie before `end`, or before the last's end.
+    #[inline]
+    #[must_use]
+    pub fn between(&self, from: usize, end: usize) -> &[Delivery] {
+        &self.list[from..end.min(self.list.len())]
+    }
+
     /// An owned buffer.
     #[must_use]
     pub fn owned(&self, index: u32) -> &SharedBuffer {

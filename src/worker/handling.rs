@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::bounds::{HANDLER_TIME_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
+use crate::bounds::{HANDLER_CALLS_MAX, HANDLER_TIME_MAX, TRAIN_SIZE_EARLY, TRAIN_SIZE_MAX};
 use crate::hint::rarely;
 use crate::io::Received;
 use crate::time::{Timestamp, saturating_ns};
@@ -17,6 +17,9 @@ use crate::worker::payload::Payload;
 
 /// A stretch of handlers beyond this many budgets is counted as slow.
 const SLOW_FACTOR: u64 = 20;
+
+/// Handlers run between two looks at the clock.
+const CALLS_BETWEEN_LOOKS: usize = 32;
 
 /// How long handlers have run since packets last left.
 #[derive(Clone, Copy)]
@@ -93,6 +96,25 @@ impl Pace {
     /// What leaves before more handlers run.
     pub(super) fn extent(&self) -> Extent {
         if self.looked.since_ns(self.began) > ACK_WAIT_MAX_NS { Extent::All } else { Extent::Answers }
+    }
+
+    /// Behind which of the turn's handlers, of which `from` have run, the next look at the clock or departure may be due.
+    pub(super) fn next_stop(&self, from: usize) -> usize {
+        let look = (from / CALLS_BETWEEN_LOOKS + 1) * CALLS_BETWEEN_LOOKS;
+        let leave = from + HANDLER_CALLS_MAX.saturating_sub(self.since_transmit).max(1);
+        let part = if self.part > from { self.part } else { usize::MAX };
+        look.min(leave).min(part)
+    }
+
+    /// At a stop, behind `at` handlers of the turn: true when packets should leave before more run.
+    pub(super) fn leaves_at(
+        &mut self,
+        at: usize,
+        now: impl Fn() -> Timestamp,
+        counters: &mut WorkerCounters,
+    ) -> bool {
+        let looks = at.is_multiple_of(CALLS_BETWEEN_LOOKS);
+        looks && self.look(now(), counters) || self.since_transmit >= HANDLER_CALLS_MAX || self.part == at
     }
 
     /// Looks at the clock: true when packets should leave before more handlers run.
@@ -232,5 +254,25 @@ mod tests {
         assert_eq!(part(&mut balance, 1, 400), 340);
         assert_eq!(part(&mut balance, 7, 600), usize::MAX, "it leaves in pieces, each a train");
         assert_eq!(part(&mut balance, 6, 800), 700);
+    }
+
+    #[test]
+    fn handlers_stop_for_the_clock_for_a_part_and_when_as_many_ran_as_may() {
+        let (mut pace, mut counters) =
+            (Pace::new(Timestamp(0), &batch(1, 10_240)), WorkerCounters::default());
+        assert_eq!([0, 31, 32, 40].map(|from| pace.next_stop(from)), [32, 32, 64, 64]);
+        pace.part = 45;
+        assert_eq!([0, 40, 45].map(|from| pace.next_stop(from)), [32, 45, 64]);
+        assert!(pace.leaves_at(45, || unreachable!("45 is no time to look"), &mut counters));
+        assert!(!pace.leaves_at(64, || Timestamp(1), &mut counters));
+        pace.since_transmit = HANDLER_CALLS_MAX - 3;
+        assert_eq!(pace.next_stop(64), 67);
+        assert!(!pace.leaves_at(67, || unreachable!("nor is 67"), &mut counters));
+        pace.since_transmit = HANDLER_CALLS_MAX;
+        assert!(pace.leaves_at(67, || unreachable!("nor is 67"), &mut counters));
+        assert_eq!(pace.next_stop(67), 68, "never where it is");
+        pace.since_transmit = 0;
+        let late = Timestamp(saturating_ns(HANDLER_TIME_MAX) + 1);
+        assert!(pace.leaves_at(96, || late, &mut counters), "they ran long");
     }
 }

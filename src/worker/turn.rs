@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bounds::{HANDLER_CALLS_MAX, TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY};
+use crate::bounds::{TRAIN_PACKETS_MAX, TRAIN_SIZE_EARLY};
 use crate::hint::rarely;
 use crate::io::{Backend, Ecn, Event as IoEvent};
 use crate::time::Timestamp;
@@ -14,9 +14,6 @@ use crate::worker::handling::{Handling, Pace};
 use crate::worker::payload::Payload;
 use crate::worker::trains::TrainSink;
 use crate::worker::{Turn, Worker};
-
-/// Handlers run between two looks at the clock.
-const CALLS_BETWEEN_LOOKS: usize = 32;
 /// The kernel copies so many bytes in less time than it takes to ask it for them.
 const LITTLE_SIZE_MAX: usize = 2 * 1024;
 /// From so many sessions on, a portion of a batch ends with the buffer at hand: their state, and what a handler
@@ -298,26 +295,26 @@ impl<A: App> Worker<A> {
         let first = deliveries.at(from);
         let Some(session) = engine.key_at(first.session) else { return (from + 1, None) };
         let received = received_at(&mut **backend, first.body);
-        for i in from..deliveries.len() {
-            let delivery = deliveries.at(i);
+        let stop = pace.next_stop(from);
+        let (mut at, mut train) = (from, false);
+        for delivery in deliveries.between(from, stop) {
             if !delivery.lies_beside(&first) {
-                return (i, None);
+                break;
             }
             let payload = Payload::of(delivery.body, received, deliveries);
             Handling { engine, app, counters, now: *now }.deliver(session, delivery.kind, payload);
-            pace.since_transmit += 1;
-            let train = engine.is_train_ready(session, pace.train_size);
-            counters.early_trains += u64::from(train);
-            let looks = i % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1;
-            let leaves = pace.since_transmit >= HANDLER_CALLS_MAX || pace.part == i + 1;
-            if looks && pace.look(clock.now(), counters) || leaves {
-                return (i + 1, Some(pace.extent()));
-            }
+            at += 1;
+            train = engine.is_train_ready(session, pace.train_size);
             if train {
-                return (i + 1, Some(Extent::FullUnits));
+                break;
             }
         }
-        (deliveries.len(), None)
+        counters.early_trains += u64::from(train);
+        pace.since_transmit += at - from;
+        if at == stop && pace.leaves_at(at, || clock.now(), counters) {
+            return (at, Some(pace.extent()));
+        }
+        (at, train.then_some(Extent::FullUnits))
     }
 
     /// Tells the application what happened to sessions, calls and messages.

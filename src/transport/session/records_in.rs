@@ -12,7 +12,7 @@ use crate::transport::session::Session;
 use crate::transport::session::receive::Seen;
 use crate::transport::shared::Shared;
 use crate::transport::unit_window::UnitVerdict;
-use crate::wire::{ChannelId, DecodeError, MessagesUnit, Record, RecordHeader, Records, UnitNumber};
+use crate::wire::{CallId, ChannelId, DecodeError, MessagesUnit, Record, RecordHeader, Records, UnitNumber};
 
 impl Session {
     /// A MESSAGES frame.
@@ -97,33 +97,26 @@ impl Session {
         shared: &mut Shared,
         deliveries: &mut Deliveries,
     ) -> Result<(), &'static str> {
-        let Ok(record) = record else { return Err("a record that cannot be read") };
-        let payload = &bytes[record.offset..record.offset + record.length];
-        self.on_record(&record.header, payload, base + record.offset, shared, deliveries)
-    }
-
-    #[inline(always)]
-    fn on_record(
-        &mut self,
-        header: &RecordHeader,
-        payload: &[u8],
-        offset: usize,
-        shared: &mut Shared,
-        deliveries: &mut Deliveries,
-    ) -> Result<(), &'static str> {
-        let index = self.key.index;
-        let kind = match *header {
+        let Ok(Record { header, offset: start, length }) = record else {
+            return Err("a record that cannot be read");
+        };
+        let (index, offset) = (self.key.index, base + start);
+        // Each kind is put into the list where it is known: what three arms hand on would be put together first.
+        match header {
             RecordHeader::Ordered { channel, sequence } => {
-                let place = OrderedBody::Packet { offset, payload };
+                let place = OrderedBody::Packet { offset, payload: &bytes[start..start + length] };
                 return self.on_ordered(channel, sequence, place, shared, deliveries);
             }
-            ref other => match self.kind_of(other, shared)? {
-                Some(kind) => kind,
-                None => return Ok(()),
-            },
-        };
-        shared.counters.payload_delivered += payload.len() as u64;
-        deliveries.push(index, kind, offset, payload.len());
+            RecordHeader::Reply { call, status } => {
+                let Some(token) = self.take_reply(call, shared)? else { return Ok(()) };
+                deliveries.push(index, DeliveryKind::Reply { token, status }, offset, length);
+            }
+            other => {
+                let Some(kind) = self.kind_of(&other, shared)? else { return Ok(()) };
+                deliveries.push(index, kind, offset, length);
+            }
+        }
+        shared.counters.payload_delivered += length as u64;
         Ok(())
     }
 
@@ -143,20 +136,29 @@ impl Session {
                 shared.counters.calls_received += 1;
                 DeliveryKind::Request { call, method }
             }
-            RecordHeader::Reply { call, status } => match self.calls.take(call) {
-                ReplyTo::Waiting(token) => {
-                    shared.counters.replies_received += 1;
-                    DeliveryKind::Reply { token, status }
-                }
-                ReplyTo::Abandoned => return Ok(None),
-                ReplyTo::Nobody if planted::is(Fault::NoDuplicateSuppression) => return Ok(None),
-                ReplyTo::Nobody => return Err("a reply to no call"),
+            RecordHeader::Reply { call, status } => match self.take_reply(call, shared)? {
+                Some(token) => DeliveryKind::Reply { token, status },
+                None => return Ok(None),
             },
             RecordHeader::Message | RecordHeader::Ordered { .. } => {
                 shared.counters.messages_delivered += 1;
                 DeliveryKind::Message(None)
             }
         }))
+    }
+
+    /// The token of the call that is answered; `None` when its caller gave up.
+    #[inline(always)]
+    fn take_reply(&mut self, call: CallId, shared: &mut Shared) -> Result<Option<u64>, &'static str> {
+        match self.calls.take(call) {
+            ReplyTo::Waiting(token) => {
+                shared.counters.replies_received += 1;
+                Ok(Some(token))
+            }
+            ReplyTo::Abandoned => Ok(None),
+            ReplyTo::Nobody if planted::is(Fault::NoDuplicateSuppression) => Ok(None),
+            ReplyTo::Nobody => Err("a reply to no call"),
+        }
     }
 
     #[inline(never)]
