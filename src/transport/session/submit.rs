@@ -225,7 +225,7 @@ impl Session {
             return Ok(());
         }
         let reserved = self.reserve(&header, payload.len(), ordinal, shared).ok_or(SendError::WouldBlock)?;
-        fill(reserved, payload.bytes());
+        copy(reserved, payload.bytes());
         Ok(())
     }
 
@@ -255,9 +255,4 @@ impl Session {
         header.encode(size as u16, record);
         Some(&mut record[head_size..])
     }
-}
-
-fn fill(place: &mut [u8], bytes: &[u8]) -> bool {
-    copy(place, bytes);
-    true
 }
