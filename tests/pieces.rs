@@ -7,6 +7,8 @@ use std::rc::Rc;
 use ringwire::bounds::{HEADER_SIZE, TAG_SIZE};
 use ringwire::io::Ecn;
 use ringwire::io::memory::{Hub, Switch};
+use ringwire::time::{Timestamp, VirtualClock};
+use ringwire::transport::Config;
 use ringwire::wire::{Frame, Frames, Header, PacketKind};
 
 mod pair_support;
@@ -22,7 +24,17 @@ struct Lossy {
     seen: Seen,
     /// So many packets of two pieces are lost from here on.
     to_lose: Rc<RefCell<usize>>,
+    link: Link,
 }
+
+/// What the link and the ends' sockets take.
+#[derive(Clone, Copy)]
+struct Link {
+    packet_size: usize,
+    buffer_size: u64,
+}
+
+const WIDE: Link = Link { packet_size: 16 << 10, buffer_size: 4 << 20 };
 
 impl Hub for Lossy {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8], ecn: Ecn) {
@@ -46,7 +58,11 @@ impl Hub for Lossy {
     }
 
     fn packet_size_max(&self, _from: SocketAddr, _to: SocketAddr) -> usize {
-        16 << 10
+        self.link.packet_size
+    }
+
+    fn receive_buffer_size(&self, _at: SocketAddr) -> u64 {
+        self.link.buffer_size
     }
 }
 
@@ -65,15 +81,30 @@ fn pieces(packet: &[u8]) -> Vec<(u64, u64, usize)> {
         .collect()
 }
 
+fn lossy(link: Link) -> (Lossy, Seen, Rc<RefCell<usize>>) {
+    let (seen, to_lose) = (Seen::default(), Rc::default());
+    let hub = Lossy { switch: Switch::default(), seen: Rc::clone(&seen), to_lose: Rc::clone(&to_lose), link };
+    (hub, seen, to_lose)
+}
+
 /// Two ends whose session has found out how large its packets may be.
 fn pair() -> (Pair, Seen, Rc<RefCell<usize>>) {
-    let (seen, to_lose) = (Seen::default(), Rc::default());
-    let hub = Lossy { switch: Switch::default(), seen: Rc::clone(&seen), to_lose: Rc::clone(&to_lose) };
-    let mut pair = Pair::new(hub, Echo::default());
+    let (hub, seen, to_lose) = lossy(WIDE);
+    (settled(Pair::new(hub, Echo::default()), &seen), seen, to_lose)
+}
+
+/// The same over `link`, with other bounds.
+fn bounded_pair(link: Link, configure: impl Fn(Config) -> Config) -> (Pair, Seen, Rc<RefCell<usize>>) {
+    let (hub, seen, to_lose) = lossy(link);
+    let clock = VirtualClock::new(Timestamp(1_000_000_000));
+    (settled(Pair::configured(configure, clock, hub, Echo::default()), &seen), seen, to_lose)
+}
+
+fn settled(mut pair: Pair, seen: &Seen) -> Pair {
     pair.echo(8, &[7; 65_536]);
     (0..200).for_each(|_| pair.round());
     seen.borrow_mut().clear();
-    (pair, seen, to_lose)
+    pair
 }
 
 #[test]
@@ -129,4 +160,29 @@ fn messages_arrive_once_each_when_every_packet_of_two_pieces_is_lost() {
     pair.echo(16, &[9; 50_000]);
     assert_eq!(pair.server.counters().payload_delivered - delivered, 16 * 50_000);
     assert_eq!((pair.server.counters().violations, pair.client.counters().violations), (0, 0));
+}
+
+/// Messages of many sizes, so that a bound is met between any two pieces. Returns how often two shared a packet.
+fn echo_many(mut pair: Pair, seen: &Seen) -> usize {
+    for size in (17_000..49_000).step_by(1_500) {
+        pair.echo(24, &vec![5; size]);
+    }
+    assert_eq!((pair.server.counters().violations, pair.client.counters().violations), (0, 0));
+    seen.borrow().iter().filter(|pieces| pieces.len() == 2).count()
+}
+
+#[test]
+fn the_second_of_two_pieces_keeps_within_the_peers_credit() {
+    let link = Link { buffer_size: 208 << 10, ..WIDE };
+    let (pair, seen, _) = bounded_pair(link, |config| config);
+    assert!(echo_many(pair, &seen) > 100);
+}
+
+#[test]
+fn the_second_of_two_pieces_keeps_within_the_peers_unit_window() {
+    let link = Link { packet_size: 1_500, ..WIDE };
+    let (pair, seen, to_lose) = bounded_pair(link, |config| Config { unit_window: 64, ..config });
+    // What is lost holds the window's floor, and the units behind it fill the window.
+    *to_lose.borrow_mut() = usize::MAX;
+    assert!(echo_many(pair, &seen) > 100);
 }

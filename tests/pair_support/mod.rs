@@ -91,16 +91,25 @@ impl Pair {
         hub: H,
         client: Echo,
     ) -> Self {
+        Self::configured(|config| Config { slab_slots, ..config }, clock, hub, client)
+    }
+
+    /// The same with other bounds at both ends.
+    pub fn configured<H: Hub + 'static>(
+        configure: impl Fn(Config) -> Config,
+        clock: VirtualClock,
+        hub: H,
+        client: Echo,
+    ) -> Self {
         let (at, target) = (SocketAddr::from(([10, 0, 0, 1], 1)), SERVER);
         let hub = Rc::new(RefCell::new(hub));
         let worker = |seed: u64, at, app| {
-            let transport = Config {
+            let transport = configure(Config {
                 entropy: Rng::entropy(seed),
                 boot_id: seed,
                 security: Security::insecure_anywhere(),
-                slab_slots,
                 ..Config::default()
-            };
+            });
             let config = WorkerConfig { transport, ..WorkerConfig::default() };
             let backend = Box::new(MemoryBackend::new(at, Rc::clone(&hub)));
             Worker::new(config, backend, Rc::new(clock.clone()), app)

@@ -20,11 +20,12 @@ const PIECE_SIZE_MIN: usize = 128;
 
 impl Session {
     /// What may share the packet of `body`, a new unit, within `budget` bytes of the congestion window.
+    // Asked for the budget only where there may be a second: a small unit's packet does not wait for it.
     #[inline(always)]
-    pub(super) fn beside(&self, body: Body, budget: u64) -> Option<Body> {
+    pub(super) fn beside(&self, body: Body, budget: impl FnOnce() -> u64) -> Option<Body> {
         match body {
             Body::Packed(_) => None,
-            Body::Fragment { .. } => self.piece_beside(body, budget),
+            Body::Fragment { .. } => self.piece_beside(body, budget()),
         }
     }
 

@@ -118,7 +118,7 @@ impl Session {
         shared: &mut Shared,
         sink: &mut impl PacketSink,
     ) -> Option<Flown> {
-        let beside = self.beside(body, self.window_now().saturating_sub(self.sent.bytes_in_flight()));
+        let beside = self.beside(body, || self.window_now().saturating_sub(self.sent.bytes_in_flight()));
         let unit_size = units_size(body, beside);
         let fill_to = self.fill_to(self.more_after(body, beside), unit_size);
         let acks = self.acks.wanted();

@@ -256,7 +256,7 @@ impl Session {
             self.cut_unit(unit, body);
             return self.pick_part(budget).unwrap_or(Pick::Nothing);
         }
-        Pick::New(body, self.beside(body, budget))
+        Pick::New(body, self.beside(body, || budget))
     }
 
     /// What a new unit would carry: small records and fragments take turns by bytes.
@@ -378,6 +378,11 @@ impl Session {
 
     #[inline(always)]
     pub(super) fn number_unit(&mut self, body: Body, number: u64) -> u64 {
+        debug_assert!(
+            self.units.next() - self.units.floor() < u64::from(self.peer.unit_window)
+                || planted::is(Fault::WindowIgnored),
+            "a unit is picked only within the peer's window"
+        );
         if let Some(cost) = charged(body) {
             let taken = self.credit_out.take(cost);
             debug_assert!(taken, "a unit is picked only within credit");
