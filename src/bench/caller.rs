@@ -123,7 +123,6 @@ pub struct Caller {
     stop_at: Timestamp,
     contents: Contents,
     plain: Bytes,
-    reply_size: usize,
     reading: Timestamp,
     readings_left: u32,
     last_completed: Timestamp,
@@ -147,7 +146,6 @@ impl Caller {
         let now = config.clock.now();
         Self {
             stop_at: recorder.window().end,
-            reply_size: if config.answer == Answer::Echo { config.size } else { 0 },
             config,
             sessions,
             flight,
@@ -263,7 +261,7 @@ impl Caller {
         let now = self.read_clock();
         let Some(call) = self.flight.land(token) else { return self.recorder.on_stray() };
         match outcome {
-            Outcome::Replied(reply) if !call.checked && reply.len() == self.reply_size => {
+            Outcome::Replied(reply) if !call.checked && reply.len() == self.reply_size() => {
                 self.last_completed = now;
                 self.recorder.on_completed(now, &call);
             }
@@ -289,9 +287,13 @@ impl Caller {
         self.recorder.on_ended(now, &call, ending);
     }
 
+    fn reply_size(&self) -> usize {
+        if self.config.answer == Answer::Echo { self.config.size } else { 0 }
+    }
+
     fn is_right(&self, call: &Call, reply: &[u8]) -> bool {
         let compared = call.checked && self.config.answer == Answer::Echo;
-        reply.len() == self.reply_size
+        reply.len() == self.reply_size()
             && (!compared || self.contents.matches(call.token, self.config.size, reply))
     }
 

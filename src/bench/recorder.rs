@@ -118,17 +118,14 @@ impl Recorder {
         self.tally.issued += u64::from(self.counts(call));
     }
 
-    /// Counts a call that ended with a reply whose bytes were not compared.
+    /// Counts a call that ended with a reply: what [`Recorder::on_ended`] does for one whose bytes are not compared.
     // A call of its own would cost each of millions of calls as much as what it does.
     #[inline(always)]
     pub fn on_completed(&mut self, now: Timestamp, call: &Call) {
         if !self.counts(call) {
             return;
         }
-        self.latency.record(now.since_ns(call.intended));
-        if let Some(service) = &mut self.service {
-            service.record(now.since_ns(call.sent));
-        }
+        self.take_times(now, call);
         self.tally.completed += 1;
         self.tally.completed_in_window += u64::from(now < self.window.end);
     }
@@ -140,17 +137,22 @@ impl Recorder {
         let replied = matches!(ending, Ending::Completed | Ending::Mismatched);
         self.tally.checked += u64::from(call.checked && replied);
         self.tally.mismatched += u64::from(ending == Ending::Mismatched);
-        if !self.counts(call) {
-            return;
-        }
         if replied {
             return self.on_completed(now, call);
         }
+        if !self.counts(call) {
+            return;
+        }
+        self.take_times(now, call);
+        self.on_failed(ending);
+    }
+
+    #[inline(always)]
+    fn take_times(&mut self, now: Timestamp, call: &Call) {
         self.latency.record(now.since_ns(call.intended));
         if let Some(service) = &mut self.service {
             service.record(now.since_ns(call.sent));
         }
-        self.on_failed(ending);
     }
 
     /// Counts an outcome that matched no call in flight.

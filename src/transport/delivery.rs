@@ -121,7 +121,7 @@ impl Deliveries {
         self.list[index]
     }
 
-    /// Those from the one at `from` on that lie before `end`, or before the last's end.
+    /// Those from the one at `from` on, up to the one before `end` or the last.
     #[inline]
     #[must_use]
     pub fn between(&self, from: usize, end: usize) -> &[Delivery] {

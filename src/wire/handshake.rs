@@ -7,7 +7,7 @@ use crate::bounds::{
 };
 
 /// The protocol this build speaks: "RW" and a number. 1 had no suite and no keys, 2 no parts of units and no
-/// challenges of paths (P-6.2).
+/// challenges of paths, 3 whole numbers, and 4 at most one unit in a packet (P-6.2).
 pub const VERSION: u32 = 0x5257_0005;
 /// Bytes of every INIT packet, header and tag included (P-6.1).
 pub const INIT_PACKET_SIZE: usize = 1_200;

@@ -8,7 +8,7 @@
 //! one packet (one UDP payload), all integers little-endian
 //! +----------------+--------------------------------------------------------+--------+
 //! | header, 16     | frames                                                 | tag 16 |
-//! | kind epoch len | [control frames][datagrams][unit, or two]     [padding] |        |
+//! | kind epoch len | [control frames][datagrams][units, at most 2][padding] |        |
 //! | session number |            perhaps a fill ->|                          |        |
 //! +----------------+-----------------------------|--------------------------+--------+
 //!                          MESSAGES head, 6, [record][record]…   or   FRAGMENT head, 56, data

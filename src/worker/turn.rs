@@ -14,6 +14,7 @@ use crate::worker::handling::{Handling, Pace};
 use crate::worker::payload::Payload;
 use crate::worker::trains::TrainSink;
 use crate::worker::{Turn, Worker};
+
 /// The kernel copies so many bytes in less time than it takes to ask it for them.
 const LITTLE_SIZE_MAX: usize = 2 * 1024;
 /// From so many sessions on, a portion of a batch ends with the buffer at hand: their state, and what a handler
